@@ -1,0 +1,9 @@
+"""Spiking networks with recurrent connections and stateful synapses on JAX and Flax NNX."""
+
+from jaxsnn import data as data
+from jaxsnn import functional as functional
+from jaxsnn import losses as losses
+from jaxsnn import models as models
+from jaxsnn import nn as nn
+from jaxsnn import surrogate as surrogate
+from jaxsnn import training as training

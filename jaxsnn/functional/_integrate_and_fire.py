@@ -1,0 +1,104 @@
+"""Integrate-and-fire neurons: charge, fire, reset."""
+
+from collections.abc import Callable
+
+import jax
+
+
+def _fire_and_reset(
+    h: jax.Array,
+    *,
+    v_threshold: float,
+    v_reset: float | None,
+    surrogate: Callable[[jax.Array], jax.Array],
+    detach_reset: bool,
+) -> tuple[jax.Array, jax.Array]:
+    """`s = H(h - v_threshold)`, then the hard or (`v_reset=None`) the soft reset of `h`."""
+    spikes = surrogate(h - v_threshold)
+    s = jax.lax.stop_gradient(spikes) if detach_reset else spikes
+    v = h - s * v_threshold if v_reset is None else s * v_reset + (1 - s) * h
+    return v, spikes
+
+
+def if_step(
+    v: jax.Array,
+    x: jax.Array,
+    *,
+    v_threshold: float,
+    v_reset: float | None,
+    surrogate: Callable[[jax.Array], jax.Array],
+    detach_reset: bool,
+) -> tuple[jax.Array, jax.Array]:
+    """One time step of the integrate-and-fire neuron.
+
+        h = v + x
+        s = H(h - v_threshold),  H(0) = 1
+        v = s v_reset + (1 - s) h     hard reset
+        v = h - s v_threshold         soft reset, v_reset=None
+
+    Args:
+        v: membrane potential after the last reset, any shape.
+        x: input current of this step, the shape of `v`.
+        v_threshold: firing threshold.
+        v_reset: potential after a spike; None subtracts the threshold instead.
+        surrogate: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
+        detach_reset: no gradient flows through the `s` of the reset (that of the output stays).
+
+    Returns:
+        `(v, s)`: the potential after the reset in the dtype of `v`, spikes in that of `x`.
+    """
+    h = v + x.astype(v.dtype)
+    v, spikes = _fire_and_reset(
+        h,
+        v_threshold=v_threshold,
+        v_reset=v_reset,
+        surrogate=surrogate,
+        detach_reset=detach_reset,
+    )
+    return v, spikes.astype(x.dtype)
+
+
+def lif_step(
+    v: jax.Array,
+    x: jax.Array,
+    *,
+    tau: float | jax.Array,
+    decay_input: bool,
+    v_threshold: float,
+    v_reset: float | None,
+    surrogate: Callable[[jax.Array], jax.Array],
+    detach_reset: bool,
+) -> tuple[jax.Array, jax.Array]:
+    """One time step of the leaky integrate-and-fire neuron.
+
+        h = v + (x - (v - v_rest)) / tau      decay_input=True
+        h = v - (v - v_rest) / tau + x        decay_input=False
+
+    with `v_rest = v_reset` (0 for the soft reset), then fire and reset as in `if_step`.
+
+    Args:
+        v: membrane potential after the last reset, any shape.
+        x: input current of this step, the shape of `v`.
+        tau: membrane time constant in time steps, > 1; a scalar, or an array that broadcasts
+            to `v` (learnable time constants).
+        decay_input: whether the input is divided by `tau` too.
+        v_threshold: firing threshold.
+        v_reset: potential after a spike and at rest; None subtracts the threshold instead.
+        surrogate: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
+        detach_reset: no gradient flows through the `s` of the reset (that of the output stays).
+
+    Returns:
+        `(v, s)`: the potential after the reset in the dtype of `v`, spikes in that of `x`.
+    """
+    tau = tau.astype(v.dtype) if isinstance(tau, jax.Array) else tau
+    current = x.astype(v.dtype)
+    above_rest = v if v_reset is None else v - v_reset
+    h = v + (current - above_rest) / tau if decay_input else v - above_rest / tau + current
+    v, spikes = _fire_and_reset(
+        h,
+        v_threshold=v_threshold,
+        v_reset=v_reset,
+        surrogate=surrogate,
+        detach_reset=detach_reset,
+    )
+    return v, spikes.astype(x.dtype)

@@ -1,0 +1,28 @@
+"""The stateful synapse: a current that jumps with each spike and decays between spikes."""
+
+import jax
+
+
+def synapse_filter_step(
+    i: jax.Array, x: jax.Array, *, tau: float | jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """One time step of the synapse filter.
+
+        i = i - (1 - x) i / tau + x
+
+    A spike (x = 1) adds 1 and stops the decay for this step; silence (x = 0) lets the current
+    decay by the factor `1 - 1/tau`. For inputs other than 0 and 1 the decay is scaled by
+    `1 - x`, so this is not a linear filter. The equation is SpikingJelly's.
+
+    Args:
+        i: synaptic current after the last step, any shape.
+        x: input of this step (spikes, as a rule), the shape of `i`.
+        tau: time constant in time steps, > 1; a scalar, or an array that broadcasts to `i`.
+
+    Returns:
+        `(i, i)`: the current as the new state in the dtype of `i`, and as output in that of `x`.
+    """
+    tau = tau.astype(i.dtype) if isinstance(tau, jax.Array) else tau
+    spikes = x.astype(i.dtype)
+    i = i - (1 - spikes) * i / tau + spikes
+    return i, i.astype(x.dtype)

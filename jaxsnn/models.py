@@ -1,0 +1,114 @@
+"""The three networks of the experiment: `[T, N, 28] -> firing rates [N, 10]`.
+
+They differ in memory alone. Built as in SpikingJelly's tutorial "Recurrent Connection and
+Stateful Synapse": every neuron is an IF neuron with the ATan surrogate.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsnn.nn import IFNode, Linear, LinearRecurrentContainer, Sequential, SynapseFilter, unroll
+from jaxsnn.nn._cell import state_dtype
+from jaxsnn.nn._repr import Printable
+from jaxsnn.surrogate import ATan
+
+FEATURES, HIDDEN, CLASSES = 28, 32, 10
+
+
+class _Net(Printable, nnx.Module):
+    """Abstract: runs the stack `fc` over time and averages its spikes."""
+
+    fc: Sequential
+
+    def __call__(self, xs: jax.Array) -> jax.Array:
+        """Firing rates of a sequence.
+
+        Args:
+            xs: `[T, N, 28]`, time first, floating.
+
+        Returns:
+            Mean of the output spikes over time, `[N, 10]`, float32 or wider.
+
+        Raises:
+            ValueError: `xs` is not of that shape.
+        """
+        xs = jnp.asarray(xs)
+        if xs.ndim != 3 or xs.shape[-1] != FEATURES:
+            raise ValueError(
+                f"{type(self).__name__} needs xs of shape [T, N, {FEATURES}] (time, batch, "
+                f"features), got {list(xs.shape)}; jaxsnn.data.columns makes it of images"
+            )
+        _, spikes = unroll(self.fc, xs)
+        return jnp.mean(spikes, axis=0, dtype=state_dtype(spikes.dtype))
+
+
+class PlainNet(_Net):
+    """Feed-forward: Linear, IF, Linear, IF. Its only memory is the membrane potential.
+
+    Args:
+        dtype: dtype of the matrix products, None for that of their operands.
+        param_dtype: dtype of the parameters.
+        rngs: random streams; `params` is used.
+    """
+
+    def __init__(
+        self, *, dtype: Any = None, param_dtype: Any = jnp.float32, rngs: nnx.Rngs
+    ) -> None:
+        kinds = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
+        self.fc = Sequential(
+            Linear(FEATURES, HIDDEN, **kinds),
+            IFNode(surrogate_function=ATan()),
+            Linear(HIDDEN, CLASSES, **kinds),
+            IFNode(surrogate_function=ATan()),
+        )
+
+
+class StatefulSynapseNet(_Net):
+    """PlainNet with a `SynapseFilter` of learnable time constant behind the hidden neurons.
+
+    Args:
+        dtype: dtype of the matrix products, None for that of their operands.
+        param_dtype: dtype of the parameters.
+        rngs: random streams; `params` is used.
+    """
+
+    def __init__(
+        self, *, dtype: Any = None, param_dtype: Any = jnp.float32, rngs: nnx.Rngs
+    ) -> None:
+        kinds = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
+        self.fc = Sequential(
+            Linear(FEATURES, HIDDEN, **kinds),
+            IFNode(surrogate_function=ATan()),
+            SynapseFilter(tau=2.0, learnable=True, param_dtype=param_dtype),
+            Linear(HIDDEN, CLASSES, **kinds),
+            IFNode(surrogate_function=ATan()),
+        )
+
+
+class FeedBackNet(_Net):
+    """PlainNet whose hidden neurons feed back to themselves through a linear layer.
+
+    Args:
+        dtype: dtype of the matrix products, None for that of their operands.
+        param_dtype: dtype of the parameters.
+        rngs: random streams; `params` is used.
+    """
+
+    def __init__(
+        self, *, dtype: Any = None, param_dtype: Any = jnp.float32, rngs: nnx.Rngs
+    ) -> None:
+        kinds = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
+        self.fc = Sequential(
+            Linear(FEATURES, HIDDEN, **kinds),
+            LinearRecurrentContainer(
+                IFNode(surrogate_function=ATan(), detach_reset=True), HIDDEN, HIDDEN, **kinds
+            ),
+            Linear(HIDDEN, CLASSES, **kinds),
+            IFNode(surrogate_function=ATan()),
+        )
+
+
+MODELS = {"plain": PlainNet, "ss": StatefulSynapseNet, "fb": FeedBackNet}

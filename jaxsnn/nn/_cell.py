@@ -1,0 +1,109 @@
+"""What a cell is: a `lax.scan` body `(carry, x) -> (carry, y)` that can make its first carry."""
+
+import abc
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsnn import _checks
+from jaxsnn.nn._repr import Printable
+
+Carry = Any  # a pytree of arrays; what is in it is each cell's own affair
+
+
+class Cell(Printable, nnx.RNNCellBase):
+    """Abstract base of everything that has a state: neurons, synapses, containers.
+
+    State is an argument and a result, never an attribute: `carry, y = cell(carry, x)`. A cell
+    is therefore the body of `jax.lax.scan` and runs under `flax.nnx.RNN` as it is; `unroll`
+    is the way to run one over time.
+    """
+
+    @abc.abstractmethod
+    def initialize_carry(
+        self,
+        input_shape: tuple[int, ...],
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
+        *,
+        dtype: Any = jnp.float32,
+    ) -> Carry:
+        """The state before the first time step.
+
+        Args:
+            input_shape: shape of the input of one time step, e.g. `(N, features)`.
+            rngs: for the layers inside that draw their first state at random; ours do not.
+            dtype: dtype of that input. Membrane potentials and currents are kept in it or in
+                float32, whichever is wider.
+        """
+
+    @abc.abstractmethod
+    def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+        """One time step.
+
+        Args:
+            carry: the state, from `initialize_carry` or the step before.
+            x: input of this time step, `[N, ...]`.
+
+        Returns:
+            `(carry, y)`: the new state, and the output in the dtype of `x`.
+        """
+
+    @property
+    def num_feature_axes(self) -> int:
+        """How many trailing axes of the input are not batch; read by `flax.nnx.RNN`."""
+        return feature_axes(self) or 1
+
+    def _feature_axes(self) -> int | None:
+        """The same, or None where any number will do (a neuron works element by element)."""
+        return None
+
+
+def is_cell(layer: Any) -> bool:
+    """Whether `layer` carries state: ours and Flax's cells do; any other callable does not."""
+    return hasattr(layer, "initialize_carry")
+
+
+def feature_axes(layer: Any) -> int | None:
+    """Trailing axes that `layer` takes as features, None if it does not care."""
+    if isinstance(layer, Cell):
+        return layer._feature_axes()
+    if is_cell(layer):
+        return layer.num_feature_axes
+    if isinstance(layer, nnx.Conv):
+        return len(layer.kernel_size) + 1
+    return 1 if isinstance(layer, nnx.Linear) else None
+
+
+def first_carry(
+    cell: Any, x: jax.Array | jax.ShapeDtypeStruct, rngs: nnx.Rngs | nnx.RngStream | None = None
+) -> Carry:
+    """The first carry of our cell or one of Flax's for an input like `x` (one time step)."""
+    if isinstance(cell, Cell):
+        return cell.initialize_carry(x.shape, rngs, dtype=x.dtype)
+    # Flax's cells ask for a random stream even to make zeros.
+    return cell.initialize_carry(x.shape, nnx.Rngs(0) if rngs is None else rngs)
+
+
+def state_dtype(dtype: Any) -> Any:
+    """The dtype in which a state is kept for inputs of `dtype`: at least float32."""
+    dtype = jnp.dtype(dtype)
+    return dtype if dtype.itemsize > 4 else jnp.dtype(jnp.float32)
+
+
+def check_step(cell: Cell, state: Any, x: jax.Array) -> None:
+    """`state` must be an array that fits the input `x` of one time step."""
+    name = type(cell).__name__
+    if not hasattr(state, "dtype") or not hasattr(state, "shape"):
+        raise TypeError(
+            f"the carry of {name} must be an array, got {type(state).__name__}; "
+            "start from initialize_carry(x.shape) or hand on the last carry"
+        )
+    _checks.floating(f"the input x of {name}", x)
+    _checks.floating(f"the carry of {name}", state)
+    if state.shape != x.shape:
+        raise ValueError(
+            f"the carry of {name} has shape {state.shape}, the input of this step {x.shape}; "
+            "for a new batch start from a fresh state (carry=None, or initialize_carry)"
+        )

@@ -1,0 +1,196 @@
+"""Recurrent containers: the output of a sub-module is fed back to its input, one step later."""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsnn import _checks
+from jaxsnn.nn._cell import Carry, Cell, feature_axes, first_carry, is_cell
+from jaxsnn.nn._layers import Linear
+
+
+class _RecurrentContainer(Cell):
+    """Abstract: a cell around `sub_module` with the carry `(sub_carry, y)`, `y` its last output.
+
+    The feedback `y` is 0 before the first step and kept in the dtype of the input.
+    """
+
+    sub_module: Any
+
+    def _first_carry(
+        self, i: jax.ShapeDtypeStruct, y: jax.Array, rngs: nnx.Rngs | nnx.RngStream | None
+    ) -> Carry:
+        sub_carry = first_carry(self.sub_module, i, rngs) if is_cell(self.sub_module) else ()
+        return sub_carry, y
+
+    def _split(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+        """`(sub_carry, y)`, checked."""
+        _checks.floating(f"the input x of {type(self).__name__}", x)
+        if not isinstance(carry, tuple | list) or len(carry) != 2 or not hasattr(carry[1], "shape"):
+            raise ValueError(
+                f"the carry of {type(self).__name__} must be a pair (carry of the sub-module, "
+                f"last output y), got {jax.tree.structure(carry)}; start from "
+                "initialize_carry(x.shape) or hand on the last carry"
+            )
+        sub_carry, y = carry
+        if y.shape[:-1] != x.shape[:-1]:
+            raise ValueError(
+                f"the carry of {type(self).__name__} holds a feedback y of shape {y.shape}, the "
+                f"input of this step has shape {x.shape}; for a new batch start from a fresh "
+                "state (carry=None, or initialize_carry)"
+            )
+        return sub_carry, y
+
+    def _step(self, sub_carry: Carry, i: jax.Array, feedback: jax.Array) -> tuple[Carry, jax.Array]:
+        """Runs the sub-module on `i`; its output must be able to stand in for `feedback`."""
+        if is_cell(self.sub_module):
+            sub_carry, y = self.sub_module(sub_carry, i)
+        else:
+            y = self.sub_module(i)
+        if y.shape != feedback.shape:
+            raise ValueError(
+                f"the sub-module of {type(self).__name__} must put out the shape that is fed "
+                f"back, {feedback.shape}, got {y.shape}: {self.sub_module!r}"
+            )
+        return (sub_carry, y.astype(feedback.dtype)), y
+
+
+class ElementWiseRecurrentContainer(_RecurrentContainer):
+    """Feeds the last output back through an element-wise function.
+
+        i[t] = f(y[t-1], x[t]),  y[-1] = 0
+        y[t] = sub_module(i[t])
+
+    Args:
+        sub_module: any cell or stateless layer that keeps the shape of its input.
+        element_wise_function: `f`; the feedback is its first argument. A module-level function
+            such as `operator.add` or `jnp.multiply` compiles once; a new lambda for every
+            container compiles anew.
+
+    Carry: `(carry of the sub-module, y)`.
+
+    Raises:
+        TypeError: an argument is not callable.
+        ValueError: when run, if the sub-module changes the shape.
+
+    Example:
+        >>> net = ElementWiseRecurrentContainer(IFNode(), operator.add)
+        >>> _, spikes = unroll(net, jnp.array([[1.5], [0.0], [0.0]]))
+        >>> spikes[:, 0]
+        Array([1., 1., 1.], dtype=float32)
+    """
+
+    printed = ("element_wise_function",)
+
+    def __init__(
+        self,
+        sub_module: Any,
+        element_wise_function: Callable[[jax.Array, jax.Array], jax.Array],
+    ) -> None:
+        self.sub_module = _checks.function("sub_module", sub_module)
+        self.element_wise_function = _checks.function(
+            "element_wise_function", element_wise_function
+        )
+
+    def initialize_carry(
+        self,
+        input_shape: tuple[int, ...],
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
+        *,
+        dtype: Any = jnp.float32,
+    ) -> Carry:
+        """The first carry of the sub-module, and a feedback of 0."""
+        y = jnp.zeros(input_shape, dtype)
+        return self._first_carry(jax.eval_shape(self.element_wise_function, y, y), y, rngs)
+
+    def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+        sub_carry, y = self._split(carry, x)
+        return self._step(sub_carry, self.element_wise_function(y.astype(x.dtype), x), y)
+
+    def _feature_axes(self) -> int | None:
+        return feature_axes(self.sub_module)
+
+
+class LinearRecurrentContainer(_RecurrentContainer):
+    """Feeds the last output back through a linear layer, `rc`.
+
+        i[t] = W [x[t]; y[t-1]] + b,  y[-1] = 0
+        y[t] = sub_module(i[t])
+
+    Args:
+        sub_module: any cell or stateless layer from `[..., in_features]` to
+            `[..., out_features]`.
+        in_features: features of the input `x` and of `i`.
+        out_features: features of the output `y`.
+        bias: whether there is a `b`.
+        dtype: dtype of the matrix product, None for that of its operands.
+        param_dtype: dtype of `W` and `b`.
+        rngs: random streams; `params` is used.
+
+    Carry: `(carry of the sub-module, y)`.
+
+    Raises:
+        TypeError: `sub_module` is not callable or a size is not an integer.
+        ValueError: a size is below 1; when run, if a shape does not fit.
+    """
+
+    printed = ("in_features", "out_features", "bias")
+
+    def __init__(
+        self,
+        sub_module: Any,
+        in_features: int,
+        out_features: int,
+        bias: bool = True,
+        *,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.in_features = _checks.size("in_features", in_features)
+        self.out_features = _checks.size("out_features", out_features)
+        self.bias = _checks.boolean("bias", bias)
+        self.rc = Linear(
+            in_features + out_features,
+            in_features,
+            use_bias=bias,
+            dtype=dtype,
+            param_dtype=param_dtype,
+            rngs=rngs,
+        )
+        self.sub_module = _checks.function("sub_module", sub_module)
+
+    def initialize_carry(
+        self,
+        input_shape: tuple[int, ...],
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
+        *,
+        dtype: Any = jnp.float32,
+    ) -> Carry:
+        """The first carry of the sub-module, and a feedback of 0."""
+        self._check_features(input_shape)
+        x = jax.ShapeDtypeStruct(tuple(input_shape), dtype)
+        y = jnp.zeros((*input_shape[:-1], self.out_features), dtype)
+        return self._first_carry(jax.eval_shape(self._mix, x, y), y, rngs)
+
+    def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+        self._check_features(x.shape)
+        sub_carry, y = self._split(carry, x)
+        return self._step(sub_carry, self._mix(x, y), y)
+
+    def _mix(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        """`W [x; y] + b`."""
+        return self.rc(jnp.concatenate([x, y.astype(x.dtype)], axis=-1))
+
+    def _check_features(self, shape: tuple[int, ...]) -> None:
+        if not shape or shape[-1] != self.in_features:
+            raise ValueError(
+                f"LinearRecurrentContainer(in_features={self.in_features}) needs inputs of shape "
+                f"[..., {self.in_features}], got {list(shape)}"
+            )
+
+    def _feature_axes(self) -> int | None:
+        return 1

@@ -1,0 +1,105 @@
+"""Flax's `Linear` and `Conv` with torch's default initialisers.
+
+torch draws weights and biases alike from `U(-1/sqrt(fan_in), 1/sqrt(fan_in))`; with Flax's
+own defaults (narrower weights, biases of 0) an untrained spiking network barely fires.
+"""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+from flax import nnx
+
+from jaxsnn.nn._repr import Printable
+
+
+def uniform(fan_in: int) -> Callable[..., jax.Array]:
+    """An initialiser that draws from `U(-1/sqrt(fan_in), 1/sqrt(fan_in))`."""
+    bound = 1 / math.sqrt(fan_in)
+
+    def initializer(key: jax.Array, shape: tuple[int, ...], dtype: Any) -> jax.Array:
+        return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return initializer
+
+
+class Linear(Printable, nnx.Linear):
+    """`y = x W + b` over the last axis; `flax.nnx.Linear` with torch's initialisers.
+
+    Args:
+        in_features: size of the input's last axis.
+        out_features: size of the output's last axis.
+        rngs: random streams; `params` is used.
+        **kwargs: as for `flax.nnx.Linear`, e.g. `use_bias`, `dtype`, `param_dtype`.
+
+    Raises:
+        ValueError: when called on an input whose last axis is not `in_features` long.
+    """
+
+    printed = ("in_features", "out_features", "use_bias")
+
+    def __init__(
+        self, in_features: int, out_features: int, *, rngs: nnx.Rngs, **kwargs: Any
+    ) -> None:
+        initial = {"kernel_init": uniform(in_features), "bias_init": uniform(in_features)}
+        super().__init__(in_features, out_features, rngs=rngs, **(initial | kwargs))
+
+    def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
+        if inputs.ndim == 0 or inputs.shape[-1] != self.in_features:
+            raise ValueError(
+                f"Linear(in_features={self.in_features}) needs inputs of shape "
+                f"[..., {self.in_features}], got {list(inputs.shape)}"
+            )
+        return super().__call__(inputs, out_sharding)
+
+
+class Conv(Printable, nnx.Conv):
+    """Convolution, channels last `[N, H, W, C]`; `flax.nnx.Conv` with torch's initialisers.
+
+    Args:
+        in_features: number of input channels.
+        out_features: number of output channels.
+        kernel_size: e.g. `(3, 3)`.
+        strides: e.g. `1` or `(2, 2)`.
+        padding: e.g. `1` (on every side), `"SAME"` or `"VALID"`.
+        rngs: random streams; `params` is used.
+        **kwargs: as for `flax.nnx.Conv`, e.g. `use_bias`, `feature_group_count`, `dtype`.
+
+    Raises:
+        ValueError: when called on an input whose last axis is not `in_features` long.
+    """
+
+    printed = ("in_features", "out_features", "kernel_size", "strides", "padding", "use_bias")
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = 1,
+        *,
+        padding: Any = "SAME",
+        rngs: nnx.Rngs,
+        **kwargs: Any,
+    ) -> None:
+        taps = math.prod((kernel_size,) if isinstance(kernel_size, int) else kernel_size)
+        fan_in = in_features // kwargs.get("feature_group_count", 1) * taps
+        initial = {"kernel_init": uniform(fan_in), "bias_init": uniform(fan_in)}
+        super().__init__(
+            in_features,
+            out_features,
+            kernel_size,
+            strides,
+            padding=padding,
+            rngs=rngs,
+            **(initial | kwargs),
+        )
+
+    def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
+        if inputs.ndim == 0 or inputs.shape[-1] != self.in_features:
+            raise ValueError(
+                f"Conv(in_features={self.in_features}) needs inputs with channels last, "
+                f"[..., {self.in_features}], got {list(inputs.shape)}"
+            )
+        return super().__call__(inputs, out_sharding)

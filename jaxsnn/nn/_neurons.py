@@ -1,0 +1,212 @@
+"""Spiking neurons: cells whose carry is the membrane potential `v`."""
+
+import math
+from collections.abc import Callable
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsnn import _checks, functional
+from jaxsnn.nn._cell import Cell, check_step, state_dtype
+from jaxsnn.surrogate import Sigmoid
+
+SurrogateFunction = Callable[[jax.Array], jax.Array]
+
+
+class _Neuron(Cell):
+    """Abstract: what all integrate-and-fire neurons share. The first potential is `v_reset`."""
+
+    printed: ClassVar[tuple[str, ...]] = (
+        "v_threshold",
+        "v_reset",
+        "detach_reset",
+        "surrogate_function",
+    )
+
+    def __init__(
+        self,
+        *,
+        v_threshold: float,
+        v_reset: float | None,
+        surrogate_function: SurrogateFunction,
+        detach_reset: bool,
+    ) -> None:
+        self.v_threshold = _checks.real("v_threshold", v_threshold)
+        self.v_reset = None if v_reset is None else _checks.real("v_reset", v_reset)
+        self.surrogate_function = _checks.function("surrogate_function", surrogate_function)
+        self.detach_reset = _checks.boolean("detach_reset", detach_reset)
+
+    def initialize_carry(
+        self,
+        input_shape: tuple[int, ...],
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
+        *,
+        dtype: Any = jnp.float32,
+    ) -> jax.Array:
+        """The potential before the first step, `v_reset` (0 for the soft reset)."""
+        v = 0.0 if self.v_reset is None else self.v_reset
+        return jnp.full(input_shape, v, state_dtype(dtype))
+
+    def _fire_and_reset(self) -> dict[str, Any]:
+        return {
+            "v_threshold": self.v_threshold,
+            "v_reset": self.v_reset,
+            "surrogate": self.surrogate_function,
+            "detach_reset": self.detach_reset,
+        }
+
+
+class IFNode(_Neuron):
+    """Integrate-and-fire neuron; the equation is in `jaxsnn.functional.if_step`.
+
+    Args:
+        v_threshold: firing threshold.
+        v_reset: potential after a spike and before the first step; None is the soft reset,
+            which subtracts the threshold and starts from 0.
+        surrogate_function: spike function of `v - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
+        detach_reset: no gradient flows through the reset (that of the output spike stays).
+
+    Carry: the potential `v`, in the shape of one step's input.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: a number is not finite.
+
+    Example:
+        >>> _, spikes = unroll(IFNode(), jnp.full((4, 1), 0.5))
+        >>> spikes[:, 0]
+        Array([0., 1., 0., 1.], dtype=float32)
+    """
+
+    def __init__(
+        self,
+        *,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        surrogate_function: SurrogateFunction = Sigmoid(),
+        detach_reset: bool = False,
+    ) -> None:
+        super().__init__(
+            v_threshold=v_threshold,
+            v_reset=v_reset,
+            surrogate_function=surrogate_function,
+            detach_reset=detach_reset,
+        )
+
+    def __call__(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        check_step(self, carry, x)
+        return functional.if_step(carry, x, **self._fire_and_reset())
+
+
+class LIFNode(_Neuron):
+    """Leaky integrate-and-fire neuron; the equation is in `jaxsnn.functional.lif_step`.
+
+    Args:
+        tau: membrane time constant in time steps, greater than 1.
+        decay_input: whether the input is divided by `tau` too.
+        v_threshold: firing threshold.
+        v_reset: potential after a spike, at rest and before the first step; None is the soft
+            reset, which subtracts the threshold, rests at 0 and starts from 0.
+        surrogate_function: spike function of `v - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
+        detach_reset: no gradient flows through the reset (that of the output spike stays).
+
+    Carry: the potential `v`, in the shape of one step's input.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: `tau` is not greater than 1, or a number is not finite.
+    """
+
+    printed = ("tau", "decay_input", *_Neuron.printed)
+
+    def __init__(
+        self,
+        tau: float = 2.0,
+        *,
+        decay_input: bool = True,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        surrogate_function: SurrogateFunction = Sigmoid(),
+        detach_reset: bool = False,
+    ) -> None:
+        super().__init__(
+            v_threshold=v_threshold,
+            v_reset=v_reset,
+            surrogate_function=surrogate_function,
+            detach_reset=detach_reset,
+        )
+        self.tau = _checks.time_constant("tau", tau)
+        self.decay_input = _checks.boolean("decay_input", decay_input)
+
+    def __call__(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        check_step(self, carry, x)
+        return functional.lif_step(
+            carry, x, tau=self.tau, decay_input=self.decay_input, **self._fire_and_reset()
+        )
+
+
+class ParametricLIFNode(_Neuron):
+    """LIF neuron that learns its time constant, one for the whole layer (Fang et al. 2021,
+    "Incorporating learnable membrane time constant"): parameter `w`, `1/tau = sigmoid(w)`.
+
+    Args:
+        init_tau: membrane time constant at the start, in time steps, greater than 1.
+        decay_input: whether the input is divided by `tau` too.
+        v_threshold: firing threshold.
+        v_reset: potential after a spike, at rest and before the first step; None is the soft
+            reset, which subtracts the threshold, rests at 0 and starts from 0.
+        surrogate_function: spike function of `v - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
+        detach_reset: no gradient flows through the reset (that of the output spike stays).
+        param_dtype: dtype of `w`.
+
+    Carry: the potential `v`, in the shape of one step's input.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: `init_tau` is not greater than 1, or a number is not finite.
+    """
+
+    printed = ("tau", "decay_input", *_Neuron.printed)
+
+    def __init__(
+        self,
+        init_tau: float = 2.0,
+        *,
+        decay_input: bool = True,
+        v_threshold: float = 1.0,
+        v_reset: float | None = 0.0,
+        surrogate_function: SurrogateFunction = Sigmoid(),
+        detach_reset: bool = False,
+        param_dtype: Any = jnp.float32,
+    ) -> None:
+        super().__init__(
+            v_threshold=v_threshold,
+            v_reset=v_reset,
+            surrogate_function=surrogate_function,
+            detach_reset=detach_reset,
+        )
+        self.w = nnx.Param(w_of_tau("init_tau", init_tau, param_dtype))
+        self.decay_input = _checks.boolean("decay_input", decay_input)
+
+    @property
+    def tau(self) -> jax.Array:
+        """The membrane time constant as it is now, in time steps."""
+        return tau_of_w(self.w[...])
+
+    def __call__(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        check_step(self, carry, x)
+        return functional.lif_step(
+            carry, x, tau=self.tau, decay_input=self.decay_input, **self._fire_and_reset()
+        )
+
+
+def w_of_tau(name: str, tau: float, dtype: Any) -> jax.Array:
+    """The parameter of a learnable time constant, `w = -log(tau - 1)`."""
+    return jnp.asarray(-math.log(_checks.time_constant(name, tau) - 1), dtype)
+
+
+def tau_of_w(w: jax.Array) -> jax.Array:
+    """The time constant of the parameter: `1/tau = sigmoid(w)`, so `tau = 1 + exp(-w)`."""
+    return 1 + jnp.exp(-w)

@@ -1,0 +1,86 @@
+"""A stack of layers, with or without state, that is itself a cell."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsnn import _checks
+from jaxsnn.nn._cell import Carry, Cell, feature_axes, first_carry, is_cell
+
+
+class Sequential(Cell):
+    """Layers one after the other.
+
+    Args:
+        *layers: cells (neurons, synapses, containers, Flax's recurrent cells) and stateless
+            layers, i.e. any other callable (`Linear`, `Conv`, `jax.nn.relu`, ...).
+
+    Carry: a tuple with one entry a layer, `()` for the stateless ones.
+
+    Raises:
+        TypeError: a layer is not callable.
+
+    Example:
+        >>> rngs = nnx.Rngs(0)
+        >>> net = Sequential(Linear(28, 32, rngs=rngs), IFNode(), Linear(32, 10, rngs=rngs))
+        >>> carry, y = unroll(net, jnp.zeros((5, 2, 28)))
+        >>> y.shape
+        (5, 2, 10)
+    """
+
+    def __init__(self, *layers: Any) -> None:
+        for k, layer in enumerate(layers):
+            _checks.function(f"layer {k} of Sequential", layer)
+        self.layers = nnx.List(layers)
+
+    def __len__(self) -> int:
+        return len(self.layers)
+
+    def __getitem__(self, index: int) -> Any:
+        return self.layers[index]
+
+    def initialize_carry(
+        self,
+        input_shape: tuple[int, ...],
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
+        *,
+        dtype: Any = jnp.float32,
+    ) -> Carry:
+        """The first carry of each layer, in order; shapes are followed through the layers."""
+        x = jax.ShapeDtypeStruct(tuple(input_shape), dtype)
+        carries: list[Carry] = []
+        for layer in self.layers:
+            if is_cell(layer):
+                carry = first_carry(layer, x, rngs)
+                _, x = jax.eval_shape(layer, carry, x)
+            else:
+                carry = ()
+                x = jax.eval_shape(layer, x)
+            carries.append(carry)
+        return tuple(carries)
+
+    def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+        self.check_carry(carry)
+        carries: list[Carry] = []
+        for layer, state in zip(self.layers, carry, strict=True):
+            if is_cell(layer):
+                state, x = layer(state, x)
+            else:
+                x = layer(x)
+            carries.append(state)
+        return tuple(carries), x
+
+    def check_carry(self, carry: Carry) -> None:
+        """`carry` must be a tuple with one entry a layer."""
+        if not isinstance(carry, tuple | list) or len(carry) != len(self.layers):
+            raise ValueError(
+                f"the carry of a Sequential of {len(self.layers)} layers must be a tuple of as "
+                f"many entries, got {jax.tree.structure(carry)}; start from "
+                "initialize_carry(x.shape) or hand on the last carry"
+            )
+
+    def _feature_axes(self) -> int | None:
+        known = (feature_axes(layer) for layer in self.layers)
+        return next((axes for axes in known if axes is not None), None)

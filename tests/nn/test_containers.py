@@ -1,0 +1,198 @@
+"""Recurrent containers against SpikingJelly, the tutorial's example, and what they refuse."""
+
+import operator
+
+import golden_arrays
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxsnn import nn, surrogate
+
+ELEMENTWISE = golden_arrays.Golden("containers_elementwise")
+LINEAR = golden_arrays.Golden("containers_linear")
+TUTORIAL = [case for case in ELEMENTWISE.cases if case.startswith("tutorial")]
+
+
+def half_y_minus_x(y, x):
+    return 0.5 * y - x
+
+
+def x_times_one_minus_y(y, x):
+    return x * (1 - y)
+
+
+FUNCTIONS = {
+    "lambda y, x: x + y": operator.add,
+    "lambda y, x: 0.5 * y - x": half_y_minus_x,
+    "lambda y, x: x * (1.0 - y)": x_times_one_minus_y,
+}
+
+
+def node(meta):
+    name, settings = meta["surrogate"]
+    kwargs = {k: v for k, v in meta.items() if k not in ("cls", "surrogate")}
+    kwargs["surrogate_function"] = getattr(surrogate, name)(**settings)
+    return getattr(nn, meta["cls"])(**kwargs)
+
+
+@jax.jit
+def everything(net, x, w_out, w_v, w_y):
+    """Loss, gradients, and the outputs of `unroll` and of stepping by hand.
+
+    `sub_carry` is `v` for a bare neuron, `((), v)` for Sequential(Linear, neuron).
+    """
+
+    def loss(net, x):
+        (sub_carry, y), out = nn.unroll(net, x)
+        start = net.initialize_carry(x.shape[1:], dtype=x.dtype)
+        _, (sub_carries, _), stepped = golden_arrays.scan_with_states(net, start, x)
+        v, v_seq = (jax.tree.leaves(c)[0] for c in (sub_carry, sub_carries))
+        value = jnp.sum(out * w_out) + jnp.sum(v * w_v) + (0 if w_y is None else jnp.sum(y * w_y))
+        return value, (out, stepped, v_seq)
+
+    return jax.value_and_grad(loss, (0, 1), has_aux=True)(net, x)
+
+
+def check(golden, case, net, w_y, precision):
+    prefix = "" if golden is ELEMENTWISE else f"{case}/"
+    x, w_out, w_state = (
+        golden.input(prefix + name, precision) for name in ("x", "w_out", "w_state")
+    )
+    (value, (out, stepped, v_seq)), (g_net, g_x) = everything(
+        net, x, w_out, w_state, w_state if w_y else None
+    )
+    golden_arrays.assert_equal(out, golden(f"{case}/out", precision))
+    golden_arrays.assert_equal(stepped, golden(f"{case}/out", precision))
+    golden_arrays.assert_loss_close(value, golden(f"{case}/loss", precision), precision)
+    golden_arrays.assert_close(v_seq, golden(f"{case}/v_seq", precision), precision, "v_seq")
+    golden_arrays.assert_close(g_x, golden(f"{case}/g_x", precision), precision, "g_x")
+    return g_net
+
+
+@pytest.mark.parametrize("case", [c for c in ELEMENTWISE.cases if c not in TUTORIAL])
+def test_elementwise_golden(case, precision):
+    meta = ELEMENTWISE.cases[case]
+    net = nn.ElementWiseRecurrentContainer(node(meta["sub_module"]), FUNCTIONS[meta["function"]])
+    check(ELEMENTWISE, case, net, True, precision)
+
+
+@pytest.mark.parametrize("case", LINEAR.cases)
+def test_linear_golden(case, precision):
+    meta = LINEAR.cases[case]
+    kinds = {"param_dtype": precision, "rngs": nnx.Rngs(0)}
+    if meta["sub_module"].startswith("Sequential"):
+        sub_module = nn.Sequential(
+            nn.Linear(6, 4, **kinds), nn.LIFNode(tau=2.0, surrogate_function=surrogate.ATan())
+        )
+        if "ATan" not in meta["sub_module"]:
+            sub_module = nn.Sequential(sub_module[0], nn.LIFNode(tau=2.0))
+    else:
+        soft = "v_reset=None" in meta["sub_module"]
+        sub_module = nn.IFNode(
+            v_reset=None if soft else 0.0,
+            detach_reset="detach_reset=True" in meta["sub_module"],
+            surrogate_function=surrogate.ATan(),
+        )
+    net = nn.LinearRecurrentContainer(
+        sub_module, meta["in_features"], meta["out_features"], meta["bias"], **kinds
+    )
+    linears = {"rc": net.rc}
+    if isinstance(sub_module, nn.Sequential):
+        linears["sub_module.0"] = sub_module[0]
+    for name, linear in linears.items():
+        linear.kernel[...] = LINEAR.input(f"{case}/p_{name}.weight", precision).T
+        if LINEAR.has(f"{case}/p_{name}.bias"):
+            linear.bias[...] = LINEAR.input(f"{case}/p_{name}.bias", precision)
+        else:
+            assert linear.bias is None
+
+    g_net = check(LINEAR, case, net, False, precision)
+    gradients = {"rc": g_net.rc}
+    if isinstance(sub_module, nn.Sequential):
+        gradients["sub_module.0"] = g_net.sub_module[0]
+    for name, g in gradients.items():
+        weight = LINEAR(f"{case}/g_p_{name}.weight", precision)
+        golden_arrays.assert_close(g.kernel[...].T, weight, precision, name)
+        if LINEAR.has(f"{case}/g_p_{name}.bias"):
+            bias = LINEAR(f"{case}/g_p_{name}.bias", precision)
+            golden_arrays.assert_close(g.bias[...], bias, precision, name)
+
+
+@pytest.mark.parametrize("case", TUTORIAL)
+def test_tutorial_example_fires_at_every_step(case):
+    """One pulse of 1.5, then nothing: the fed-back spike keeps the neuron firing."""
+    v_reset = ELEMENTWISE.cases[case]["sub_module"]["v_reset"]
+    net = nn.ElementWiseRecurrentContainer(nn.IFNode(v_reset=v_reset), operator.add)
+    x = jnp.zeros((8, 1)).at[0].set(1.5)
+    golden_arrays.assert_equal(x, ELEMENTWISE.arrays[f"{case}/x"])
+    carry = net.initialize_carry(x[0].shape)
+    for t in range(8):
+        carry, s = net(carry, x[t])
+        assert s == 1
+        np.testing.assert_allclose(carry[0], ELEMENTWISE.arrays[f"{case}/v_seq"][t])
+    golden_arrays.assert_equal(nn.unroll(net, x)[1], np.ones((8, 1)))
+
+
+def test_feedback_is_the_first_argument():
+    net = nn.ElementWiseRecurrentContainer(nn.IFNode(v_threshold=0.1), half_y_minus_x)
+    (_, y), out = nn.unroll(net, jnp.full((2, 1), -0.2))
+    golden_arrays.assert_equal(out, [[1], [1]])
+    golden_arrays.assert_equal(y, out[-1])
+
+
+def test_input_reaches_the_linear_container_first():
+    net = nn.LinearRecurrentContainer(nn.IFNode(), 2, 2, bias=False, rngs=nnx.Rngs(0))
+    net.rc.kernel[...] = jnp.array([[2.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 2.0]])
+    _, out = nn.unroll(net, jnp.array([[1.0, 0.0]]))
+    golden_arrays.assert_equal(out, [[1, 0]])  # kernel[0] belongs to x[0]; y is 0
+
+
+def test_misfits_are_refused():
+    rngs = nnx.Rngs(0)
+    shrink = nn.Sequential(nn.Linear(4, 3, rngs=rngs), nn.IFNode())
+    cases = [
+        (nn.ElementWiseRecurrentContainer(shrink, operator.add), "shape that is fed back"),
+        (nn.LinearRecurrentContainer(shrink, 4, 4, rngs=rngs), r"fed back, \(2, 4\), got \(2, 3\)"),
+        (nn.LinearRecurrentContainer(nn.IFNode(), 5, 5, rngs=rngs), r"\[\.\.\., 5\], got \[2, 4\]"),
+    ]
+    for net, message in cases:
+        with pytest.raises(ValueError, match=message):
+            nn.unroll(net, jnp.zeros((3, 2, 4)))
+
+
+@pytest.mark.parametrize(
+    ("make", "error", "message"),
+    [
+        (
+            lambda: nn.ElementWiseRecurrentContainer(3, operator.add),
+            TypeError,
+            "sub_module must be callable, got 3",
+        ),
+        (
+            lambda: nn.ElementWiseRecurrentContainer(nn.IFNode(), "add"),
+            TypeError,
+            "element_wise_function must be callable, got 'add'",
+        ),
+        (
+            lambda: nn.LinearRecurrentContainer(nn.IFNode(), 0, 3, rngs=nnx.Rngs(0)),
+            ValueError,
+            "in_features must be at least 1, got 0",
+        ),
+        (
+            lambda: nn.LinearRecurrentContainer(nn.IFNode(), 3, 2.5, rngs=nnx.Rngs(0)),
+            TypeError,
+            "out_features must be an integer, got 2.5",
+        ),
+        (
+            lambda: nn.LinearRecurrentContainer(nn.IFNode(), 3, 3, bias=None, rngs=nnx.Rngs(0)),
+            TypeError,
+            "bias must be True or False",
+        ),
+    ],
+)
+def test_bad_arguments(make, error, message):
+    with pytest.raises(error, match=message):
+        make()
