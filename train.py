@@ -201,7 +201,7 @@ def train(args: argparse.Namespace) -> None:
     start = time.perf_counter()
     train_epoch = training.train_epoch.lower(recipe, state, *train_set).compile()
     evaluate = training.evaluate.lower(recipe, state.params, *test_set).compile()
-    print(f"compiled in {time.perf_counter() - start:.1f} s; {len(history)} epochs done", flush=True)
+    print(f"compiled in {time.perf_counter() - start:.1f} s", flush=True)
 
     # The epochs: one call trains a whole one, another tests it.
     first, began = len(history), time.perf_counter()

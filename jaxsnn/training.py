@@ -100,12 +100,15 @@ def create(
     Raises:
         ValueError: the model holds variables that are not parameters, or `batch_size` < 1.
     """
-    graphdef, params, rest = nnx.split(model, nnx.Param, ...)
-    if jax.tree.leaves(rest):
+    graphdef, params = nnx.split(model)
+    others = {
+        type(v).__name__ for _, v in nnx.to_flat_state(params) if not isinstance(v, nnx.Param)
+    }
+    if others:
         raise ValueError(
             f"{type(model).__name__} holds variables that are not nnx.Param "
-            f"({', '.join(sorted({type(v).__name__ for _, v in nnx.to_flat_state(rest)}))}): "
-            "state must be a carry, not a variable; take those layers out"
+            f"({', '.join(sorted(others))}): state must be a carry, not a variable; take those "
+            "layers out"
         )
     arrays = jax.tree.map(jnp.copy, nnx.to_pure_dict(params))
     recipe = Recipe(graphdef, optimizer, loss, to_sequence, batch_size)

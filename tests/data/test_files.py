@@ -1,0 +1,82 @@
+"""Four IDX files in a directory: every layout is found, and every mismatch is refused."""
+
+import gzip
+import hashlib
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from data.fake_files import NAMES, idx_bytes
+
+from jaxsnn.data import ImageDataset, fashion_mnist
+from jaxsnn.data._files import check_checksum, find_idx_files
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("layout", [".", "raw", "FashionMNIST/raw"])
+def test_reads_every_layout(
+    tmp_path: Path, write_idx, same, fake: ImageDataset, layout: str, compressed: bool
+) -> None:
+    folder = write_idx(tmp_path / "data" / layout, compressed)
+    dataset = fashion_mnist(tmp_path / "data")
+    same(dataset, fake)
+    assert dataset.source == f"IDX files in {folder}"
+
+
+def test_plain_files_win_over_compressed_ones(tmp_path: Path, write_idx) -> None:
+    write_idx(tmp_path, compressed=False)
+    for name in NAMES:
+        (tmp_path / f"{name}.gz").write_bytes(b"not read")
+    fashion_mnist(tmp_path)
+
+
+def test_a_complete_folder_wins_over_an_incomplete_one(
+    tmp_path: Path, write_idx, same, fake: ImageDataset
+) -> None:
+    write_idx(tmp_path / "raw")
+    (tmp_path / NAMES[0]).write_bytes(b"not read")
+    same(fashion_mnist(tmp_path), fake)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_names_the_missing_file(tmp_path: Path, write_idx: Callable[..., Path], name: str) -> None:
+    (write_idx(tmp_path / "data") / name).unlink()
+    with pytest.raises(FileNotFoundError, match=f"missing {name}; .*data_dir"):
+        fashion_mnist(tmp_path / "data")
+
+
+@pytest.mark.parametrize(
+    ("name", "array", "complaint"),
+    [
+        (NAMES[0], np.zeros((30, 27, 28)), r"expected images of 28x28 pixels, found .*27"),
+        (NAMES[2], np.zeros((20, 28, 29)), r"expected images of 28x28 pixels, found .*29"),
+        (NAMES[0], np.zeros((29, 28, 28)), "found 29 images and 30 labels"),
+        (NAMES[3], np.zeros(21), "found 20 images and 21 labels"),
+        (NAMES[1], np.full(30, 10), "expected labels from 0 to 9, found 10 to 10"),
+        (NAMES[3], np.full(20, 255), "expected labels from 0 to 9, found 255 to 255"),
+        (NAMES[1], np.zeros((30, 28, 28)), "with 1 axes"),
+    ],
+)
+def test_refuses_arrays_that_do_not_fit(
+    tmp_path: Path, write_idx, name: str, array: np.ndarray, complaint: str
+) -> None:
+    (write_idx(tmp_path / "data") / name).write_bytes(idx_bytes(array))
+    with pytest.raises(ValueError, match=complaint) as caught:
+        fashion_mnist(tmp_path / "data")
+    assert str(tmp_path / "data") in str(caught.value)
+    assert name in str(caught.value)
+
+
+def test_finds_nothing_in_other_directories(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("nothing")
+    assert find_idx_files(tmp_path) is None
+
+
+def test_checksum_is_of_the_uncompressed_bytes(tmp_path: Path) -> None:
+    path = tmp_path / "file.gz"
+    path.write_bytes(gzip.compress(b"content"))
+    check_checksum(path, hashlib.sha256(b"content").hexdigest())
+    with pytest.raises(ValueError, match=re.escape(f"{path}: expected SHA-256 {'0' * 64}")):
+        check_checksum(path, "0" * 64)

@@ -1,0 +1,261 @@
+"""Data sets prepared by TFDS, ours and its own, made and read without TensorFlow."""
+
+import io
+import json
+import shutil
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tensorflow_datasets as tfds
+from data.fake_files import encode_png, tfrecord_bytes
+
+from jaxsnn.data import ImageDataset, fashion_mnist
+from jaxsnn.data import _prepared as prepared_module
+from jaxsnn.data._builder import prepare
+from jaxsnn.data._prepared import find_prepared
+
+
+class FashionMnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):
+    """What TFDS's own builder stores: PNG images and labels, without an index."""
+
+    VERSION = tfds.core.Version("3.0.1")
+    code_path = None
+    dataset: ImageDataset
+
+    def _info(self):
+        features = {
+            "image": tfds.features.Image(shape=(28, 28, 1)),
+            "label": tfds.features.ClassLabel(num_classes=10),
+        }
+        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
+
+    def _split_generators(self, dl_manager):
+        return {
+            "train": self._generate_examples(*self.dataset[:2]),
+            "test": self._generate_examples(*self.dataset[2:4]),
+        }
+
+    def _generate_examples(self, images, labels):
+        for key, (image, label) in enumerate(zip(images, labels, strict=True)):
+            file = io.BytesIO(encode_png(image, np.arange(28) % 5))
+            yield key, {"image": file, "label": int(label)}
+
+
+@pytest.fixture
+def ours(tmp_path: Path, write_idx) -> Path:
+    """Our data set, prepared from the fake files in ``tmp_path / "tfds"``."""
+    return prepare(write_idx(tmp_path / "idx"), tmp_path / "tfds")
+
+
+@pytest.fixture
+def stock(tmp_path: Path, fake: ImageDataset) -> Path:
+    """The fake data as TFDS's own data set in ArrayRecord, in ``tmp_path / "tfds"``."""
+    builder = FashionMnist(data_dir=tmp_path / "tfds", file_format="array_record")
+    builder.dataset = fake
+    builder.download_and_prepare()
+    return Path(builder.data_dir)
+
+
+@pytest.fixture
+def stock_tfrecord(stock: Path) -> Path:
+    """The same in TFRecord, which is what TFDS writes unless told otherwise."""
+    builder = tfds.builder_from_directory(stock)
+    raw = tfds.decode.DeserializeMethod.RAW_BYTES
+    for split in ("train", "test"):
+        records = list(builder.as_data_source(split, deserialize_method=raw))
+        (path,) = builder.info.splits[split].filepaths
+        Path(path).unlink()
+        new = path.name.replace(".array_record-", ".tfrecord-")
+        (stock / new).write_bytes(tfrecord_bytes(records))
+    info = json.loads((stock / "dataset_info.json").read_text())
+    info["fileFormat"] = "tfrecord"
+    (stock / "dataset_info.json").write_text(json.dumps(info))
+    return stock
+
+
+def _as_sets(dataset: ImageDataset) -> list[set[tuple[bytes, int]]]:
+    """Return the pairs of image and label of both splits, without their order."""
+    train, test = dataset[:2], dataset[2:4]
+    return [
+        {(image.tobytes(), int(label)) for image, label in zip(*pair, strict=True)}
+        for pair in (train, test)
+    ]
+
+
+@pytest.mark.parametrize("level", ["", "..", "../.."])
+def test_ours_restores_the_order(ours: Path, level: str, same, fake: ImageDataset) -> None:
+    dataset = fashion_mnist((ours / level).resolve())
+    same(dataset, fake)
+    assert dataset.source == f"TFDS records in {ours}"
+
+
+def test_ours_is_registered_and_shuffled_on_disk(ours: Path, fake: ImageDataset) -> None:
+    builder = tfds.builder("jaxsnn_fashion_mnist", data_dir=ours.parents[1])
+    source = builder.as_data_source("train")
+    assert len(source) == 30
+    index = [example["index"] for example in source]
+    assert index != sorted(index)  # else the test above could not fail
+    for example in source:
+        np.testing.assert_array_equal(
+            example["image"][:, :, 0], fake.train_images[example["index"]]
+        )
+
+
+@pytest.mark.parametrize("kind", ["stock", "stock_tfrecord"])
+def test_tfds_own_keeps_its_order(
+    kind: str, request: pytest.FixtureRequest, fake: ImageDataset
+) -> None:
+    directory = request.getfixturevalue(kind)
+    dataset = fashion_mnist(directory)
+    assert dataset.train_images.dtype == np.uint8
+    assert dataset.train_labels.dtype == np.int32
+    assert _as_sets(dataset) == _as_sets(fake)
+    assert not np.array_equal(dataset.train_images, fake.train_images)
+
+
+def test_both_formats_of_tfds_own_are_the_same(
+    stock: Path, request: pytest.FixtureRequest, same
+) -> None:
+    dataset = fashion_mnist(stock)
+    same(fashion_mnist(request.getfixturevalue("stock_tfrecord")), dataset)
+
+
+def test_ours_comes_first_and_the_newest_version(tmp_path: Path, ours: Path, stock: Path) -> None:
+    assert find_prepared(tmp_path / "tfds") == ours
+    for version in ("1.2.0", "1.10.0"):
+        shutil.copytree(ours, ours.parent / version)
+    assert find_prepared(tmp_path / "tfds") == ours.parent / "1.10.0"
+
+
+def test_no_tensorflow(ours: Path, stock_tfrecord: Path) -> None:
+    fashion_mnist(ours)
+    fashion_mnist(stock_tfrecord)
+    assert "tensorflow" not in sys.modules
+
+
+def test_preparing_prints_nothing(ours: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    capfd.readouterr()
+    prepare(ours.parents[2] / "idx", ours.parents[2] / "again")
+    assert capfd.readouterr() == ("", "")
+
+
+class TestDecodedArrays:
+    """Decoding happens once for a directory, and again when that or the copy has changed."""
+
+    @pytest.fixture
+    def decoded(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+        splits: list[str] = []
+        read = prepared_module._read_split
+
+        def spy(directory: Path, split: str):
+            splits.append(split)
+            return read(directory, split)
+
+        monkeypatch.setattr(prepared_module, "_read_split", spy)
+        return splits
+
+    def _file(self, home: Path) -> Path:
+        (file,) = (home / ".cache/jaxsnn/arrays").iterdir()
+        return file
+
+    def test_are_used_the_second_time(
+        self, ours: Path, decoded: list[str], same, fake: ImageDataset
+    ) -> None:
+        first, second = fashion_mnist(ours), fashion_mnist(ours)
+        assert decoded == ["train", "test"]
+        same(first, fake)
+        same(second, fake)
+        assert first.source == second.source
+
+    def test_are_made_again_when_deleted(
+        self, ours: Path, home: Path, decoded: list[str], same, fake: ImageDataset
+    ) -> None:
+        fashion_mnist(ours)
+        self._file(home).unlink()
+        same(fashion_mnist(ours), fake)
+        assert decoded == ["train", "test"] * 2
+        assert self._file(home).is_file()
+
+    @pytest.mark.parametrize("damage", [b"", b"no archive", None])
+    def test_are_made_again_when_damaged(
+        self, ours: Path, home: Path, decoded: list[str], same, fake: ImageDataset, damage
+    ) -> None:
+        fashion_mnist(ours)
+        file = self._file(home)
+        content = bytearray(file.read_bytes())
+        content[len(content) // 2] ^= 1
+        file.write_bytes(content if damage is None else damage)
+        same(fashion_mnist(ours), fake)
+        assert decoded == ["train", "test"] * 2
+
+    def test_are_made_again_when_the_directory_changes(
+        self, ours: Path, home: Path, decoded: list[str]
+    ) -> None:
+        fashion_mnist(ours)
+        (ours / "features.json").touch()
+        fashion_mnist(ours)
+        assert decoded == ["train", "test"] * 2
+        self._file(home)  # the outdated copy has been replaced
+
+    def test_never_go_into_a_named_directory(self, ours: Path) -> None:
+        before = sorted(ours.parents[1].rglob("*"))
+        fashion_mnist(ours.parents[1])
+        assert sorted(ours.parents[1].rglob("*")) == before
+
+    def test_that_cannot_be_kept_are_mentioned(
+        self, ours: Path, home: Path, same, fake: ImageDataset
+    ) -> None:
+        (home / ".cache").write_text("in the way")
+        dataset = fashion_mnist(ours)
+        same(dataset, fake)
+        assert "decoded arrays could not be kept" in dataset.source
+
+
+class TestDamage:
+    """Damaged or foreign content ends in a ValueError that names it."""
+
+    def test_another_data_set(self, stock: Path) -> None:
+        info = stock / "dataset_info.json"
+        info.write_text(info.read_text().replace('"fashion_mnist"', '"mnist"'))
+        with pytest.raises(ValueError, match=f"{info}: expected .* found 'mnist'"):
+            fashion_mnist(stock)
+
+    def test_a_broken_description(self, stock: Path) -> None:
+        (stock / "dataset_info.json").write_text("{")
+        with pytest.raises(ValueError, match=r"dataset_info.json: .* found a damaged file"):
+            fashion_mnist(stock)
+
+    @pytest.mark.parametrize("kind", ["ours", "stock", "stock_tfrecord"])
+    @pytest.mark.parametrize("keep", [0, 0.5])
+    def test_cut_records(self, kind: str, keep: float, request: pytest.FixtureRequest) -> None:
+        directory = request.getfixturevalue(kind)
+        (file,) = directory.glob("*-train.*")
+        content = file.read_bytes()
+        file.write_bytes(content[: int(len(content) * keep)])
+        with pytest.raises(ValueError, match=f"{directory}: .* damaged or different"):
+            fashion_mnist(directory)
+
+    @pytest.mark.parametrize("kind", ["ours", "stock_tfrecord"])
+    def test_missing_records(self, kind: str, request: pytest.FixtureRequest) -> None:
+        directory = request.getfixturevalue(kind)
+        (file,) = directory.glob("*-test.*")
+        file.unlink()
+        with pytest.raises((ValueError, FileNotFoundError), match=str(directory)):
+            fashion_mnist(directory)
+
+    def test_fewer_records_than_described(self, stock_tfrecord: Path) -> None:
+        (file,) = stock_tfrecord.glob("*-test.*")
+        content = file.read_bytes()
+        first = 12 + int.from_bytes(content[:8], "little") + 4
+        file.write_bytes(content[first:])
+        with pytest.raises(ValueError, match="found 19 of 20 examples in the split 'test'"):
+            fashion_mnist(stock_tfrecord)
+
+    def test_a_format_that_cannot_be_read(self, stock: Path) -> None:
+        info = json.loads((stock / "dataset_info.json").read_text())
+        info["fileFormat"] = "riegeli"
+        (stock / "dataset_info.json").write_text(json.dumps(info))
+        with pytest.raises(ValueError, match=f"{stock}: "):
+            fashion_mnist(stock)

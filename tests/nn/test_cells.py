@@ -1,0 +1,223 @@
+"""What every cell keeps to, checked for one table of cells. A new cell joins by one row."""
+
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxsnn import nn, surrogate
+
+T, N, F = 5, 3, 4
+
+
+def linear(inputs, outputs, dtype=jnp.float32):
+    return nn.Linear(inputs, outputs, param_dtype=dtype, dtype=dtype, rngs=nnx.Rngs(0))
+
+
+CELLS = {
+    "IF": lambda dtype: nn.IFNode(),
+    "IF soft": lambda dtype: nn.IFNode(v_reset=None, surrogate_function=surrogate.ATan()),
+    "IF detached": lambda dtype: nn.IFNode(v_reset=-0.1, detach_reset=True),
+    "LIF": lambda dtype: nn.LIFNode(tau=1.5, v_threshold=0.5),
+    "LIF undecayed": lambda dtype: nn.LIFNode(decay_input=False, v_reset=None),
+    "PLIF": lambda dtype: nn.ParametricLIFNode(v_threshold=0.5, param_dtype=dtype),
+    "SynapseFilter": lambda dtype: nn.SynapseFilter(tau=3.0),
+    "SynapseFilter learnable": lambda dtype: nn.SynapseFilter(2.0, True, param_dtype=dtype),
+    "Sequential": lambda dtype: nn.Sequential(
+        linear(F, 6, dtype), nn.IFNode(v_threshold=0.2), jax.nn.relu, nn.SynapseFilter(tau=2.0)
+    ),
+    "ElementWise": lambda dtype: nn.ElementWiseRecurrentContainer(nn.IFNode(), operator.add),
+    "ElementWise around a stack": lambda dtype: nn.ElementWiseRecurrentContainer(
+        nn.Sequential(linear(F, F, dtype), nn.LIFNode(v_threshold=0.2)), operator.sub
+    ),
+    "ElementWise around a layer": lambda dtype: nn.ElementWiseRecurrentContainer(
+        linear(F, F, dtype), operator.add
+    ),
+    "ElementWise around a function": lambda dtype: nn.ElementWiseRecurrentContainer(
+        jnp.tanh, operator.add
+    ),
+    "Linear container": lambda dtype: nn.LinearRecurrentContainer(
+        nn.IFNode(v_threshold=0.2), F, F, param_dtype=dtype, dtype=dtype, rngs=nnx.Rngs(1)
+    ),
+    "Linear container, other size": lambda dtype: nn.LinearRecurrentContainer(
+        nn.Sequential(linear(F, 2, dtype), nn.LIFNode(v_threshold=0.2)),
+        F,
+        2,
+        bias=False,
+        param_dtype=dtype,
+        dtype=dtype,
+        rngs=nnx.Rngs(1),
+    ),
+    "Container in container": lambda dtype: nn.ElementWiseRecurrentContainer(
+        nn.LinearRecurrentContainer(
+            nn.IFNode(v_threshold=0.2), F, F, param_dtype=dtype, dtype=dtype, rngs=nnx.Rngs(2)
+        ),
+        operator.add,
+    ),
+}
+
+
+def inputs(dtype=jnp.float32, key=0):
+    return jax.random.uniform(jax.random.key(key), (T, N, F), jnp.float32, 0, 1.5).astype(dtype)
+
+
+def by_hand(cell, xs, carry=None):
+    if carry is None:
+        carry = cell.initialize_carry(xs.shape[1:], dtype=xs.dtype)
+    ys = []
+    for x in xs:
+        carry, y = cell(carry, x)
+        ys.append(y)
+    return carry, jnp.stack(ys)
+
+
+def kinds(tree):
+    return jax.tree.map(lambda a: (a.shape, a.dtype.name, a.weak_type), tree)
+
+
+def assert_same(actual, expected, **tolerance):
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, **tolerance), actual, expected)
+
+
+@pytest.fixture(params=CELLS)
+def cell(request):
+    return CELLS[request.param](jnp.float32)
+
+
+@pytest.mark.parametrize("name", CELLS)
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+def test_dtypes_are_kept(name, dtype):
+    """Outputs have the dtype of the input; potentials and currents at least float32."""
+    with jax.enable_x64(dtype == "float64"):
+        cell = CELLS[name](jnp.dtype(dtype))
+        xs = inputs(dtype)
+        first = cell.initialize_carry((N, F), dtype=xs.dtype)
+        carry, ys = nn.unroll(cell, xs)
+        assert ys.dtype == dtype
+        assert kinds(carry) == kinds(first)
+        for leaf in jax.tree.leaves(first):
+            assert leaf.dtype in (dtype, "float64" if dtype == "float64" else "float32")
+        if isinstance(cell, nn.IFNode | nn.LIFNode | nn.SynapseFilter):
+            assert first.dtype == ("float64" if dtype == "float64" else "float32")
+
+
+def test_unroll_equals_stepping_by_hand(cell):
+    """Layer by layer, step by step, eagerly and compiled: the same numbers."""
+    xs = inputs()
+    expected = by_hand(cell, xs)
+    assert_same(nn.unroll(cell, xs), expected, rtol=1e-6, atol=1e-6)
+    assert_same(jax.jit(nn.unroll)(cell, xs), expected, rtol=1e-6, atol=1e-6)
+
+
+def test_chunks_equal_the_whole(cell):
+    xs = inputs()
+    carry, head = nn.unroll(cell, xs[:2])
+    carry, tail = nn.unroll(cell, xs[2:], carry)
+    assert_same((carry, jnp.concatenate([head, tail])), nn.unroll(cell, xs), rtol=1e-6, atol=1e-6)
+
+
+def test_runs_as_the_body_of_lax_scan(cell):
+    xs = inputs()
+    scan = jax.jit(lambda cell, carry, xs: jax.lax.scan(cell, carry, xs))
+    actual = scan(cell, cell.initialize_carry((N, F)), xs)
+    assert_same(actual, nn.unroll(cell, xs), rtol=1e-6, atol=1e-6)
+
+
+def test_runs_under_flax_rnn(cell):
+    xs = inputs()
+    carry, ys = nn.unroll(cell, xs)
+    time_major = nnx.RNN(cell, time_major=True, return_carry=True)(xs)
+    assert_same(time_major, (carry, ys), rtol=1e-6, atol=1e-6)
+    batch_major = nnx.RNN(cell, return_carry=True)(xs.swapaxes(0, 1))
+    assert_same(batch_major, (carry, ys.swapaxes(0, 1)), rtol=1e-6, atol=1e-6)
+
+
+def test_vmap_equals_a_batch(cell):
+    xs = inputs()
+    _, expected = nn.unroll(cell, xs)
+    one_by_one = jax.vmap(lambda xs: nn.unroll(cell, xs)[1], 1, 1)(xs)
+    np.testing.assert_allclose(one_by_one, expected, rtol=1e-6, atol=1e-6)
+
+
+def test_vmap_over_parameters(cell):
+    """Many networks at once, e.g. one for each seed."""
+    graphdef, params = nnx.split(cell)
+    double = jax.tree.map(lambda p: jnp.stack([p, 0.5 * p]), params)
+    xs = inputs()
+    run = jax.vmap(lambda params: nn.unroll(nnx.merge(graphdef, params), xs)[1], axis_size=2)
+    ys = run(double)
+    np.testing.assert_allclose(ys[0], nn.unroll(cell, xs)[1], rtol=1e-6, atol=1e-6)
+
+
+def test_gradients_are_finite_and_those_of_the_step_wise_loop(cell):
+    xs = inputs()
+    weights = jnp.cos(jnp.arange(T))[:, None, None]
+
+    def objective(run):
+        return lambda cell, xs: jnp.sum(run(cell, xs)[1] * weights)
+
+    actual = jax.grad(objective(nn.unroll), (0, 1))(cell, xs)
+    expected = jax.grad(objective(by_hand), (0, 1))(cell, xs)
+    leaves = jax.tree.leaves(actual)
+    assert all(jnp.all(jnp.isfinite(leaf)) for leaf in leaves)
+    assert any(jnp.any(leaf != 0) for leaf in leaves)
+    for a, b in zip(leaves, jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+
+
+def test_parameters_are_never_stale(cell):
+    """After an update in place an eager `unroll` uses the new numbers."""
+    params = nnx.split(cell)[1]
+    if not jax.tree.leaves(params):
+        pytest.skip("has no parameters")
+    xs = inputs()
+    nn.unroll(cell, xs)
+    updated = jax.tree.map(lambda p: p + 0.3, params)
+    nnx.update(cell, updated)
+    _, ys = nn.unroll(cell, xs)
+    np.testing.assert_allclose(ys, by_hand(cell, xs)[1], rtol=1e-6, atol=1e-6)
+    assert_same(nnx.split(cell)[1], updated)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_compiles_once(name):
+    """A second eager `unroll`, an equal cell built anew and new parameters compile nothing."""
+    cell = CELLS[name](jnp.float32)
+    nn.unroll(cell, inputs())
+    traces = []
+
+    def watch(event, duration, **kwargs):
+        if "trace" in event or "compile" in event:
+            traces.append(event)
+
+    jax.monitoring.register_event_duration_secs_listener(watch)
+    try:
+        xs = inputs(key=1)
+        again = CELLS[name](jnp.float32)
+        traces.clear()
+        nn.unroll(cell, xs)
+        nn.unroll(again, xs)
+    finally:
+        jax.monitoring.unregister_event_duration_listener(watch)
+    assert traces == []
+
+
+def test_a_carry_of_another_batch_is_refused(cell):
+    carry, _ = nn.unroll(cell, inputs())
+    with pytest.raises(ValueError, match=r"fresh state|carry of"):
+        nn.unroll(cell, inputs()[:, :2], carry)
+
+
+def test_a_carry_of_another_kind_is_refused(cell):
+    for carry in ("v", jnp.zeros((N, F), jnp.int32), (1, 2, 3, 4, 5, 6, 7)):
+        with pytest.raises((ValueError, TypeError), match="carry"):
+            nn.unroll(cell, inputs(), carry)
+
+
+def test_integer_inputs_are_refused(cell):
+    with pytest.raises(TypeError, match=r"floating|dtype"):
+        nn.unroll(cell, jnp.ones((T, N, F), jnp.int32))

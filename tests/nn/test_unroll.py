@@ -1,0 +1,116 @@
+"""`unroll`: schedules, shapes of layers without state, Flax's cells, images, what it refuses."""
+
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxsnn import nn
+
+
+def test_layers_without_state_have_an_empty_carry():
+    xs = jax.random.normal(jax.random.key(0), (5, 3, 4))
+    for layer in (nn.Linear(4, 2, rngs=nnx.Rngs(0)), jnp.tanh, jax.nn.relu):
+        carry, ys = nn.unroll(layer, xs)
+        assert carry == ()
+        np.testing.assert_allclose(ys, jnp.stack([layer(x) for x in xs]), rtol=1e-6, atol=1e-6)
+
+
+def test_a_layer_sees_one_time_step():
+    """A function that reduces over the batch must not mix time steps."""
+    xs = jax.random.normal(jax.random.key(0), (5, 3, 4))
+    _, ys = nn.unroll(nn.Sequential(lambda x: x - x.mean(0, keepdims=True)), xs)
+    np.testing.assert_allclose(ys, xs - xs.mean(1, keepdims=True), rtol=1e-6)
+
+
+def test_without_a_batch_axis():
+    xs = jax.random.uniform(jax.random.key(0), (5, 4))
+    net = nn.Sequential(nn.Linear(4, 3, rngs=nnx.Rngs(0)), nn.IFNode())
+    _, ys = nn.unroll(net, xs)
+    _, batched = nn.unroll(net, xs[:, None])
+    np.testing.assert_allclose(ys, batched[:, 0])
+
+
+def test_convolutional_containers():
+    rngs = nnx.Rngs(0)
+    net = nn.ElementWiseRecurrentContainer(
+        nn.Sequential(nn.Conv(2, 2, (3, 3), padding=1, rngs=rngs), nn.IFNode(v_threshold=0.2)),
+        operator.add,
+    )
+    xs = jax.random.uniform(jax.random.key(0), (4, 3, 6, 5, 2))
+    (sub_carry, y), ys = nn.unroll(net, xs)
+    assert ys.shape == xs.shape
+    assert jnp.any(ys)
+    assert y.shape == sub_carry[1].shape == (3, 6, 5, 2)
+    assert net.num_feature_axes == 3
+    batch_major = nnx.RNN(net)(xs.swapaxes(0, 1))  # time is found before the 3 feature axes
+    np.testing.assert_allclose(batch_major.swapaxes(0, 1), ys)
+
+
+def test_feature_axes_follow_the_layers():
+    rngs = nnx.Rngs(0)
+    assert nn.IFNode().num_feature_axes == 1
+    assert nn.Sequential(nn.IFNode()).num_feature_axes == 1
+    assert nn.Sequential(nn.IFNode(), nn.Conv(1, 2, (3, 3), rngs=rngs)).num_feature_axes == 3
+    assert nn.Sequential(nn.Linear(3, 3, rngs=rngs)).num_feature_axes == 1
+    images = jnp.ones((4, 2, 6, 5, 3))  # a bare neuron cannot know: time first is the safe way
+    assert nnx.RNN(nn.IFNode(), time_major=True)(images).shape == images.shape
+
+
+@pytest.mark.parametrize("cls", [nnx.GRUCell, nnx.OptimizedLSTMCell, nnx.SimpleCell])
+def test_flax_cells_join_in(cls):
+    cell = cls(4, 3, rngs=nnx.Rngs(0))
+    net = nn.Sequential(cell, nn.Linear(3, 2, rngs=nnx.Rngs(1)), nn.IFNode(v_threshold=0.1))
+    xs = jax.random.normal(jax.random.key(0), (5, 2, 4))
+    carry, ys = nn.unroll(net, xs)
+    expected = nnx.RNN(cell, time_major=True)(xs)
+    np.testing.assert_allclose(nn.unroll(cell, xs)[1], expected, rtol=1e-6)
+    assert jax.tree.map(jnp.shape, carry) == jax.tree.map(
+        jnp.shape, net.initialize_carry((2, 4), nnx.Rngs(2))
+    )
+    _, tail = nn.unroll(net, xs, carry)
+    assert tail.shape == ys.shape == (5, 2, 2)
+
+
+def test_streaming_can_cut_the_gradient():
+    """Truncated backpropagation: stop_gradient on the carry between two stretches."""
+    xs = jnp.full((4, 1, 1), 0.3)
+
+    def total(x0, cut):
+        carry, _ = nn.unroll(nn.LIFNode(), xs.at[0].set(x0))
+        carry = jax.lax.stop_gradient(carry) if cut else carry
+        return jnp.sum(nn.unroll(nn.LIFNode(), xs, carry)[1])
+
+    assert jax.grad(total)(0.3, False) != 0
+    assert jax.grad(total)(0.3, True) == 0
+
+
+@pytest.mark.parametrize(
+    ("xs", "message"),
+    [
+        (jnp.float32(1.0), "time first, got a scalar"),
+        (jnp.zeros((0, 3, 4)), r"at least one time step, got shape \[0, 3, 4\]"),
+    ],
+)
+def test_bad_sequences(xs, message):
+    with pytest.raises(ValueError, match=message):
+        nn.unroll(nn.IFNode(), xs)
+
+
+def test_bad_modules():
+    with pytest.raises(TypeError, match="module must be callable, got 3"):
+        nn.unroll(3, jnp.ones((2, 3)))
+    with pytest.raises(TypeError, match="layer 1 of Sequential must be callable, got 'IF'"):
+        nn.Sequential(nn.IFNode(), "IF")
+
+
+def test_wrong_features_are_named():
+    net = nn.Sequential(nn.Linear(28, 3, rngs=nnx.Rngs(0)), nn.IFNode())
+    with pytest.raises(ValueError, match=r"in_features=28.*got \[5, 2, 27\]"):
+        nn.unroll(net, jnp.ones((5, 2, 27)))
+    conv = nn.Conv(3, 4, (3, 3), rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"channels last, \[\.\.\., 3\], got \[2, 3, 8, 8\]"):
+        nn.unroll(conv, jnp.ones((5, 2, 3, 8, 8)))
