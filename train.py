@@ -285,9 +285,10 @@ def run_directory(args: argparse.Namespace, settings: dict[str, Any]) -> pathlib
     """The folder of the run, named as the tutorial names it, with what is ours at the end."""
     name = "{model}_b{batch_size}_{opt}_lr{lr:g}".format(**settings)
     name += "_amp" if settings["amp"] else ""
-    for key in ("clip_norm", "seed", "dataset", "sequence"):
-        if settings[key] != DEFAULTS[key]:
-            name += f"_{key.replace('_norm', '')}{settings[key]}"
+    name += "" if settings["clip_norm"] is None else f"_clip{settings['clip_norm']:g}"
+    name += "" if settings["seed"] == DEFAULTS["seed"] else f"_seed{settings['seed']}"
+    for key in ("dataset", "sequence"):
+        name += "" if settings[key] == DEFAULTS[key] else f"_{settings[key]}"
     planned = pathlib.Path(args.out_dir or PLACE["out_dir"]) / name
     if args.resume is None:
         return planned

@@ -1,0 +1,172 @@
+"""Checkpoints: latest and best, exact restoration, damage, models out of a run."""
+
+import shutil
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from jaxsnn import checkpointing, data, models, runs, training
+
+
+def make(model="ss", optimizer=None):
+    return training.create(
+        models.MODELS[model](rngs=nnx.Rngs(0)),
+        optax.adam(0.01) if optimizer is None else optimizer,
+        to_sequence=data.columns,
+        batch_size=50,
+        seed=3,
+    )
+
+
+def marked(state, epoch):
+    """A state that can be told from others."""
+    params = jax.tree.map(lambda p: p + epoch, state.params)
+    return state._replace(params=params, epoch=jnp.int32(epoch + 1))
+
+
+def history(accuracies):
+    row = dict.fromkeys(runs.Row.__annotations__, 0.0)
+    return [row | {"epoch": e, "test_acc": accuracy} for e, accuracy in enumerate(accuracies)]
+
+
+def save_all(run, state, accuracies):
+    checkpoints = checkpointing.Checkpoints(run)
+    for epoch in range(len(accuracies)):
+        checkpoints.save(marked(state, epoch), history(accuracies[: epoch + 1]))
+    return checkpoints
+
+
+def kept(run):
+    return sorted(int(path.name) for path in (run / "checkpoints").iterdir())
+
+
+def assert_states_equal(actual, expected):
+    assert jax.tree.structure(actual) == jax.tree.structure(expected)
+
+    def check(a, b):
+        if jnp.issubdtype(a.dtype, jax.dtypes.prng_key):
+            a, b = jax.random.key_data(a), jax.random.key_data(b)
+        assert a.dtype == b.dtype
+        np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
+
+    jax.tree.map(check, actual, expected)
+
+
+@pytest.mark.parametrize(
+    ("accuracies", "best", "files"),
+    [
+        ([0.1], 0, [0]),
+        ([0.1, 0.2], 1, [1]),
+        ([0.3, 0.2], 0, [0, 1]),
+        ([0.1, 0.5, 0.5, 0.2], 1, [1, 3]),  # of equal ones the first
+        ([0.1, 0.5, 0.2, 0.6, 0.3], 3, [3, 4]),
+    ],
+)
+def test_latest_and_max_are_kept(tmp_path, accuracies, best, files):
+    _, state = make()
+    save_all(tmp_path, state, accuracies)
+    assert kept(tmp_path) == files
+    checkpoints = checkpointing.Checkpoints(tmp_path)  # as another process would see it
+    assert checkpoints.epoch("latest") == len(accuracies) - 1
+    assert checkpoints.epoch("max") == best
+    _, like = make()
+    for which, epoch in (("latest", len(accuracies) - 1), ("max", best)):
+        restored, rows = checkpoints.restore(like, which)
+        assert_states_equal(restored, marked(state, epoch))
+        assert rows == history(accuracies[: epoch + 1])
+
+
+def test_training_goes_on_exactly(tmp_path):
+    images = jax.tree.map(jnp.asarray, data.fashion_mnist_mini()[:2])
+    recipe, state = make()
+    state, _ = training.train_epoch(recipe, state, *images)
+    checkpointing.Checkpoints(tmp_path).save(state, history([0.1]))
+    straight, metrics = training.train_epoch(recipe, state, *images)
+    recipe, like = make()
+    restored, _ = checkpointing.Checkpoints(tmp_path).restore(like)
+    resumed, again = training.train_epoch(recipe, restored, *images)
+    assert_states_equal(resumed, straight)
+    assert_states_equal(again, metrics)
+
+
+def test_a_write_that_was_cut_off_is_passed_over(tmp_path):
+    _, state = make()
+    save_all(tmp_path, state, [0.1, 0.2])
+    folder = tmp_path / "checkpoints"
+    shutil.copytree(folder / "1", folder / "2.orbax-checkpoint-tmp")
+    (folder / "2.orbax-checkpoint-tmp" / "_CHECKPOINT_METADATA").unlink()
+    checkpoints = checkpointing.Checkpoints(tmp_path)
+    assert checkpoints.epoch() == 1
+    checkpoints.save(marked(state, 2), history([0.1, 0.2, 0.3]))
+    assert checkpointing.Checkpoints(tmp_path).epoch() == 2
+
+
+def test_no_checkpoint_yet(tmp_path):
+    _, like = make()
+    checkpoints = checkpointing.Checkpoints(tmp_path)
+    assert checkpoints.epoch() is None
+    with pytest.raises(checkpointing.CheckpointError, match="has not ended an epoch yet"):
+        checkpoints.restore(like)
+    with pytest.raises(ValueError, match="which must be 'latest' or 'max', got 'best'"):
+        checkpoints.epoch("best")
+
+
+@pytest.mark.parametrize("damage", ["truncate", "remove", "garbage"])
+def test_damage_is_an_error(tmp_path, damage):
+    _, state = make()
+    save_all(tmp_path, state, [0.5])
+    for path in (tmp_path / "checkpoints" / "0").rglob("*"):
+        if path.is_file() and path.parent.name == "d":
+            if damage == "truncate":
+                path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+            elif damage == "garbage":
+                path.write_bytes(b"\x00" * path.stat().st_size)
+            else:
+                path.unlink()
+    _, like = make()
+    with pytest.raises(checkpointing.CheckpointError, match="cannot read the checkpoint"):
+        checkpointing.Checkpoints(tmp_path).restore(like)
+
+
+def test_another_model_is_an_error(tmp_path):
+    _, state = make("ss")
+    save_all(tmp_path, state, [0.5])
+    _, like = make("fb")
+    with pytest.raises(checkpointing.CheckpointError, match="another model"):
+        checkpointing.Checkpoints(tmp_path).restore(like)
+    _, like = make("ss", optax.sgd(0.1))
+    with pytest.raises(checkpointing.CheckpointError, match="another model"):
+        checkpointing.Checkpoints(tmp_path).restore(like)
+
+
+def test_an_unwritable_place_is_an_error(tmp_path):
+    (tmp_path / "checkpoints").write_text("a file where the folder should be")
+    _, state = make()
+    with pytest.raises((OSError, checkpointing.CheckpointError)):
+        checkpointing.Checkpoints(tmp_path).save(state, history([0.5]))
+
+
+@pytest.mark.parametrize("model", models.MODELS)
+@pytest.mark.parametrize("amp", [False, True])
+def test_load_model(tmp_path, model, amp):
+    runs.create(tmp_path, {"settings": {"model": model, "amp": amp}})
+    _, state = make(model)
+    save_all(tmp_path, state, [0.5, 0.4])
+    for which, epoch in (("max", 0), ("latest", 1)):
+        net = checkpointing.load_model(tmp_path, which)
+        assert isinstance(net, models.MODELS[model])
+        assert net.fc[0].dtype == (jnp.bfloat16 if amp else None)
+        params = nnx.to_pure_dict(nnx.split(net)[1])
+        assert_states_equal(params, marked(state, epoch).params)
+        assert net(jnp.zeros((28, 2, 28))).shape == (2, 10)
+    max_net = checkpointing.load_model(tmp_path)
+    assert_states_equal(nnx.to_pure_dict(nnx.split(max_net)[1]), marked(state, 0).params)
+
+
+def test_load_model_of_nothing(tmp_path):
+    with pytest.raises(FileNotFoundError, match="not the directory of a run"):
+        checkpointing.load_model(tmp_path)

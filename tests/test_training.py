@@ -1,0 +1,207 @@
+"""Training: schedule, order of the data, compilations, evaluation, any module and arrays."""
+
+import functools
+
+import golden_arrays
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from jaxsnn import data, losses, models, nn, surrogate, training
+
+SCHEDULE = golden_arrays.Golden("lr_schedule")
+
+
+@pytest.fixture(scope="module")
+def mini():
+    images = data.fashion_mnist_mini()
+    return jax.tree.map(jnp.asarray, images[:4])
+
+
+def plain(batch_size=64, optimizer=None, seed=0):
+    return training.create(
+        models.PlainNet(rngs=nnx.Rngs(0)),
+        optax.sgd(0.1, momentum=0.9) if optimizer is None else optimizer,
+        to_sequence=data.columns,
+        batch_size=batch_size,
+        seed=seed,
+    )
+
+
+@pytest.mark.parametrize("case", SCHEDULE.cases)
+def test_learning_rate_golden(case):
+    meta = SCHEDULE.cases[case]
+    expected = SCHEDULE.arrays[f"{case}/lr"]
+    rates = training.cosine_learning_rates(meta["lr"], meta["epochs"])
+    np.testing.assert_allclose(rates, expected, rtol=1e-12)
+    schedule = training.cosine_schedule(meta["lr"], meta["epochs"], steps_per_epoch=7)
+    for epoch, lr in enumerate(expected):
+        for step in (7 * epoch, 7 * epoch + 6):
+            assert schedule(jnp.int32(step)) == np.float32(lr)
+
+
+def test_optimisers_read_the_schedule_once_per_step():
+    schedule = training.cosine_schedule(0.5, epochs=2, steps_per_epoch=3)
+    optimizer = optax.sgd(schedule)
+    params = jnp.zeros(())
+    state, path = optimizer.init(params), []
+    for _ in range(6):
+        updates, state = optimizer.update(jnp.ones(()), state)
+        path.append(float(updates))
+    np.testing.assert_allclose(path, [-0.5] * 3 + [-0.25] * 3)
+
+
+def test_an_epoch_is_the_documented_order_of_steps(mini):
+    """`permutation(fold_in(key, epoch))`, in minibatches, the last partial one dropped."""
+    inputs, labels = mini[0][:150], mini[1][:150]
+    recipe, state = plain(batch_size=64)
+    expected = state
+    step = jax.jit(training.train_step, static_argnums=0)
+    for epoch in range(2):
+        order = jax.random.permutation(jax.random.fold_in(jax.random.key(0), epoch), 150)
+        seen = []
+        for batch in (order[:64], order[64:128]):
+            expected, (loss, right) = step(recipe, expected, inputs[batch], labels[batch])
+            seen.append((loss, right))
+        state, metrics = training.train_epoch(recipe, jax.tree.map(jnp.copy, state), inputs, labels)
+        np.testing.assert_allclose(metrics.loss, np.mean([s[0] for s in seen]), rtol=1e-5)
+        np.testing.assert_allclose(metrics.accuracy, sum(s[1] for s in seen) / 128, rtol=1e-6)
+        assert metrics.finite
+    assert state.epoch == 2
+    jax.tree.map(
+        functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6),
+        state.params,
+        expected.params,
+    )
+
+
+def test_compiles_once(mini):
+    recipe, state = plain()
+    training.train_epoch.clear_cache()
+    training.evaluate.clear_cache()
+    for _ in range(3):
+        state, _ = training.train_epoch(recipe, state, *mini[:2])
+        training.evaluate(recipe, state.params, *mini[2:])
+    host = jax.tree.map(np.asarray, state._replace(key=jax.random.key_data(state.key)))
+    restored = jax.tree.map(jnp.asarray, host)
+    restored = restored._replace(key=jax.random.wrap_key_data(restored.key))
+    training.train_epoch(recipe, restored, *mini[:2])
+    assert training.train_epoch._cache_size() == 1
+    assert training.evaluate._cache_size() == 1
+
+
+def test_the_state_is_donated(mini):
+    recipe, state = plain()
+    kernel = jax.tree.leaves(state.params)[-1]
+    training.train_epoch(recipe, state, *mini[:2])
+    assert kernel.is_deleted()
+
+
+def test_the_model_keeps_its_own_parameters(mini):
+    model = models.PlainNet(rngs=nnx.Rngs(0))
+    recipe, state = training.create(
+        model, optax.sgd(0.1), to_sequence=data.columns, batch_size=64, seed=0
+    )
+    training.train_epoch(recipe, state, *mini[:2])
+    assert jnp.all(jnp.isfinite(model.fc[0].kernel[...]))  # not donated with the state
+
+
+@pytest.mark.parametrize("batch_size", [1000, 500, 256, 64, 7])
+def test_evaluation_counts_every_example_once(mini, batch_size):
+    recipe, state = plain(batch_size=batch_size)
+    metrics = training.evaluate(recipe, state.params, *mini[2:])
+    rates = training.merge(recipe, state.params)(data.columns(mini[2]))
+    np.testing.assert_allclose(
+        metrics.loss, jnp.mean(losses.firing_rate_mse(rates, mini[3])), rtol=1e-5
+    )
+    assert metrics.accuracy == jnp.mean(losses.correct(rates, mini[3]), dtype=jnp.float32)
+
+
+def test_seeds_differ_and_repeat(mini):
+    def run(seed):
+        recipe, state = plain(seed=seed)
+        return training.train_epoch(recipe, state, *mini[:2])[1].loss
+
+    assert run(0) == run(0) != run(1)
+
+
+def test_ruined_parameters_are_noticed(mini):
+    """Every membrane potential is NaN, so nothing fires and the loss looks fine."""
+    recipe, state = plain(optimizer=optax.adam(3e38))
+    state, metrics = training.train_epoch(recipe, state, *mini[:2])
+    state, metrics = training.train_epoch(recipe, state, *mini[:2])
+    assert not metrics.finite
+    assert not training.evaluate(recipe, state.params, *mini[2:]).finite
+
+
+def repeat(images):
+    """A still image as a constant current: `[N, H, W, C] -> [T=6, N, H, W, C]`."""
+    return jnp.broadcast_to(images, (6, *images.shape))
+
+
+class ConvNet(nnx.Module):
+    """Convolution, LIF, mean over space, Linear, LIF; three classes."""
+
+    def __init__(self, *, rngs):
+        neuron = functools.partial(nn.LIFNode, v_threshold=0.5, surrogate_function=surrogate.ATan())
+        self.stack = nn.Sequential(
+            nn.Conv(2, 8, (3, 3), padding=1, rngs=rngs),
+            neuron(),
+            lambda x: jnp.mean(x, axis=(-3, -2)) * 4,
+            nn.Linear(8, 3, rngs=rngs),
+            neuron(),
+        )
+
+    def __call__(self, xs):
+        return jnp.mean(nn.unroll(self.stack, xs)[1], axis=0)
+
+
+def cross_entropy(rates, labels):
+    return optax.softmax_cross_entropy_with_integer_labels(5 * rates, labels)
+
+
+def test_trains_another_network_on_other_data():
+    """A convolutional net, T = 6, images of 8 x 6 x 2, three classes, another loss."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, 3, 300)
+    inputs = rng.normal(0, 0.3, (300, 8, 6, 2))
+    inputs[labels == 1, ::2, :, 0] += 1.5  # stripes one way
+    inputs[labels == 2, :, ::2, 1] += 1.5  # and the other
+    inputs, labels = jnp.asarray(inputs, jnp.float32), jnp.asarray(labels, jnp.int32)
+    recipe, state = training.create(
+        ConvNet(rngs=nnx.Rngs(0)),
+        optax.adam(0.01),
+        loss=cross_entropy,
+        to_sequence=repeat,
+        batch_size=25,
+        seed=0,
+    )
+    before = training.evaluate(recipe, state.params, inputs, labels)
+    for _ in range(10):
+        state, _ = training.train_epoch(recipe, state, inputs, labels)
+    after = training.evaluate(recipe, state.params, inputs, labels)
+    assert before.accuracy < 0.6
+    assert after.accuracy > 0.95
+    assert after.loss < before.loss
+
+
+def test_bad_arguments(mini):
+    recipe, state = plain(batch_size=3000)
+    with pytest.raises(ValueError, match="batch_size=3000 is larger than the training set of 2000"):
+        training.train_epoch(recipe, state, *mini[:2])
+    recipe, state = plain()
+    with pytest.raises(ValueError, match=r"same number .* \[2000, 28, 28\] and \[500\]"):
+        training.train_epoch(recipe, state, mini[0], mini[3])
+    with pytest.raises(ValueError, match="at least one"):
+        training.evaluate(recipe, state.params, mini[0][:0], mini[1][:0])
+    with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
+        plain(batch_size=0)
+
+
+def test_variables_that_are_not_parameters_are_refused():
+    model = nn.Sequential(nnx.BatchNorm(28, rngs=nnx.Rngs(0)))
+    with pytest.raises(ValueError, match="not nnx.Param \\(BatchStat\\)"):
+        training.create(model, optax.sgd(0.1), to_sequence=repeat, batch_size=1, seed=0)
