@@ -8,9 +8,15 @@ moment leaves what was there before.
     run/checkpoints/<epoch>/   params, progress (optimiser state, key, ...), history
 """
 
+import contextlib
+import gc
+import logging
 import os
 import pathlib
-from collections.abc import Mapping
+import sys
+import time
+import warnings
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 import jax
@@ -126,7 +132,8 @@ class Checkpoints:
                 f"no checkpoint in {self._manager.directory}: the run has not ended an epoch yet"
             )
         try:
-            return self._manager.restore(epoch, args=ocp.args.Composite(**items))
+            with _quiet_threads():
+                return self._manager.restore(epoch, args=ocp.args.Composite(**items))
         except Exception as error:  # Orbax and tensorstore raise many kinds
             raise CheckpointError(
                 f"cannot read the checkpoint {self._manager.directory / str(epoch)}: "
@@ -182,4 +189,28 @@ def _shapes(tree: Any) -> Any:
 
 
 def _first_line(error: Exception) -> str:
-    return (str(error).strip() or type(error).__name__).splitlines()[0]
+    line = (str(error).strip() or type(error).__name__).splitlines()[0]
+    return line if len(line) < 300 else line[:300] + " ..."
+
+
+@contextlib.contextmanager
+def _quiet_threads() -> Iterator[None]:
+    """One error is enough: of a damaged checkpoint each array's reader reports for itself, from
+    threads, through asyncio's logger and Python's hook for what nobody catches.
+    """
+    hook, logger = sys.unraisablehook, logging.getLogger("asyncio")
+    level = logger.level
+    sys.unraisablehook = lambda _: None
+    logger.setLevel(logging.CRITICAL + 1)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", RuntimeWarning)
+            try:
+                yield
+            except Exception:
+                time.sleep(0.2)  # for the stragglers
+                gc.collect()
+                raise
+    finally:
+        sys.unraisablehook = hook
+        logger.setLevel(level)

@@ -15,7 +15,7 @@ import json
 import os
 import pathlib
 import tempfile
-from typing import Any, TypedDict
+from typing import Any, Literal, TypedDict
 
 
 class Row(TypedDict):
@@ -31,7 +31,12 @@ class Row(TypedDict):
     lr: float
 
 
-CURVES = ("train_loss", "train_acc", "test_loss", "test_acc")
+CURVES: tuple[Literal["train_loss", "train_acc", "test_loss", "test_acc"], ...] = (
+    "train_loss",
+    "train_acc",
+    "test_loss",
+    "test_acc",
+)
 
 
 def create(run: str | os.PathLike[str], config: dict[str, Any]) -> None:

@@ -37,7 +37,7 @@ def test_nothing_is_overwritten(tmp_path):
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"settings": 3}', "\x00"])
 def test_damaged_settings(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
-    with pytest.raises(ValueError, match="config.json is damaged"):
+    with pytest.raises(ValueError, match=r"config\.json is damaged"):
         runs.read_config(tmp_path)
 
 

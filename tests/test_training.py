@@ -203,5 +203,5 @@ def test_bad_arguments(mini):
 
 def test_variables_that_are_not_parameters_are_refused():
     model = nn.Sequential(nnx.BatchNorm(28, rngs=nnx.Rngs(0)))
-    with pytest.raises(ValueError, match="not nnx.Param \\(BatchStat\\)"):
+    with pytest.raises(ValueError, match=r"not nnx\.Param \(BatchStat\)"):
         training.create(model, optax.sgd(0.1), to_sequence=repeat, batch_size=1, seed=0)

@@ -11,9 +11,9 @@ import shutil
 import tempfile
 from pathlib import Path
 
-from ._debian import PACKAGE, fetch_debian_package
-from ._download import download_official
-from ._prepared import INFO
+from jaxsnn.data._debian import PACKAGE, fetch_debian_package
+from jaxsnn.data._download import download_official
+from jaxsnn.data._prepared import INFO
 
 
 def acquire(root: Path) -> tuple[Path, str]:
@@ -58,7 +58,7 @@ def acquire(root: Path) -> tuple[Path, str]:
 
 def _prepare_into(root: Path, files: Path, staging: Path) -> Path:
     """Prepare the IDX files in the staging folder, then rename the result into the cache."""
-    from ._builder import prepare
+    from jaxsnn.data._builder import prepare
 
     prepared = prepare(files, staging / "tfds")
     target = root / prepared.relative_to(staging / "tfds")

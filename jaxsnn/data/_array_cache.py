@@ -14,7 +14,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ._types import ImageDataset
+from jaxsnn.data._types import ImageDataset
 
 _ARRAYS = ImageDataset._fields[:4]
 

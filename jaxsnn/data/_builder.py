@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import tensorflow_datasets as tfds
 
-from ._files import SIDE, find_idx_files, read_idx_files
+from jaxsnn.data._files import SIDE, find_idx_files, read_idx_files
 
 _CLASS_NAMES = (
     "T-shirt/top",

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import platformdirs
 
-from ._acquire import acquire
-from ._debian import INSTALLED_IN, PACKAGE
-from ._files import find_idx_files, read_idx_files
-from ._prepared import OURS, STOCK, find_prepared, read_prepared
-from ._types import ImageDataset
+from jaxsnn.data._acquire import acquire
+from jaxsnn.data._debian import INSTALLED_IN, PACKAGE
+from jaxsnn.data._files import find_idx_files, read_idx_files
+from jaxsnn.data._prepared import OURS, STOCK, find_prepared, read_prepared
+from jaxsnn.data._types import ImageDataset
 
 _VARIABLE = "JAXSNN_DATA_DIR"
 _DEBIAN_DIRECTORY = INSTALLED_IN
@@ -44,7 +44,8 @@ def fashion_mnist(
     Raises:
         ValueError: files are damaged, or are not Fashion-MNIST.
         FileNotFoundError: the data set is nowhere; the message lists what was tried.
-        OSError: a file cannot be read.
+        OSError: a file cannot be read, or ``data_dir`` is TFDS's own ``fashion_mnist``, whose
+            images are PNGs, and Pillow is not installed.
 
     Example:
         >>> fashion_mnist().train_images.shape  # doctest: +SKIP

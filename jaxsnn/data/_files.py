@@ -6,8 +6,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from ._idx import WAY_OUT, read_content, read_idx
-from ._types import ImageDataset
+from jaxsnn.data._idx import WAY_OUT, read_content, read_idx
+from jaxsnn.data._types import ImageDataset
 
 TRAIN_IMAGES = "train-images-idx3-ubyte"
 TRAIN_LABELS = "train-labels-idx1-ubyte"

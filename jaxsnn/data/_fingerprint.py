@@ -4,7 +4,7 @@ import hashlib
 
 import numpy as np
 
-from ._types import ImageDataset
+from jaxsnn.data._types import ImageDataset
 
 
 def fingerprint(images: ImageDataset) -> str:

@@ -3,9 +3,9 @@
 import os
 from collections.abc import Callable
 
-from ._fashion_mnist import fashion_mnist
-from ._mini import fashion_mnist_mini
-from ._types import ImageDataset
+from jaxsnn.data._fashion_mnist import fashion_mnist
+from jaxsnn.data._mini import fashion_mnist_mini
+from jaxsnn.data._types import ImageDataset
 
 DATASETS: dict[str, Callable[..., ImageDataset]] = {
     "fashion_mnist": fashion_mnist,

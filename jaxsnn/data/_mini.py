@@ -11,8 +11,8 @@ from pathlib import Path
 
 import numpy as np
 
-from ._files import check_pair
-from ._types import ImageDataset
+from jaxsnn.data._files import check_pair
+from jaxsnn.data._types import ImageDataset
 
 _FILE = Path(__file__).with_name("fashion_mnist_mini.npz")
 

@@ -4,21 +4,21 @@ Ours restores the original order. TFDS's own shuffled the examples when it was p
 no trace of their order, so its order is kept as it is.
 """
 
+import io
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._array_cache import cache_file, load_arrays, save_arrays
-from ._files import SIDE, check_pair
-from ._idx import WAY_OUT
-from ._png import decode_grey_pngs
-from ._tfrecord import read_tfrecords
-from ._types import ImageDataset
+from jaxsnn.data._array_cache import cache_file, load_arrays, save_arrays
+from jaxsnn.data._files import SIDE, check_pair
+from jaxsnn.data._idx import WAY_OUT
+from jaxsnn.data._tfrecord import read_tfrecords
+from jaxsnn.data._types import ImageDataset
 
 OURS = "jaxsnn_fashion_mnist"
 STOCK = "fashion_mnist"
@@ -58,7 +58,7 @@ def read_prepared(directory: Path, cache: Path) -> ImageDataset:
 
     Raises:
         ValueError: the content is damaged or not Fashion-MNIST.
-        OSError: a file cannot be read.
+        OSError: a file cannot be read, or the images are PNGs and Pillow is not installed.
     """
     source = f"TFDS records in {directory}"
     file = cache_file(cache, directory)
@@ -103,21 +103,43 @@ def _read_split(directory: Path, split: str) -> tuple[NDArray[np.uint8], NDArray
     features = builder.info.features
     if split not in builder.info.splits or not {"image", "label"} <= set(features):
         raise ValueError(f"found splits {sorted(builder.info.splits)}, features {sorted(features)}")
+    is_png = isinstance(features["image"], tfds.features.Image)
+    pixels = _png_decoder(directory) if is_png else bytes  # before any slow reading
     examples = list(_examples(builder, split))
     expected = builder.info.splits[split].num_examples
     if len(examples) != expected:
         raise ValueError(f"found {len(examples)} of {expected} examples in the split {split!r}")
-    encoded = [example["image"] for example in examples]
-    if isinstance(features["image"], tfds.features.Image):
-        images = decode_grey_pngs(encoded, SIDE, SIDE)
-    else:
-        images = np.frombuffer(b"".join(encoded), np.uint8).reshape(-1, SIDE, SIDE)
+    content = b"".join(pixels(example["image"]) for example in examples)
+    images = np.frombuffer(content, np.uint8).reshape(-1, SIDE, SIDE)
     labels = np.array([example["label"] for example in examples], np.int32)
     if "index" in features:
         order = np.argsort([example["index"] for example in examples])
         images, labels = images[order], labels[order]
     check_pair(images, labels, f"{directory}, split {split!r}")
     return images, labels
+
+
+def _png_decoder(directory: Path) -> Callable[[bytes], bytes]:
+    """Return a function that turns a PNG file into its grey pixels; only it needs Pillow."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise OSError(
+            f"{directory}: the images are PNGs, which takes Pillow to read ({error}); pip install "
+            "pillow, name another directory with data_dir, or leave it out to have one looked for"
+        ) from error
+
+    def pixels(file: bytes) -> bytes:
+        try:
+            with Image.open(io.BytesIO(file), formats=["PNG"]) as image:
+                found = (image.mode, image.size)
+                if found == ("L", (SIDE, SIDE)):
+                    return image.tobytes()
+        except OSError as error:  # damaged content, nothing of the system's
+            raise ValueError(f"a PNG image is damaged: {error}") from error
+        raise ValueError(f"expected PNGs of mode 'L' and size {SIDE, SIDE}, found {found}")
+
+    return pixels
 
 
 def _examples(builder: Any, split: str) -> Iterable[dict[str, Any]]:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from data.fake_files import encode_png, tfrecord_bytes
+from data.fake_files import png_bytes, tfrecord_bytes
 
 from jaxsnn.data import ImageDataset, fashion_mnist
 from jaxsnn.data import _prepared as prepared_module
@@ -39,8 +39,7 @@ class FashionMnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):
 
     def _generate_examples(self, images, labels):
         for key, (image, label) in enumerate(zip(images, labels, strict=True)):
-            file = io.BytesIO(encode_png(image, np.arange(28) % 5))
-            yield key, {"image": file, "label": int(label)}
+            yield key, {"image": io.BytesIO(png_bytes(image)), "label": int(label)}
 
 
 @pytest.fixture
@@ -133,6 +132,44 @@ def test_no_tensorflow(ours: Path, stock_tfrecord: Path) -> None:
     fashion_mnist(ours)
     fashion_mnist(stock_tfrecord)
     assert "tensorflow" not in sys.modules
+
+
+class TestWithoutPillow:
+    """TFDS's own images need Pillow, and nothing else does."""
+
+    @pytest.fixture(autouse=True)
+    def no_pillow(self, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+        if "stock" in request.fixturenames:
+            request.getfixturevalue("stock")  # made with Pillow
+        monkeypatch.setitem(sys.modules, "PIL", None)
+
+    def test_a_named_directory_is_an_error(self, stock: Path) -> None:
+        with pytest.raises(OSError, match=f"^{stock}: .*Pillow.*pip install pillow.*data_dir"):
+            fashion_mnist(stock)
+
+    def test_the_variable_is_an_error(self, stock: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        monkeypatch.setenv("JAXSNN_DATA_DIR", str(stock))
+        with pytest.raises(OSError, match=f"{stock}: .*pip install pillow"):
+            fashion_mnist()
+
+    def test_tfds_default_is_passed_over(
+        self,
+        tmp_path: Path,
+        stock: Path,
+        write_idx,
+        same,
+        fake: ImageDataset,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> None:
+        monkeypatch.setenv("TFDS_DATA_DIR", str(tmp_path / "tfds"))
+        write_idx(tmp_path / "not-installed")  # which the system's package is taken from
+        dataset = fashion_mnist(download=False)
+        same(dataset, fake)
+        assert f"passed over {stock}: the images are PNGs" in dataset.source
+        assert "pip install pillow" in dataset.source
+
+    def test_ours_is_read(self, ours: Path, same, fake: ImageDataset) -> None:
+        same(fashion_mnist(ours), fake)
 
 
 def test_preparing_prints_nothing(ours: Path, capfd: pytest.CaptureFixture[str]) -> None:
@@ -252,6 +289,31 @@ class TestDamage:
         file.write_bytes(content[first:])
         with pytest.raises(ValueError, match="found 19 of 20 examples in the split 'test'"):
             fashion_mnist(stock_tfrecord)
+
+    @pytest.mark.parametrize(
+        ("shape", "file_format", "keep", "complaint"),
+        [
+            ((28, 28, 3), "PNG", None, r"expected .* found \('RGB', \(28, 28\)\)"),
+            ((28, 27), "PNG", None, r"expected .* found \('L', \(27, 28\)\)"),
+            ((28, 28), "BMP", None, "a PNG image is damaged"),
+            ((28, 28), "PNG", 400, "a PNG image is damaged"),
+            ((28, 28), "PNG", 0, "a PNG image is damaged"),
+        ],
+    )
+    def test_other_images(
+        self,
+        stock: Path,
+        monkeypatch: pytest.MonkeyPatch,
+        shape: tuple[int, ...],
+        file_format: str,
+        keep: int | None,
+        complaint: str,
+    ) -> None:
+        noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+        examples = [{"image": png_bytes(noise, file_format)[:keep], "label": 0}] * 30
+        monkeypatch.setattr(prepared_module, "_examples", lambda *arguments: examples)
+        with pytest.raises(ValueError, match=f"{stock}: .*{complaint}"):
+            fashion_mnist(stock)
 
     def test_a_format_that_cannot_be_read(self, stock: Path) -> None:
         info = json.loads((stock / "dataset_info.json").read_text())

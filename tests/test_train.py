@@ -1,0 +1,523 @@
+"""train.py: learning, files, resuming after kills, and what it says to bad input."""
+
+import contextlib
+import gzip
+import importlib.util
+import io
+import json
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+
+import jax
+import numpy as np
+import optax
+import pytest
+import run_files
+
+from jaxsnn import checkpointing, data, models, training
+
+REPOSITORY = pathlib.Path(__file__).parent.parent
+TRAIN = REPOSITORY / "train.py"
+MINI = ["--dataset", "fashion_mnist_mini", "-b", "64"]
+SCALARS = ("train_loss", "train_acc", "test_loss", "test_acc")
+
+
+def command(*args):
+    return [sys.executable, str(TRAIN), *map(str, args)]
+
+
+def run(*args, env=None, **kwargs):
+    """Runs train.py in a process of its own, on the CPU, so that results repeat."""
+    return subprocess.run(
+        command(*args),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"} | (env or {}),
+        **kwargs,
+    )
+
+
+def load_train():
+    """train.py as a module, to try what it refuses without starting a process each time."""
+    spec = importlib.util.spec_from_file_location("train", TRAIN)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+main = load_train().main
+
+
+def refused(*args):
+    """Runs the command line, which must end with one line on stderr and status 2; returns it."""
+    errors = io.StringIO()
+    with (
+        contextlib.redirect_stderr(errors),
+        contextlib.redirect_stdout(io.StringIO()),
+        pytest.raises(SystemExit) as end,
+    ):
+        main([str(arg) for arg in args])
+    assert end.value.code == 2
+    return the_error(errors.getvalue())
+
+
+def the_error(errors):
+    lines = errors.splitlines()
+    assert len(lines) == 1, errors
+    assert lines[0].startswith("train.py: error: ")
+    return lines[0]
+
+
+@pytest.fixture(autouse=True)
+def restore_config():
+    """What train.py sets for its process must not last in this one."""
+    names = ("jax_default_device", "jax_default_matmul_precision", "jax_platforms")
+    before = {name: getattr(jax.config, name) for name in names}
+    yield
+    for name, value in before.items():
+        jax.config.update(name, value)
+
+
+def only_run(out_dir):
+    (folder,) = out_dir.iterdir()
+    return folder
+
+
+def final_state(folder, opt="sgd"):
+    """The latest checkpoint, as plain arrays."""
+    settings = json.loads((folder / "config.json").read_text())["settings"]
+    optimizer = optax.sgd(optax.constant_schedule(0.1), momentum=0.9)
+    if opt == "adam":
+        optimizer = optax.adam(optax.constant_schedule(0.1))
+    _, like = training.create(
+        checkpointing.build_model(settings, 0),
+        optimizer,
+        to_sequence=data.columns,
+        batch_size=1,
+        seed=0,
+    )
+    state, _ = checkpointing.Checkpoints(folder).restore(like)
+    return jax.tree.map(np.asarray, state._replace(key=jax.random.key_data(state.key)))
+
+
+def assert_same_runs(actual, expected, opt="sgd"):
+    """Parameters, optimiser state, key and metrics are equal to the last bit."""
+    jax.tree.map(
+        np.testing.assert_array_equal, final_state(actual, opt), final_state(expected, opt)
+    )
+    for a, b in zip(run_files.table(actual), run_files.table(expected), strict=True):
+        assert {k: a[k] for k in ("epoch", "lr", *SCALARS)} == {
+            k: b[k] for k in ("epoch", "lr", *SCALARS)
+        }
+    assert run_files.curves(actual) == run_files.curves(expected)
+
+
+def kill_after(epoch, *args):
+    """Starts train.py and kills it as soon as it has printed that epoch."""
+    with subprocess.Popen(
+        command(*args),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    ) as process:
+        for line in process.stdout:
+            if line.startswith(f"epoch = {epoch},"):
+                process.send_signal(signal.SIGKILL)
+                break
+    assert process.returncode == -signal.SIGKILL
+
+
+@pytest.fixture(scope="module")
+def straight(tmp_path_factory):
+    """A finished run of four epochs, not to be changed."""
+    out = tmp_path_factory.mktemp("straight")
+    done = run("--model", "ss", "--epochs", 4, *MINI, "--out-dir", out)
+    assert done.returncode == 0, done.stderr
+    return done, only_run(out)
+
+
+@pytest.fixture
+def finished(straight, tmp_path):
+    """A copy of that run, to be damaged at will."""
+    return pathlib.Path(shutil.copytree(straight[1], tmp_path / straight[1].name))
+
+
+# ------------------------------------------------------------------ a run and its files
+
+
+def test_learns_well_above_chance(tmp_path):
+    done = run(
+        *("--model", "ss", "--epochs", 5, "--opt", "adam", "--lr", 0.01),
+        *("--dataset", "fashion_mnist_mini", "-b", 32, "--out-dir", tmp_path),
+    )
+    assert done.returncode == 0, done.stderr
+    rows = run_files.table(only_run(tmp_path))
+    assert rows[-1]["test_acc"] > 0.5  # chance is 0.1
+    assert rows[-1]["train_loss"] < rows[0]["train_loss"]
+
+
+def test_prints_what_the_tutorial_prints(straight):
+    done, folder = straight
+    assert done.stderr == ""  # no progress bar in a pipe, no warnings
+    assert "device: cpu" in done.stdout
+    assert "(2): SynapseFilter(tau=2.0, learnable=True)" in done.stdout
+    assert "compiled in" in done.stdout
+    lines = [line for line in done.stdout.splitlines() if line.startswith("epoch = ")]
+    rows = run_files.table(folder)
+    assert len(lines) == len(rows) == 4
+    for line, row in zip(lines, rows, strict=True):
+        said = dict(part.split(" = ") for part in line.split(", ") if " = " in part)
+        assert int(said["epoch"]) == row["epoch"]
+        for name in SCALARS:
+            assert float(said[name]) == pytest.approx(row[name], abs=6e-5)
+        best = max(r["test_acc"] for r in rows[: row["epoch"] + 1])
+        assert float(said["max_test_acc"]) == pytest.approx(best, abs=6e-5)
+        assert "images/s" in line
+
+
+def test_files(straight):
+    _, folder = straight
+    assert folder.name == "ss_b64_sgd_lr0.1_fashion_mnist_mini"
+    header = (folder / "metrics.csv").read_text().splitlines()[0]
+    assert header == (
+        "epoch,train_loss,train_acc,test_loss,test_acc,train_images_per_s,test_images_per_s,lr"
+    )
+    rows = run_files.table(folder)
+    np.testing.assert_allclose(
+        [row["lr"] for row in rows], training.cosine_learning_rates(0.1, 4), rtol=1e-6
+    )
+    assert run_files.curves(folder) == {
+        name: [(row["epoch"], pytest.approx(row[name])) for row in rows] for name in SCALARS
+    }
+    config = json.loads((folder / "config.json").read_text())
+    assert config["settings"]["seed"] == 0
+    (session,) = config["sessions"]
+    assert session["versions"]["jax"] == jax.__version__
+    assert "--model ss --epochs 4" in session["command"]
+
+
+def test_evaluate_prints_the_best_epoch(straight):
+    _, folder = straight
+    best = max(run_files.table(folder), key=lambda row: row["test_acc"])
+    done = run("--evaluate", folder)
+    assert done.returncode == 0, done.stderr
+    assert f"epoch {best['epoch']}," in done.stdout
+    assert f"test_acc = {best['test_acc']:.4f} (500 images)" in done.stdout
+
+
+def test_the_tutorials_spelling(tmp_path):
+    """Its command, with only the program's name (and here the data and the length) changed."""
+    done = run(
+        *("-model", "fb", "-device", "cpu", "-b", "256", "-epochs", "1", "-opt", "sgd"),
+        *("-lr", "0.1", "-momentum", "0.9", "-j", "8", "-amp"),
+        *("-cupy", "-out-dir", tmp_path, "-dataset", "fashion_mnist_mini"),
+    )
+    assert done.returncode == 0, done.stderr
+    assert only_run(tmp_path).name == "fb_b256_sgd_lr0.1_amp_fashion_mnist_mini"
+    assert "--cupy has nothing to switch" in done.stdout
+    assert "--workers has nothing to switch" in done.stdout
+
+
+def test_other_options_reach_the_run(tmp_path):
+    args = ("--epochs", 1, "--dataset", "fashion_mnist_mini", "--out-dir", tmp_path)
+    for more in ([], ["--clip-norm", 0.01], ["--seed", 1], ["--sequence", "rows"]):
+        main([str(arg) for arg in (*args, *more)])
+    names = {folder.name for folder in tmp_path.iterdir()}
+    base = "plain_b256_sgd_lr0.1"
+    assert names == {
+        f"{base}_fashion_mnist_mini",
+        f"{base}_clip0.01_fashion_mnist_mini",
+        f"{base}_seed1_fashion_mnist_mini",
+        f"{base}_fashion_mnist_mini_rows",
+    }
+    losses = {run_files.table(folder)[0]["train_loss"] for folder in tmp_path.iterdir()}
+    assert len(losses) == 4
+
+
+def test_idx_files_in_a_folder(tmp_path):
+    folder = tmp_path / "FashionMNIST" / "raw"
+    folder.mkdir(parents=True)
+    write_idx(folder)
+    done = run("--data-dir", tmp_path, "-b", 64, "--epochs", 1, "--out-dir", tmp_path / "out")
+    assert done.returncode == 0, done.stderr
+    assert "2000 training and 500 test images" in done.stdout
+
+
+# ------------------------------------------------------------------ resuming
+
+
+@pytest.mark.parametrize("more", [("sgd",), ("adam", "--lr", "0.01", "--amp")])
+def test_killed_and_resumed_equals_one_straight_run(tmp_path, more):
+    opt, *rest = more
+    args = ["--model", "fb", "--epochs", 5, "--opt", opt, *rest, *MINI, "--out-dir"]
+    assert run(*args, tmp_path / "straight").returncode == 0
+    kill_after(2, *args, tmp_path / "killed")
+    folder = only_run(tmp_path / "killed")
+    done = run("--epochs", 5, "--resume", folder)
+    assert done.returncode == 0, done.stderr
+    assert_same_runs(folder, only_run(tmp_path / "straight"), opt)
+    sessions = json.loads((folder / "config.json").read_text())["sessions"]
+    assert len(sessions) == 2
+    assert sessions[1]["first_epoch"] >= 3
+
+
+@pytest.mark.slow
+def test_killed_at_any_moment(tmp_path):
+    """Kills at moments spread over start, compilation, epochs and writes; then resumes."""
+    args = ["--epochs", 12, *MINI, "--out-dir"]
+    assert run(*args, tmp_path / "straight").returncode == 0
+    out = tmp_path / "killed"
+    rng, kills = np.random.default_rng(0), 0
+    env = os.environ | {"JAX_PLATFORMS": "cpu"}
+    while True:
+        resumed = out.exists() and (only_run(out) / "config.json").exists()
+        more = ["--resume", only_run(out)] if resumed else [*args, out]
+        with subprocess.Popen(
+            command(*more), stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=env
+        ) as process:
+            try:
+                process.wait(rng.uniform(3, 9) if kills < 12 else 300)
+            except subprocess.TimeoutExpired:
+                process.kill()
+                kills += 1
+                continue
+            errors = process.stderr.read()
+        if process.returncode == 0:
+            break
+        assert "has already finished" in errors, errors
+        break
+    assert kills > 0
+    assert_same_runs(only_run(out), only_run(tmp_path / "straight"))
+
+
+def test_ctrl_c_keeps_the_last_checkpoint(tmp_path):
+    args = ["--epochs", 2000, *MINI, "--out-dir", tmp_path]
+    with subprocess.Popen(
+        command(*args),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    ) as process:
+        for line in process.stdout:
+            if line.startswith("epoch = 1,"):
+                process.send_signal(signal.SIGINT)
+                break
+        process.stdout.read()
+        errors = process.stderr.read()
+    assert process.returncode == 130
+    assert len(errors.splitlines()) == 1
+    assert "--resume" in errors
+    folder = only_run(tmp_path)
+    assert checkpointing.Checkpoints(folder).epoch() >= 1
+    assert isinstance(checkpointing.load_model(folder, "latest"), models.PlainNet)
+
+
+def test_resume_without_a_checkpoint_starts_anew(straight, finished):
+    """A run that was killed in its first epoch has settings and nothing else."""
+    shutil.rmtree(finished / "checkpoints")
+    (finished / "metrics.csv").unlink()
+    done = run("--resume", finished)
+    assert done.returncode == 0, done.stderr
+    assert_same_runs(finished, straight[1])
+
+
+@pytest.mark.parametrize(
+    ("option", "value", "kept"),
+    [
+        ("--epochs", "7", "4"),
+        ("--lr", "0.2", "0.1"),
+        ("--seed", "5", "0"),
+        ("--batch-size", "32", "64"),
+        ("--model", "fb", "ss"),
+        ("--opt", "adam", "sgd"),
+        ("--momentum", "0.5", "0.9"),
+        ("--clip-norm", "1.0", "None"),
+        ("--sequence", "rows", "columns"),
+        ("--dataset", "fashion_mnist", "fashion_mnist_mini"),
+    ],
+)
+def test_resume_with_other_settings(straight, option, value, kept):
+    line = refused("--resume", straight[1], option, value)
+    assert f"{option} {value} differs from the {kept} with which" in line
+
+
+def test_resume_of_a_finished_run(straight):
+    before = {path: path.stat().st_mtime_ns for path in straight[1].rglob("*")}
+    assert "has already finished its 4 epochs" in refused("--resume", straight[1])
+    assert before == {path: path.stat().st_mtime_ns for path in straight[1].rglob("*")}
+
+
+def test_resume_from_nothing(tmp_path):
+    assert "not the directory of a run" in refused("--resume", tmp_path / "nowhere")
+    assert "not the directory of a run" in refused("--evaluate", tmp_path)
+
+
+def test_resume_from_damage(finished):
+    for path in (finished / "checkpoints").rglob("*"):
+        if path.is_file() and path.parent.name == "d":
+            path.write_bytes(b"")
+    assert "cannot read the checkpoint" in refused("--resume", finished)
+    (finished / "config.json").write_text("{")
+    assert "config.json is damaged" in refused("--resume", finished)
+
+
+def test_resume_with_other_data(finished):
+    config = json.loads((finished / "config.json").read_text())
+    config["data"] = "0" * 64
+    (finished / "config.json").write_text(json.dumps(config))
+    line = refused("--resume", finished)
+    assert "0" * 64 in line
+    assert "other images, or the same in another order" in line
+
+
+def test_a_second_run_into_the_same_folder(straight):
+    before = {path: path.stat().st_mtime_ns for path in straight[1].rglob("*")}
+    line = refused("--model", "ss", "--epochs", 4, *MINI, "--out-dir", straight[1].parent)
+    assert "--resume" in line
+    assert "--out-dir" in line
+    assert before == {path: path.stat().st_mtime_ns for path in straight[1].rglob("*")}
+
+
+# ------------------------------------------------------------------ bad input
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["--model", "cnn"], "invalid choice: 'cnn'"),
+        (["--opt", "sgdd"], "invalid choice: 'sgdd'"),
+        (["--dataset", "mnist"], "invalid choice: 'mnist'"),
+        (["--sequence", "pixels"], "invalid choice: 'pixels'"),
+        (["--device", "tpu9"], "--device must be auto, cpu, gpu or cuda:0"),
+        (["--device", "cuda:x"], "'x' is not the number of a GPU"),
+        (["-b", "0"], "must be at least 1, got 0"),
+        (["-b", "-3"], "must be at least 1, got -3"),
+        (["-b", "2.5"], "must be an integer, got '2.5'"),
+        (["--epochs", "0"], "must be at least 1, got 0"),
+        (["--epochs", "-1"], "must be at least 1, got -1"),
+        (["--lr", "nan"], "must be finite, at least 0, got nan"),
+        (["--lr", "inf"], "must be finite"),
+        (["--lr", "-0.1"], "must be finite, at least 0, got -0.1"),
+        (["--lr", "fast"], "must be a number, got 'fast'"),
+        (["--momentum", "nan"], "must be finite"),
+        (["--momentum", "-0.5"], "at least 0 and below 1"),
+        (["--momentum", "1"], "at least 0 and below 1"),
+        (["--clip-norm", "0"], "must be finite"),
+        (["--seed", "-1"], "must be at least 0"),
+        (["--what"], "unrecognized arguments: --what"),
+        (["--resume", "a", "--evaluate", "b"], "exclude each other"),
+        (["--data-dir", "x", "--dataset", "fashion_mnist_mini"], "fashion_mnist_mini"),
+        (["-b", "2001", "--dataset", "fashion_mnist_mini"], "2001 is larger than the training"),
+    ],
+)
+def test_bad_options(args, message, tmp_path):
+    out = [] if "--resume" in args else ["--out-dir", tmp_path]
+    assert message in refused(*args, *out)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_gpu_where_there_is_none(tmp_path):
+    args = ("--device", "gpu", *MINI, "--out-dir", tmp_path)
+    done = run(*args, env={"CUDA_VISIBLE_DEVICES": ""})
+    assert done.returncode == 2
+    assert "--device gpu: jax finds no GPU" in done.stderr.splitlines()[-1]
+    assert "Traceback" not in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_bad_input_to_the_program_itself(tmp_path):
+    """The same as a process: one line, status 2."""
+    done = run("-b", "2001", "--dataset", "fashion_mnist_mini", "--out-dir", tmp_path)
+    assert done.returncode == 2
+    assert "2001 is larger" in the_error(done.stderr)
+
+
+def write_idx(folder, suffix=""):
+    images = data.fashion_mnist_mini()
+    arrays = {
+        "train-images-idx3-ubyte": images.train_images,
+        "train-labels-idx1-ubyte": images.train_labels,
+        "t10k-images-idx3-ubyte": images.test_images,
+        "t10k-labels-idx1-ubyte": images.test_labels,
+    }
+    for name, array in arrays.items():
+        head = np.array([0x800 + array.ndim, *array.shape], ">u4").tobytes()
+        content = head + array.astype(np.uint8).tobytes()
+        if suffix:
+            content = gzip.compress(content, 1)
+        (folder / (name + suffix)).write_bytes(content)
+
+
+def cut(path):
+    path.write_bytes(path.read_bytes()[:-100])
+
+
+def wrong_magic(path):
+    path.write_bytes(b"\x00\x00\x08\x09" + path.read_bytes()[4:])
+
+
+def label_11(path):
+    path.write_bytes(path.read_bytes()[:-1] + b"\x0b")
+
+
+def drop_one_label(path):
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + (1999).to_bytes(4, "big") + content[8:-1])
+
+
+@pytest.mark.parametrize(
+    ("suffix", "file", "damage"),
+    [
+        ("", "train-images-idx3-ubyte", cut),
+        ("", "train-images-idx3-ubyte", wrong_magic),
+        ("", "t10k-labels-idx1-ubyte", label_11),
+        ("", "train-labels-idx1-ubyte", drop_one_label),
+        (".gz", "train-images-idx3-ubyte", cut),
+    ],
+)
+def test_damaged_data(tmp_path, suffix, file, damage):
+    folder = tmp_path / "data"
+    folder.mkdir()
+    write_idx(folder, suffix)
+    damage(folder / (file + suffix))
+    line = refused("--data-dir", folder, "--out-dir", tmp_path / "out")
+    assert str(folder) in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_no_data(tmp_path):
+    assert "no such directory" in refused("--data-dir", tmp_path / "nowhere")
+    assert "an empty one" in refused("--data-dir", tmp_path)
+
+
+def test_an_unwritable_output_directory(tmp_path):
+    (tmp_path / "file").write_text("")
+    assert "Not a directory" in refused(*MINI, "--out-dir", tmp_path / "file")
+    assert "error:" in refused(*MINI, "--out-dir", "/proc/nowhere")
+
+
+def test_a_full_disk_keeps_the_last_checkpoint(tmp_path):
+    """Files may grow to 3 kB: enough for the settings and not for a checkpoint."""
+
+    def limit():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+
+    done = run("--epochs", 3, *MINI, "--out-dir", tmp_path, preexec_fn=limit)
+    assert done.returncode == 2, done.stderr
+    assert "Traceback" not in done.stderr
+    assert "train.py: error: " in done.stderr.splitlines()[-1]
+    assert run("--resume", only_run(tmp_path)).returncode == 0
+
+
+def test_a_ruined_run_ends_loudly(tmp_path):
+    line = refused(*("--epochs", 5, "--opt", "adam", "--lr", "3e38", *MINI, "--out-dir", tmp_path))
+    assert "is not finite" in line
+    assert "--clip-norm" in line
