@@ -322,15 +322,15 @@ def select_device(name: str) -> jax.Device:
         raise ValueError(f"--device must be auto, cpu, gpu or cuda:0, cuda:1, ..., got {name!r}")
     if index and not index.isdigit():
         raise ValueError(f"--device {name}: {index!r} is not the number of a GPU")
-    if kind != "auto":
-        jax.config.update("jax_platforms", "cpu" if kind == "cpu" else "cuda")
+    if kind == "cpu":
+        jax.config.update("jax_platforms", "cpu")
     try:
-        devices = jax.devices()
+        devices = jax.devices("cuda" if kind in ("gpu", "cuda") else None)
     except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise ValueError(
-            f"--device {name}: jax finds no GPU ({reason}); use --device cpu, or install jax with "
-            "CUDA: pip install -e '.[cuda12]'"
+            f"--device {name}: jax finds no such device ({reason}); use --device cpu, or install "
+            "jax with CUDA: pip install -e '.[cuda12]'"
         ) from error
     if int(index or 0) >= len(devices):
         raise ValueError(f"--device {name}: there are only {len(devices)} GPUs, from cuda:0 on")

@@ -75,15 +75,16 @@ class Checkpoints:
         """
         epoch, accuracy = history[-1]["epoch"], history[-1]["test_acc"]
         try:
-            self._manager.save(
-                epoch,
-                args=ocp.args.Composite(
-                    params=ocp.args.StandardSave(state.params),
-                    progress=ocp.args.StandardSave(_progress(state)),
-                    history=ocp.args.JsonSave({"rows": history}),
-                ),
-                metrics={"epoch": epoch, "test_acc": accuracy},
-            )
+            with _quiet_threads():
+                self._manager.save(
+                    epoch,
+                    args=ocp.args.Composite(
+                        params=ocp.args.StandardSave(state.params),
+                        progress=ocp.args.StandardSave(_progress(state)),
+                        history=ocp.args.JsonSave({"rows": history}),
+                    ),
+                    metrics={"epoch": epoch, "test_acc": accuracy},
+                )
         except Exception as error:  # Orbax and tensorstore raise many kinds
             raise CheckpointError(
                 f"cannot write the checkpoint of epoch {epoch} in {self._manager.directory}: "
@@ -195,13 +196,14 @@ def _first_line(error: Exception) -> str:
 
 @contextlib.contextmanager
 def _quiet_threads() -> Iterator[None]:
-    """One error is enough: of a damaged checkpoint each array's reader reports for itself, from
-    threads, through asyncio's logger and Python's hook for what nobody catches.
+    """One error is enough: on damage, or a full disk, the reader or writer of each array reports
+    for itself, from threads, through these loggers and Python's hook for the uncaught.
     """
-    hook, logger = sys.unraisablehook, logging.getLogger("asyncio")
-    level = logger.level
+    hook = sys.unraisablehook
+    levels = {logger: logger.level for logger in map(logging.getLogger, ("absl", "asyncio"))}
     sys.unraisablehook = lambda _: None
-    logger.setLevel(logging.CRITICAL + 1)
+    for logger in levels:
+        logger.setLevel(logging.CRITICAL + 1)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", RuntimeWarning)
@@ -213,4 +215,5 @@ def _quiet_threads() -> Iterator[None]:
                 raise
     finally:
         sys.unraisablehook = hook
-        logger.setLevel(level)
+        for logger, level in levels.items():
+            logger.setLevel(level)

@@ -7,7 +7,6 @@ import io
 import json
 import os
 import pathlib
-import resource
 import shutil
 import signal
 import subprocess
@@ -428,8 +427,7 @@ def test_a_gpu_where_there_is_none(tmp_path):
     args = ("--device", "gpu", *MINI, "--out-dir", tmp_path)
     done = run(*args, env={"CUDA_VISIBLE_DEVICES": ""})
     assert done.returncode == 2
-    assert "--device gpu: jax finds no GPU" in done.stderr.splitlines()[-1]
-    assert "Traceback" not in done.stderr
+    assert "--device gpu: jax finds no such device" in the_error(done.stderr)
     assert list(tmp_path.iterdir()) == []
 
 
@@ -505,15 +503,12 @@ def test_an_unwritable_output_directory(tmp_path):
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path):
-    """Files may grow to 3 kB: enough for the settings and not for a checkpoint."""
-
-    def limit():
-        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
-
-    done = run("--epochs", 3, *MINI, "--out-dir", tmp_path, preexec_fn=limit)
+    """Files may grow to 3 KiB: enough for the settings and not for a checkpoint."""
+    limited = ["bash", "-c", 'ulimit -f 3; exec "$@"', "-"]
+    args = command("--epochs", 3, *MINI, "--out-dir", tmp_path)
+    done = subprocess.run([*limited, *args], capture_output=True, text=True, timeout=300)
     assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    assert "train.py: error: " in done.stderr.splitlines()[-1]
+    assert "cannot write the checkpoint of epoch 0" in the_error(done.stderr)
     assert run("--resume", only_run(tmp_path)).returncode == 0
 
 

@@ -62,7 +62,7 @@ class Sequential(Cell):
         return tuple(carries)
 
     def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
-        self.check_carry(carry)
+        self._check_carry(carry)
         carries: list[Carry] = []
         for layer, state in zip(self.layers, carry, strict=True):
             if is_cell(layer):
@@ -72,7 +72,7 @@ class Sequential(Cell):
             carries.append(state)
         return tuple(carries), x
 
-    def check_carry(self, carry: Carry) -> None:
+    def _check_carry(self, carry: Carry) -> None:
         """`carry` must be a tuple with one entry a layer."""
         if not isinstance(carry, tuple | list) or len(carry) != len(self.layers):
             raise ValueError(

@@ -52,7 +52,7 @@ def _run(module: Any, xs: jax.Array, carry: Carry) -> tuple[Carry, jax.Array]:
     if isinstance(module, Sequential):
         if carry is None:
             carry = (None,) * len(module)
-        module.check_carry(carry)
+        module._check_carry(carry)
         carries = []
         for layer, state in zip(module.layers, carry, strict=True):
             state, xs = _run(layer, xs, state)
