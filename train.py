@@ -17,10 +17,22 @@ import os
 import pathlib
 import platform
 import shlex
+import signal
 import sys
 import time
 from importlib import metadata
+from types import FrameType
 from typing import Any, NoReturn
+
+
+def interrupted(number: int, frame: FrameType | None) -> NoReturn:
+    """Ctrl-C before training has begun: nothing to save, and imports must not see an exception."""
+    print("train.py: interrupted before the first epoch", file=sys.stderr, flush=True)
+    os._exit(130)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupted)
 
 import jax
 import jax.numpy as jnp
@@ -74,15 +86,24 @@ def parse(argv: list[str]) -> argparse.Namespace:
     flag("epochs", type=integer(1), help="length of the run", metavar="N")
     flag("workers", "-j", type=integer(0), help="accepted and not needed", metavar="N")
     flag("data-dir", help="folder with Fashion-MNIST (IDX files or prepared by TFDS)")
-    flag("out-dir", help="where runs are kept, each in a folder of its own")
-    flag("resume", help="go on with the run in this folder", metavar="RUN")
-    flag("evaluate", help="print the test accuracy of the run in this folder", metavar="RUN")
+    flag(
+        "out-dir", type=os.path.expanduser, help="where runs are kept, each in a folder of its own"
+    )
+    flag("resume", type=os.path.expanduser, help="go on with the run in this folder", metavar="RUN")
+    flag(
+        "evaluate",
+        type=os.path.expanduser,
+        help="print the test accuracy of the run in this folder",
+        metavar="RUN",
+    )
     flag("amp", action="store_true", default=None, help="bfloat16 matrix products")
     flag("cupy", action="store_true", default=None, help="accepted and not needed")
     flag("opt", choices=OPTIMIZERS, help="optimiser")
     flag("momentum", type=number(0, 1), help="momentum of sgd")
     flag("lr", type=number(0), help="learning rate of the first epoch")
-    flag("seed", type=integer(0), help="of parameters and order of the data", metavar="N")
+    flag(
+        "seed", type=integer(0, 2**32 - 1), help="of parameters and order of the data", metavar="N"
+    )
     flag("dataset", choices=tuple(data.DATASETS), help="data set")
     flag("sequence", choices=tuple(data.SEQUENCES), help="what one time step is")
     flag("clip-norm", type=number(1e-12), help="clip the gradient to this norm (default: off)")
@@ -99,8 +120,8 @@ class OneLineParser(argparse.ArgumentParser):
         fail(message)
 
 
-def integer(least: int) -> Any:
-    """An argument type: an integer of at least `least`."""
+def integer(least: int, most: int | None = None) -> Any:
+    """An argument type: an integer of at least `least` and at most `most`."""
 
     def convert(text: str) -> int:
         try:
@@ -109,6 +130,8 @@ def integer(least: int) -> Any:
             raise argparse.ArgumentTypeError(f"must be an integer, got {text!r}") from None
         if value < least:
             raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
+        if most is not None and value > most:
+            raise argparse.ArgumentTypeError(f"must be at most {most}, got {value}")
         return value
 
     return convert
@@ -136,16 +159,14 @@ def number(least: float, below: float = math.inf) -> Any:
 def train(args: argparse.Namespace) -> None:
     """Trains a network, or goes on training one."""
     # Settings: those given, else those of the run that is resumed, else the defaults.
-    given = {name: value for name in DEFAULTS if (value := getattr(args, name)) is not None}
+    given = given_settings(args)
     config = runs.read_config(args.resume) if args.resume is not None else None
     settings = DEFAULTS | (config["settings"] if config else {}) | given
     run = run_directory(args, settings)
     if config:
         refuse_other_settings(given, config["settings"], run)
-    elif run.exists() and (not run.is_dir() or any(run.iterdir())):
-        raise FileExistsError(
-            f"{run} exists; go on with that run by --resume {run}, or choose another --out-dir"
-        )
+    else:
+        runs.refuse_occupied(run)
     device = select_device(args.device or PLACE["device"])
     print_notes(args, device)
 
@@ -177,78 +198,86 @@ def train(args: argparse.Namespace) -> None:
     rates = training.cosine_learning_rates(settings["lr"], settings["epochs"])
     history: list[runs.Row] = []
 
-    # The run's directory.
-    digest = data.fingerprint(images)
-    if config is None:
-        config = {"settings": settings, "data": digest, "sessions": []}
-        runs.create(run, config)
-    elif config["data"] != digest:
-        raise ValueError(
-            f"the data of {run} had the fingerprint {config['data']}, this has {digest} "
-            f"(from {images.source}): other images, or the same in another order"
-        )
-    checkpoints = checkpointing.Checkpoints(run)
-    if args.resume is not None and checkpoints.epoch() is not None:
-        state, history = checkpoints.restore(state)
-        if len(history) >= settings["epochs"]:
-            raise ValueError(f"{run} has already finished its {settings['epochs']} epochs")
-    config["sessions"].append(session(device, images.source, first_epoch=len(history)))
-    runs.write_config(run, config)
-    log = runs.Log(run, history)
-
-    print(f"run: {run}, {settings}")
-    print(model)
-    start = time.perf_counter()
-    train_epoch = training.train_epoch.lower(recipe, state, *train_set).compile()
-    evaluate = training.evaluate.lower(recipe, state.params, *test_set).compile()
-    print(f"compiled in {time.perf_counter() - start:.1f} s", flush=True)
-
-    # The epochs: one call trains a whole one, another tests it.
-    first, began = len(history), time.perf_counter()
-    no_bar = not sys.stderr.isatty()
-    with tqdm(total=settings["epochs"], initial=first, unit="epoch", disable=no_bar) as progress:
-        for epoch in range(first, settings["epochs"]):
-            start = time.perf_counter()
-            state, trained = jax.block_until_ready(train_epoch(state, *train_set))
-            middle = time.perf_counter()
-            tested = jax.block_until_ready(evaluate(state.params, *test_set))
-            end = time.perf_counter()
-            refuse_nonfinite(epoch, trained, tested, run)
-
-            state = state._replace(best_accuracy=jnp.maximum(state.best_accuracy, tested.accuracy))
-            history.append(
-                {
-                    "epoch": epoch,
-                    "train_loss": float(trained.loss),
-                    "train_acc": float(trained.accuracy),
-                    "test_loss": float(tested.loss),
-                    "test_acc": float(tested.accuracy),
-                    "train_images_per_s": steps_per_epoch * batch_size / (middle - start),
-                    "test_images_per_s": len(test_set[1]) / (end - middle),
-                    "lr": float(np.float32(rates[epoch])),
-                }
+    # The run's directory, which from here on is ours alone.
+    with runs.lock(run):
+        digest = data.fingerprint(images)
+        if config is None:
+            config = {"settings": settings, "data": digest, "sessions": []}
+            runs.create(run, config)
+        elif config["data"] != digest:
+            raise ValueError(
+                f"the data of {run} had the fingerprint {config['data']}, this has {digest} "
+                f"(from {images.source}): other images, or the same in another order"
             )
-            log.write(history)  # before the checkpoint: a finished run has a complete log
-            checkpoints.save(state, history)
-            progress.update()
-            per_epoch = (time.perf_counter() - began) / (epoch + 1 - first)
-            seconds_left = per_epoch * (settings["epochs"] - epoch - 1)
-            tqdm.write(epoch_line(history, seconds_left), file=sys.stdout)
-            sys.stdout.flush()
-    log.close()
-    best = max(history, key=lambda row: row["test_acc"])
-    print(
-        f"done: test_acc = {history[-1]['test_acc']:.4f} after {len(history)} epochs, "
-        f"max_test_acc = {best['test_acc']:.4f} in epoch {best['epoch']}; {run}"
-    )
+        checkpoints = checkpointing.Checkpoints(run)
+        if args.resume is not None and checkpoints.epoch() is not None:
+            state, history = checkpoints.restore(state)
+            if len(history) >= settings["epochs"]:
+                raise ValueError(f"{run} has already finished its {settings['epochs']} epochs")
+        config["sessions"].append(session(device, images.source, first_epoch=len(history)))
+        runs.write_config(run, config)
+        log = runs.Log(run, history)
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # from now on, see main
+        print(f"run: {run}, {settings}")
+        print(model)
+        start = time.perf_counter()
+        train_epoch = training.train_epoch.lower(recipe, state, *train_set).compile()
+        evaluate = training.evaluate.lower(recipe, state.params, *test_set).compile()
+        print(f"compiled in {time.perf_counter() - start:.1f} s", flush=True)
+
+        # The epochs: one call trains a whole one, another tests it.
+        first, began = len(history), time.perf_counter()
+        no_bar = not sys.stderr.isatty()
+        with tqdm(
+            total=settings["epochs"], initial=first, unit="epoch", disable=no_bar
+        ) as progress:
+            for epoch in range(first, settings["epochs"]):
+                start = time.perf_counter()
+                state, trained = jax.block_until_ready(train_epoch(state, *train_set))
+                middle = time.perf_counter()
+                tested = jax.block_until_ready(evaluate(state.params, *test_set))
+                end = time.perf_counter()
+                refuse_nonfinite(epoch, trained, tested, run)
+
+                state = state._replace(
+                    best_accuracy=jnp.maximum(state.best_accuracy, tested.accuracy)
+                )
+                history.append(
+                    {
+                        "epoch": epoch,
+                        "train_loss": float(trained.loss),
+                        "train_acc": float(trained.accuracy),
+                        "test_loss": float(tested.loss),
+                        "test_acc": float(tested.accuracy),
+                        "train_images_per_s": steps_per_epoch * batch_size / (middle - start),
+                        "test_images_per_s": len(test_set[1]) / (end - middle),
+                        "lr": float(np.float32(rates[epoch])),
+                    }
+                )
+                log.write(history)  # before the checkpoint: a finished run has a complete log
+                checkpoints.save(state, history)
+                progress.update()
+                per_epoch = (time.perf_counter() - began) / (epoch + 1 - first)
+                seconds_left = per_epoch * (settings["epochs"] - epoch - 1)
+                tqdm.write(epoch_line(history, seconds_left), file=sys.stdout)
+                sys.stdout.flush()
+        log.close()
+        top = max(history, key=lambda row: row["test_acc"])
+        print(
+            f"done: test_acc = {history[-1]['test_acc']:.4f} after {len(history)} epochs, "
+            f"max_test_acc = {top['test_acc']:.4f} in epoch {top['epoch']}; {run}"
+        )
 
 
 def evaluate_run(args: argparse.Namespace) -> None:
     """Prints the test accuracy of a run's best epoch."""
     config = runs.read_config(args.evaluate)
     settings = config["settings"]
-    select_device(args.device or PLACE["device"])
+    refuse_other_settings(given_settings(args), settings, pathlib.Path(args.evaluate))
+    print_notes(args, select_device(args.device or PLACE["device"]))
     images = data.load(settings["dataset"], args.data_dir)
+    if data.fingerprint(images) != config["data"]:
+        print("note: not the data of the training, or the same in another order")
     recipe, state = training.create(
         checkpointing.load_model(args.evaluate, "max"),
         optax.identity(),
@@ -281,6 +310,11 @@ def build_optimizer(settings: dict[str, Any], steps_per_epoch: int) -> optax.Gra
     return optax.chain(optax.clip_by_global_norm(settings["clip_norm"]), optimizer)
 
 
+def given_settings(args: argparse.Namespace) -> dict[str, Any]:
+    """The settings that the command line names."""
+    return {name: value for name in DEFAULTS if (value := getattr(args, name)) is not None}
+
+
 def run_directory(args: argparse.Namespace, settings: dict[str, Any]) -> pathlib.Path:
     """The folder of the run, named as the tutorial names it, with what is ours at the end."""
     name = "{model}_b{batch_size}_{opt}_lr{lr:g}".format(**settings)
@@ -304,9 +338,7 @@ def run_directory(args: argparse.Namespace, settings: dict[str, Any]) -> pathlib
 def refuse_other_settings(
     given: dict[str, Any], settings: dict[str, Any], run: pathlib.Path
 ) -> None:
-    """A resumed run keeps its settings; what the command line says must agree with them."""
-    if set(settings) != set(DEFAULTS):
-        raise ValueError(f"{run / 'config.json'} is of another version: {sorted(settings)}")
+    """A run keeps its settings; what the command line says must agree with them."""
     for name, value in given.items():
         if value != settings[name]:
             raise ValueError(
@@ -413,6 +445,9 @@ def main(argv: list[str]) -> None:
     except KeyboardInterrupt:
         print("train.py: interrupted; --resume goes on after the last epoch", file=sys.stderr)
         raise SystemExit(130) from None
+    except BrokenPipeError:  # the reader of our output has gone, as `head` does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        raise SystemExit(141) from None
     except (ValueError, OSError) as error:
         fail(str(error))
 

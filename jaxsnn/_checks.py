@@ -6,10 +6,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from flax import nnx
 
 
 def real(name: str, value: Any) -> float:
-    """Returns `value` as a finite Python float."""
+    """Returns `value` as a finite Python float; NumPy's and JAX's scalars count as numbers."""
+    if isinstance(value, np.ndarray | jax.Array) and value.ndim == 0:
+        value = value.item()
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
         raise TypeError(f"{name} must be a number, got {value!r} ({type(value).__name__})")
     if not math.isfinite(value):
@@ -52,10 +56,32 @@ def size(name: str, value: Any) -> int:
     return int(value)
 
 
+def seed(value: Any) -> int:
+    """Returns `value` as a seed: JAX would take larger ones modulo 2^32."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
+        raise TypeError(f"seed must be an integer, got {value!r} ({type(value).__name__})")
+    number = int(value)
+    if not 0 <= number < 2**32:
+        raise ValueError(f"seed must be at least 0 and below 2^32, got {number}")
+    return number
+
+
 def function(name: str, value: Any) -> Any:
-    """Returns `value`, which must be callable."""
+    """Returns `value`, which must be callable, an instance, and not hide a module's parameters."""
     if not callable(value):
         raise TypeError(f"{name} must be callable, got {value!r} ({type(value).__name__})")
+    if isinstance(value, type):
+        raise TypeError(
+            f"{name} must be an instance, got the class {value.__name__}; write {value.__name__}()"
+        )
+    hidden = [getattr(value, "__self__", None)]
+    hidden += [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
+    for module in hidden:
+        if isinstance(module, nnx.Module):
+            raise TypeError(
+                f"{name} is a function that holds the module {type(module).__name__}, whose "
+                "parameters would be neither trained nor kept up to date; pass the module itself"
+            )
     return value
 
 
@@ -63,6 +89,13 @@ def floating(name: str, array: jax.Array) -> None:
     """`array` must have a floating dtype."""
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(
-            f"{name} must be floating, got dtype {array.dtype}; "
-            f"convert it with {name}.astype(jnp.float32)"
+            f"{name} must be floating, got dtype {array.dtype}; convert it, e.g. with "
+            ".astype(jnp.float32)"
         )
+
+
+def streams(value: Any) -> nnx.Rngs:
+    """Returns `value`, which must be random streams."""
+    if not isinstance(value, nnx.Rngs):
+        raise TypeError(f"rngs must be flax.nnx.Rngs, e.g. nnx.Rngs(0), got {value!r}")
+    return value

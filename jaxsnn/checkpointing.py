@@ -120,7 +120,7 @@ class Checkpoints:
         )
         progress = dict(read.progress)
         progress["key"] = jax.random.wrap_key_data(progress["key"])
-        return TrainState(params=read.params, **progress), read.history["rows"]
+        return TrainState(params=read.params, **progress), list(read.history["rows"])
 
     def restore_params(self, like: Any, which: Which = "max") -> Any:
         """Reads the parameters alone; `like` is a nested dict of arrays of the same shapes."""
@@ -137,9 +137,9 @@ class Checkpoints:
                 return self._manager.restore(epoch, args=ocp.args.Composite(**items))
         except Exception as error:  # Orbax and tensorstore raise many kinds
             raise CheckpointError(
-                f"cannot read the checkpoint {self._manager.directory / str(epoch)}: "
-                f"{_first_line(error)}; it is damaged or belongs to another model. If another "
-                "epoch lies beside it, removing this one goes back to that"
+                f"cannot read the checkpoint {self._manager.directory / str(epoch)}: it is damaged "
+                f"or belongs to another model or optimiser ({_first_line(error)}). If another "
+                "epoch lies beside it, that one takes its place when this is removed"
             ) from error
 
 

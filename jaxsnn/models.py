@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxsnn import _checks
 from jaxsnn.nn import IFNode, Linear, LinearRecurrentContainer, Sequential, SynapseFilter, unroll
 from jaxsnn.nn._cell import state_dtype
 from jaxsnn.nn._repr import Printable
@@ -33,9 +34,11 @@ class _Net(Printable, nnx.Module):
             Mean of the output spikes over time, `[N, 10]`, float32 or wider.
 
         Raises:
+            TypeError: `xs` is not floating.
             ValueError: `xs` is not of that shape.
         """
         xs = jnp.asarray(xs)
+        _checks.floating("xs (made of uint8 images by jaxsnn.data.columns)", xs)
         if xs.ndim != 3 or xs.shape[-1] != FEATURES:
             raise ValueError(
                 f"{type(self).__name__} needs xs of shape [T, N, {FEATURES}] (time, batch, "

@@ -9,13 +9,19 @@ The history in the checkpoint is the truth; the other two are made from it, so t
 and a resume each epoch is there once.
 """
 
+import contextlib
 import csv
+import fcntl
 import io
 import json
 import os
 import pathlib
 import tempfile
+from collections.abc import Callable, Iterator
 from typing import Any, Literal, TypedDict
+
+from jaxsnn.data import DATASETS, SEQUENCES
+from jaxsnn.models import MODELS
 
 
 class Row(TypedDict):
@@ -31,6 +37,37 @@ class Row(TypedDict):
     lr: float
 
 
+class Settings(TypedDict):
+    """What a run is; see `train.py --help`."""
+
+    model: str
+    epochs: int
+    batch_size: int
+    opt: str
+    lr: float
+    momentum: float
+    clip_norm: float | None
+    amp: bool
+    seed: int
+    dataset: str
+    sequence: str
+
+
+# One question for each setting: is the value one that train.py could have written?
+_VALID: dict[str, Callable[[Any], bool]] = {
+    "model": lambda v: isinstance(v, str) and v in MODELS,
+    "epochs": lambda v: type(v) is int and v >= 1,
+    "batch_size": lambda v: type(v) is int and v >= 1,
+    "opt": lambda v: v in ("sgd", "adam"),
+    "lr": lambda v: type(v) in (int, float) and v >= 0,
+    "momentum": lambda v: type(v) in (int, float) and 0 <= v < 1,
+    "clip_norm": lambda v: v is None or (type(v) in (int, float) and v > 0),
+    "amp": lambda v: type(v) is bool,
+    "seed": lambda v: type(v) is int and 0 <= v < 2**32,
+    "dataset": lambda v: isinstance(v, str) and v in DATASETS,
+    "sequence": lambda v: isinstance(v, str) and v in SEQUENCES,
+}
+
 CURVES: tuple[Literal["train_loss", "train_acc", "test_loss", "test_acc"], ...] = (
     "train_loss",
     "train_acc",
@@ -44,17 +81,62 @@ def create(run: str | os.PathLike[str], config: dict[str, Any]) -> None:
 
     Args:
         run: the directory; parents are made too.
-        config: JSON data with at least `settings`.
+        config: JSON data: `settings`, `data`, `sessions`.
 
     Raises:
         FileExistsError: there is something in it already; nothing is touched.
         OSError: it cannot be written.
     """
     path = pathlib.Path(run)
+    refuse_occupied(path)
     path.mkdir(parents=True, exist_ok=True)
-    if any(path.iterdir()):
-        raise FileExistsError(f"{path} is not empty")
     write_config(run, config)
+
+
+def refuse_occupied(path: pathlib.Path) -> None:
+    """A new run overwrites nothing; what a run that was killed at once has left does not count.
+
+    Raises:
+        FileExistsError: `path` is a run, or something else is there.
+    """
+    if (path / "config.json").exists():
+        raise FileExistsError(
+            f"{path} holds a run; go on with it by --resume {path}, or choose another --out-dir"
+        )
+    if path.is_dir():
+        mine = (_LOCK, ".config.json.")
+        others = [file.name for file in path.iterdir() if not file.name.startswith(mine)]
+        if not others:
+            return
+        raise FileExistsError(
+            f"{path} holds {others[0]}, which is not of a run; choose another --out-dir"
+        )
+    if path.exists():
+        raise FileExistsError(f"{path} is a file; choose another --out-dir")
+
+
+_LOCK = ".lock"
+
+
+@contextlib.contextmanager
+def lock(run: str | os.PathLike[str]) -> Iterator[None]:
+    """Keeps a run to one process; the system lets go of the lock when that one ends.
+
+    Raises:
+        ValueError: another process trains there.
+        OSError: the directory cannot be made or written.
+    """
+    path = pathlib.Path(run)
+    path.mkdir(parents=True, exist_ok=True)
+    with open(path / _LOCK, "a", encoding="utf-8") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise ValueError(
+                f"another process is training in {path}; wait for it, or choose another --out-dir "
+                "(--resume goes on with a run that has stopped)"
+            ) from None
+        yield
 
 
 def write_config(run: str | os.PathLike[str], config: dict[str, Any]) -> None:
@@ -63,11 +145,14 @@ def write_config(run: str | os.PathLike[str], config: dict[str, Any]) -> None:
 
 
 def read_config(run: str | os.PathLike[str]) -> dict[str, Any]:
-    """Reads config.json.
+    """Reads config.json and checks it.
+
+    Returns:
+        `settings` (a `Settings`), `data` (fingerprint of the data set), `sessions` (a list).
 
     Raises:
         FileNotFoundError: `run` is not the directory of a run.
-        ValueError: the file is damaged.
+        ValueError: the file is damaged, or a setting is not one that train.py has written.
     """
     path = pathlib.Path(run) / "config.json"
     if not path.is_file():
@@ -78,6 +163,16 @@ def read_config(run: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: {error}") from error
     if not isinstance(config, dict) or not isinstance(config.get("settings"), dict):
         raise ValueError(f"{path} is damaged: it holds no settings")
+    if not isinstance(config.get("data"), str) or not isinstance(config.get("sessions"), list):
+        raise ValueError(f"{path} is damaged: data or sessions are missing")
+    settings = config["settings"]
+    for name, valid in _VALID.items():
+        if name not in settings:
+            raise ValueError(f"{path} is damaged: the setting {name} is missing")
+        if not valid(settings[name]):
+            raise ValueError(f"{path} is damaged: {name} = {settings[name]!r} is not a setting")
+    if unknown := set(settings) - set(_VALID):
+        raise ValueError(f"{path} is of another version: it has settings {sorted(unknown)}")
     return config
 
 

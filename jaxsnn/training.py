@@ -39,7 +39,7 @@ class TrainState(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """Means over the examples seen, and whether the parameters are finite.
+    """Means over the examples seen, and whether loss and parameters are finite.
 
     Attributes:
         loss: mean loss.
@@ -88,7 +88,8 @@ def create(
 
     Args:
         model: a module with `model(xs) -> outputs [N, classes]`; its parameters are copied.
-        optimizer: an optax optimiser.
+        optimizer: an optax optimiser; keep it for a second run, since to JAX one that is
+            built anew is another, which compiles again.
         loss: `(outputs, labels) -> [N]`, one number per example.
         to_sequence: makes the model's `xs` of a minibatch of inputs.
         batch_size: examples per minibatch.
@@ -98,7 +99,8 @@ def create(
         The recipe and the first state.
 
     Raises:
-        ValueError: the model holds variables that are not parameters, or `batch_size` < 1.
+        ValueError: the model holds variables that are not parameters, `batch_size` is below 1,
+            or `seed` is not one of the 2^32 that JAX tells apart.
     """
     graphdef, params = nnx.split(model)
     others = {
@@ -115,7 +117,7 @@ def create(
     state = TrainState(
         params=arrays,
         opt_state=optimizer.init(arrays),
-        key=jax.random.key(seed),
+        key=jax.random.key(_checks.seed(seed)),
         epoch=jnp.zeros((), jnp.int32),
         best_accuracy=jnp.full((), -1, jnp.float32),
     )
@@ -144,7 +146,7 @@ def train_step(
 
     def objective(params: Params) -> tuple[jax.Array, jax.Array]:
         outputs = merge(recipe, params)(recipe.to_sequence(inputs))
-        return jnp.mean(recipe.loss(outputs, labels)), outputs
+        return jnp.mean(_losses(recipe, outputs, labels)), outputs
 
     (loss, outputs), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes in its schedules and adam
@@ -211,7 +213,7 @@ def evaluate(recipe: Recipe, params: Params, inputs: jax.Array, labels: jax.Arra
     def body(_: None, batch: jax.Array) -> tuple[None, tuple[jax.Array, jax.Array]]:
         seen = jnp.minimum(batch, n - 1)  # the last minibatch is filled up, and its filling
         outputs = model(recipe.to_sequence(inputs[seen]))  # is not counted
-        loss = jnp.where(batch < n, recipe.loss(outputs, labels[seen]), 0)
+        loss = jnp.where(batch < n, _losses(recipe, outputs, labels[seen]), 0)
         right = losses.correct(outputs, labels[seen]) & (batch < n)
         return None, (jnp.sum(loss), jnp.sum(right, dtype=jnp.int32))
 
@@ -245,6 +247,17 @@ def cosine_learning_rates(lr: float, epochs: int) -> np.ndarray:
     return lr * (1 + np.cos(np.pi * np.arange(epochs) / epochs)) / 2
 
 
+def _losses(recipe: Recipe, outputs: jax.Array, labels: jax.Array) -> jax.Array:
+    """The loss of each example, `[N]`, checked: a mean over the batch would count filling."""
+    loss = recipe.loss(outputs, labels)
+    if loss.shape != labels.shape:
+        raise ValueError(
+            f"loss must give one number per example, shape {list(labels.shape)}, got shape "
+            f"{list(loss.shape)}; take the mean over classes only"
+        )
+    return loss
+
+
 def _examples(inputs: jax.Array, labels: jax.Array) -> int:
     if labels.ndim != 1 or inputs.shape[:1] != labels.shape or not len(labels):
         raise ValueError(
@@ -255,6 +268,7 @@ def _examples(inputs: jax.Array, labels: jax.Array) -> int:
 
 
 def _metrics(loss: jax.Array, right: jax.Array, n: int, params: Params) -> Metrics:
-    finite = jax.tree.map(lambda p: jnp.all(jnp.isfinite(p)), params)
-    everything = jnp.isfinite(loss) & jnp.all(jnp.stack(jax.tree.leaves(finite)))
-    return Metrics(loss, right.astype(jnp.float32) / n, everything)
+    finite = jnp.isfinite(loss)
+    for p in jax.tree.leaves(params):
+        finite &= jnp.all(jnp.isfinite(p))
+    return Metrics(loss, right.astype(jnp.float32) / n, finite)

@@ -25,3 +25,23 @@ def curves(run):
                 found.setdefault(value.tag, []).append((event.step, value.simple_value))
             position += 12 + length + 4
     return found
+
+
+SETTINGS = {
+    "model": "ss",
+    "epochs": 4,
+    "batch_size": 64,
+    "opt": "sgd",
+    "lr": 0.1,
+    "momentum": 0.9,
+    "clip_norm": None,
+    "amp": False,
+    "seed": 0,
+    "dataset": "fashion_mnist_mini",
+    "sequence": "columns",
+}
+
+
+def config(**settings):
+    """What config.json holds, with some settings changed."""
+    return {"settings": SETTINGS | settings, "data": "0" * 64, "sessions": []}

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import run_files
 from flax import nnx
 
 from jaxsnn import checkpointing, data, models, runs, training
@@ -153,7 +154,7 @@ def test_an_unwritable_place_is_an_error(tmp_path):
 @pytest.mark.parametrize("model", models.MODELS)
 @pytest.mark.parametrize("amp", [False, True])
 def test_load_model(tmp_path, model, amp):
-    runs.create(tmp_path, {"settings": {"model": model, "amp": amp}})
+    runs.create(tmp_path, run_files.config(model=model, amp=amp))
     _, state = make(model)
     save_all(tmp_path, state, [0.5, 0.4])
     for which, epoch in (("max", 0), ("latest", 1)):

@@ -23,7 +23,7 @@ BLOCKS = [
     if "logs/" not in block  # needs a run
 ]
 MODULES = ["surrogate", "nn._neurons", "nn._synapses", "nn._sequential", "nn._containers"]
-MODULES += ["nn._unroll", "functional._integrate_and_fire", "losses", "training", "models"]
+MODULES += ["nn._unroll"]
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -50,4 +50,5 @@ def test_examples_in_docstrings(name):
     module = importlib.import_module(f"jaxsnn.{name}")
     names = vars(module) | vars(nn) | {"jax": jax, "jnp": jnp, "nnx": nnx, "operator": operator}
     result = doctest.testmod(module, extraglobs=names | {"jaxsnn": jaxsnn})
+    assert result.attempted > 0
     assert result.failed == 0

@@ -170,6 +170,12 @@ def test_wrong_inputs_are_refused(name, shape):
 
 
 @pytest.mark.parametrize("name", models.MODELS)
+def test_images_that_were_not_made_a_sequence_are_refused(name):
+    with pytest.raises(TypeError, match=r"jaxsnn\.data\.columns.* got dtype uint8"):
+        models.MODELS[name](rngs=nnx.Rngs(0))(np.zeros((28, 4, 28), np.uint8))
+
+
+@pytest.mark.parametrize("name", models.MODELS)
 def test_bfloat16_products_keep_the_rest_in_float32(name):
     net = models.MODELS[name](dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
     xs = jax.random.uniform(jax.random.key(0), (28, 4, 28))

@@ -22,16 +22,60 @@ def row(epoch):
 
 
 def test_settings_are_kept(tmp_path):
-    config = {"settings": {"model": "ss", "clip_norm": None}, "data": "abc"}
-    runs.create(tmp_path / "a" / "b", config)
-    assert runs.read_config(tmp_path / "a" / "b") == config
+    runs.create(tmp_path / "a" / "b", run_files.config(model="fb"))
+    assert runs.read_config(tmp_path / "a" / "b") == run_files.config(model="fb")
 
 
 def test_nothing_is_overwritten(tmp_path):
     (tmp_path / "notes.txt").write_text("mine")
-    with pytest.raises(FileExistsError, match="is not empty"):
-        runs.create(tmp_path, {"settings": {}})
+    with pytest.raises(FileExistsError, match=r"holds notes\.txt, .* choose another --out-dir"):
+        runs.create(tmp_path, run_files.config())
     assert [path.name for path in tmp_path.iterdir()] == ["notes.txt"]
+    with pytest.raises(FileExistsError, match="is a file"):
+        runs.create(tmp_path / "notes.txt", run_files.config())
+    runs.create(tmp_path / "run", run_files.config())
+    with pytest.raises(FileExistsError, match=r"--resume .* or choose another --out-dir"):
+        runs.create(tmp_path / "run", run_files.config())
+
+
+def test_what_a_run_killed_at_once_has_left_is_no_obstacle(tmp_path):
+    (tmp_path / ".config.json.abc123").write_text('{"sett')
+    with runs.lock(tmp_path):
+        runs.create(tmp_path, run_files.config())
+    assert runs.read_config(tmp_path) == run_files.config()
+
+
+def test_a_run_belongs_to_one_process(tmp_path):
+    taken = pytest.raises(ValueError, match="another process is training in")
+    with runs.lock(tmp_path), taken, runs.lock(tmp_path):
+        pass
+    with runs.lock(tmp_path):
+        pass
+
+
+@pytest.mark.parametrize("name", run_files.SETTINGS)
+def test_edited_settings(tmp_path, name):
+    for value in ("zz", -1, [1]):
+        (tmp_path / "config.json").write_text(json.dumps(run_files.config(**{name: value})))
+        with pytest.raises(ValueError, match=f"{name} = .* is not a setting"):
+            runs.read_config(tmp_path)
+    config = run_files.config()
+    del config["settings"][name]
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(ValueError, match=f"the setting {name} is missing"):
+        runs.read_config(tmp_path)
+
+
+def test_unknown_or_missing_parts(tmp_path):
+    (tmp_path / "config.json").write_text(json.dumps(run_files.config(depth=3)))
+    with pytest.raises(ValueError, match=r"another version: it has settings \['depth'"):
+        runs.read_config(tmp_path)
+    for part in ("data", "sessions"):
+        config = run_files.config()
+        del config[part]
+        (tmp_path / "config.json").write_text(json.dumps(config))
+        with pytest.raises(ValueError, match="data or sessions are missing"):
+            runs.read_config(tmp_path)
 
 
 @pytest.mark.parametrize("text", ["", "{", "[]", '{"settings": 3}', "\x00"])
@@ -66,7 +110,7 @@ def test_each_epoch_is_there_once(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "config.json"
-    runs.replace(path, json.dumps({"settings": {"a": 1}}))
+    runs.replace(path, json.dumps(run_files.config()))
 
     def full(descriptor):
         raise OSError(28, "No space left on device")
@@ -74,5 +118,5 @@ def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     monkeypatch.setattr(runs.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
         runs.replace(path, "half")
-    assert runs.read_config(tmp_path) == {"settings": {"a": 1}}
+    assert runs.read_config(tmp_path) == run_files.config()
     assert [p.name for p in tmp_path.iterdir()] == ["config.json"]

@@ -11,6 +11,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import time
 
 import jax
 import numpy as np
@@ -18,7 +19,7 @@ import optax
 import pytest
 import run_files
 
-from jaxsnn import checkpointing, data, models, training
+from jaxsnn import checkpointing, data, models, runs, training
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
 TRAIN = REPOSITORY / "train.py"
@@ -319,6 +320,41 @@ def test_ctrl_c_keeps_the_last_checkpoint(tmp_path):
     assert isinstance(checkpointing.load_model(folder, "latest"), models.PlainNet)
 
 
+def test_ctrl_c_while_starting():
+    """Imports take a second or two, in which no exception may escape from them."""
+    for delay in (0.4, 1.2):
+        with subprocess.Popen(command("--help"), stderr=subprocess.PIPE, text=True) as process:
+            time.sleep(delay)
+            process.send_signal(signal.SIGINT)
+            errors = process.stderr.read()
+        assert process.returncode in (0, 130), errors  # 0: it had already printed the help
+        assert "Traceback" not in errors
+
+
+def test_home_is_found(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    (tmp_path / "out").write_text("")
+    assert f"{tmp_path}/out" in refused(*MINI, "--out-dir", "~/out")
+
+
+def test_progress_bar_on_a_terminal(tmp_path):
+    master, terminal = os.openpty()
+    done = subprocess.run(
+        command("--epochs", 1, *MINI, "--out-dir", tmp_path),
+        stdout=subprocess.PIPE,
+        stderr=terminal,
+        timeout=300,
+    )
+    os.close(terminal)
+    assert done.returncode == 0
+    shown = b""
+    with contextlib.suppress(OSError):  # Linux reports the end of a terminal as an error
+        while chunk := os.read(master, 100_000):
+            shown += chunk
+    os.close(master)
+    assert b"1/1" in shown
+
+
 def test_resume_without_a_checkpoint_starts_anew(straight, finished):
     """A run that was killed in its first epoch has settings and nothing else."""
     shutil.rmtree(finished / "checkpoints")
@@ -368,6 +404,26 @@ def test_resume_from_damage(finished):
     assert "config.json is damaged" in refused("--resume", finished)
 
 
+def test_two_processes_on_one_run(straight):
+    with runs.lock(straight[1]):
+        assert "another process is training" in refused("--resume", straight[1])
+
+
+def test_resume_needs_the_checkpoints_only(straight, finished):
+    """metrics.csv and the curves are made from them."""
+    args = ["--epochs", 4, *MINI, "--model", "ss", "--out-dir"]
+    kill_after(1, *args, finished.parent / "killed")
+    folder = only_run(finished.parent / "killed")
+    (folder / "metrics.csv").unlink()
+    assert run("--resume", f"{folder}/").returncode == 0
+    assert_same_runs(folder, straight[1])
+
+
+@pytest.mark.parametrize(("option", "value"), [("--model", "fb"), ("--dataset", "fashion_mnist")])
+def test_evaluate_with_other_settings(straight, option, value):
+    assert f"{option} {value} differs from" in refused("--evaluate", straight[1], option, value)
+
+
 def test_resume_with_other_data(finished):
     config = json.loads((finished / "config.json").read_text())
     config["data"] = "0" * 64
@@ -411,6 +467,7 @@ def test_a_second_run_into_the_same_folder(straight):
         (["--momentum", "1"], "at least 0 and below 1"),
         (["--clip-norm", "0"], "must be finite"),
         (["--seed", "-1"], "must be at least 0"),
+        (["--seed", "4294967296"], "must be at most 4294967295"),
         (["--what"], "unrecognized arguments: --what"),
         (["--resume", "a", "--evaluate", "b"], "exclude each other"),
         (["--data-dir", "x", "--dataset", "fashion_mnist_mini"], "fashion_mnist_mini"),
@@ -499,7 +556,9 @@ def test_no_data(tmp_path):
 def test_an_unwritable_output_directory(tmp_path):
     (tmp_path / "file").write_text("")
     assert "Not a directory" in refused(*MINI, "--out-dir", tmp_path / "file")
-    assert "error:" in refused(*MINI, "--out-dir", "/proc/nowhere")
+    assert "No such file or directory: '/proc/nowhere" in refused(
+        *MINI, "--out-dir", "/proc/nowhere"
+    )
 
 
 def test_a_full_disk_keeps_the_last_checkpoint(tmp_path):

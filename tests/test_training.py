@@ -1,5 +1,6 @@
 """Training: schedule, order of the data, compilations, evaluation, any module and arrays."""
 
+import dataclasses
 import functools
 
 import golden_arrays
@@ -199,6 +200,24 @@ def test_bad_arguments(mini):
         training.evaluate(recipe, state.params, mini[0][:0], mini[1][:0])
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         plain(batch_size=0)
+
+
+def test_a_loss_must_not_average_over_the_batch(mini):
+    recipe, state = plain()
+    recipe = dataclasses.replace(recipe, loss=lambda rates, labels: jnp.mean(rates))
+    for run, args in ((training.train_epoch, state), (training.evaluate, state.params)):
+        with pytest.raises(
+            ValueError, match=r"one number per example, shape \[64\], got shape \[\]"
+        ):
+            run(recipe, args, *mini[:2])
+
+
+@pytest.mark.parametrize(
+    ("seed", "error"), [(-1, ValueError), (2**32, ValueError), ("0", TypeError)]
+)
+def test_bad_seeds(seed, error):
+    with pytest.raises(error, match="seed must be"):
+        plain(seed=seed)
 
 
 def test_variables_that_are_not_parameters_are_refused():

@@ -101,7 +101,11 @@ def check_step(cell: Cell, state: Any, x: jax.Array) -> None:
             "start from initialize_carry(x.shape) or hand on the last carry"
         )
     _checks.floating(f"the input x of {name}", x)
-    _checks.floating(f"the carry of {name}", state)
+    if state.dtype != state_dtype(x.dtype) and state.dtype != jnp.float64:
+        raise TypeError(
+            f"the carry of {name} has dtype {state.dtype}, but for inputs of {x.dtype} it is kept "
+            f"in {state_dtype(x.dtype)}; convert it with .astype"
+        )
     if state.shape != x.shape:
         raise ValueError(
             f"the carry of {name} has shape {state.shape}, the input of this step {x.shape}; "

@@ -28,6 +28,7 @@ class _RecurrentContainer(Cell):
 
     def _split(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
         """`(sub_carry, y)`, checked."""
+        x = jnp.asarray(x)
         _checks.floating(f"the input x of {type(self).__name__}", x)
         if not isinstance(carry, tuple | list) or len(carry) != 2 or not hasattr(carry[1], "shape"):
             raise ValueError(
@@ -50,10 +51,10 @@ class _RecurrentContainer(Cell):
             sub_carry, y = self.sub_module(sub_carry, i)
         else:
             y = self.sub_module(i)
-        if y.shape != feedback.shape:
+        if not hasattr(y, "shape") or y.shape != feedback.shape:
             raise ValueError(
                 f"the sub-module of {type(self).__name__} must put out the shape that is fed "
-                f"back, {feedback.shape}, got {y.shape}: {self.sub_module!r}"
+                f"back, {feedback.shape}, got {getattr(y, 'shape', y)}: {self.sub_module!r}"
             )
         return (sub_carry, y.astype(feedback.dtype)), y
 
@@ -154,9 +155,9 @@ class LinearRecurrentContainer(_RecurrentContainer):
         self.out_features = _checks.size("out_features", out_features)
         self.bias = _checks.boolean("bias", bias)
         self.rc = Linear(
-            in_features + out_features,
-            in_features,
-            use_bias=bias,
+            self.in_features + self.out_features,
+            self.in_features,
+            use_bias=self.bias,
             dtype=dtype,
             param_dtype=param_dtype,
             rngs=rngs,
@@ -179,6 +180,11 @@ class LinearRecurrentContainer(_RecurrentContainer):
     def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
         self._check_features(x.shape)
         sub_carry, y = self._split(carry, x)
+        if y.shape[-1] != self.out_features:
+            raise ValueError(
+                f"the carry of LinearRecurrentContainer(out_features={self.out_features}) holds a "
+                f"feedback y of shape {y.shape}"
+            )
         return self._step(sub_carry, self._mix(x, y), y)
 
     def _mix(self, x: jax.Array, y: jax.Array) -> jax.Array:

@@ -9,8 +9,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
+from jaxsnn import _checks
 from jaxsnn.nn._repr import Printable
 
 
@@ -34,7 +36,8 @@ class Linear(Printable, nnx.Linear):
         **kwargs: as for `flax.nnx.Linear`, e.g. `use_bias`, `dtype`, `param_dtype`.
 
     Raises:
-        ValueError: when called on an input whose last axis is not `in_features` long.
+        TypeError: a size is not an integer, or `rngs` are not random streams.
+        ValueError: a size is below 1; when called on an input that does not fit.
     """
 
     printed = ("in_features", "out_features", "use_bias")
@@ -42,10 +45,15 @@ class Linear(Printable, nnx.Linear):
     def __init__(
         self, in_features: int, out_features: int, *, rngs: nnx.Rngs, **kwargs: Any
     ) -> None:
+        in_features = _checks.size("in_features", in_features)
+        out_features = _checks.size("out_features", out_features)
         initial = {"kernel_init": uniform(in_features), "bias_init": uniform(in_features)}
-        super().__init__(in_features, out_features, rngs=rngs, **(initial | kwargs))
+        super().__init__(
+            in_features, out_features, rngs=_checks.streams(rngs), **(initial | kwargs)
+        )
 
     def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
+        inputs = jnp.asarray(inputs)
         if inputs.ndim == 0 or inputs.shape[-1] != self.in_features:
             raise ValueError(
                 f"Linear(in_features={self.in_features}) needs inputs of shape "
@@ -67,7 +75,8 @@ class Conv(Printable, nnx.Conv):
         **kwargs: as for `flax.nnx.Conv`, e.g. `use_bias`, `feature_group_count`, `dtype`.
 
     Raises:
-        ValueError: when called on an input whose last axis is not `in_features` long.
+        TypeError: a size is not an integer, or `rngs` are not random streams.
+        ValueError: a size is below 1; when called on an input that does not fit.
     """
 
     printed = ("in_features", "out_features", "kernel_size", "strides", "padding", "use_bias")
@@ -83,7 +92,10 @@ class Conv(Printable, nnx.Conv):
         rngs: nnx.Rngs,
         **kwargs: Any,
     ) -> None:
-        taps = math.prod((kernel_size,) if isinstance(kernel_size, int) else kernel_size)
+        in_features = _checks.size("in_features", in_features)
+        out_features = _checks.size("out_features", out_features)
+        sides = kernel_size if isinstance(kernel_size, Sequence) else (kernel_size,)
+        taps = math.prod(_checks.size("kernel_size", side) for side in sides)
         fan_in = in_features // kwargs.get("feature_group_count", 1) * taps
         initial = {"kernel_init": uniform(fan_in), "bias_init": uniform(fan_in)}
         super().__init__(
@@ -92,14 +104,16 @@ class Conv(Printable, nnx.Conv):
             kernel_size,
             strides,
             padding=padding,
-            rngs=rngs,
+            rngs=_checks.streams(rngs),
             **(initial | kwargs),
         )
 
     def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
-        if inputs.ndim == 0 or inputs.shape[-1] != self.in_features:
+        inputs = jnp.asarray(inputs)
+        axes = len(self.kernel_size) + 1
+        if inputs.ndim < axes or inputs.shape[-1] != self.in_features:
             raise ValueError(
-                f"Conv(in_features={self.in_features}) needs inputs with channels last, "
-                f"[..., {self.in_features}], got {list(inputs.shape)}"
+                f"Conv(in_features={self.in_features}) needs inputs of at least {axes} axes with "
+                f"channels last, [..., {self.in_features}], got {list(inputs.shape)}"
             )
         return super().__call__(inputs, out_sharding)

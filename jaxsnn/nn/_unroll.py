@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxsnn import _checks
 from jaxsnn.nn._cell import Carry, first_carry, is_cell
 from jaxsnn.nn._sequential import Sequential
 
@@ -36,8 +37,7 @@ def unroll(module: Any, xs: jax.Array, carry: Carry = None) -> tuple[Carry, jax.
         >>> carry.shape, spikes.shape
         ((256, 32), (28, 256, 32))
     """
-    if not callable(module):
-        raise TypeError(f"module must be callable, got {module!r} ({type(module).__name__})")
+    _checks.function("module", module)
     xs = jnp.asarray(xs)
     if xs.ndim == 0:
         raise ValueError("xs must be a sequence [T, ...] with time first, got a scalar (0-d)")
@@ -45,7 +45,7 @@ def unroll(module: Any, xs: jax.Array, carry: Carry = None) -> tuple[Carry, jax.
         raise ValueError(f"xs must have at least one time step, got shape {list(xs.shape)}")
     if isinstance(module, nnx.Module):
         return _unroll_module(module, xs, carry)
-    return _unroll_function(module, xs, carry)
+    return _run(module, xs, carry)  # nothing in it to go stale
 
 
 def _run(module: Any, xs: jax.Array, carry: Carry) -> tuple[Carry, jax.Array]:
@@ -62,6 +62,11 @@ def _run(module: Any, xs: jax.Array, carry: Carry) -> tuple[Carry, jax.Array]:
         if carry is None:
             carry = first_carry(module, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))
         return jax.lax.scan(module, carry, xs)
+    if jax.tree.leaves(carry):
+        raise ValueError(
+            f"{type(module).__name__} has no state, so its carry must be () or None, got "
+            f"{jax.tree.structure(carry)}"
+        )
     if isinstance(module, nnx.Linear):  # acts on the last axis alone: one product for all steps
         return (), module(xs)
     return (), jax.vmap(module)(xs)
@@ -70,4 +75,3 @@ def _run(module: Any, xs: jax.Array, carry: Carry) -> tuple[Carry, jax.Array]:
 # One jit around everything, the module an argument of it: called outside any jit, `lax.scan`
 # would remember its trace by the identity of the module and go on with the parameters of then.
 _unroll_module = jax.jit(_run)
-_unroll_function = jax.jit(_run, static_argnums=0)

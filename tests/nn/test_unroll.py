@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxsnn import nn
+from jaxsnn import nn, surrogate
 
 
 def test_layers_without_state_have_an_empty_carry():
@@ -114,3 +114,47 @@ def test_wrong_features_are_named():
     conv = nn.Conv(3, 4, (3, 3), rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match=r"channels last, \[\.\.\., 3\], got \[2, 3, 8, 8\]"):
         nn.unroll(conv, jnp.ones((5, 2, 3, 8, 8)))
+
+
+def test_functions_that_hide_a_module_are_refused():
+    """Its parameters would be neither trained nor kept up to date."""
+    layer = nn.Linear(4, 4, rngs=nnx.Rngs(0))
+    for function in (layer.__call__, lambda x: layer(x)):
+        with pytest.raises(TypeError, match=r"holds the module Linear.*pass the module itself"):
+            nn.Sequential(function, nn.IFNode())
+        with pytest.raises(TypeError, match="holds the module Linear"):
+            nn.unroll(function, jnp.ones((2, 3, 4)))
+        with pytest.raises(TypeError, match="holds the module Linear"):
+            nn.ElementWiseRecurrentContainer(function, operator.add)
+
+
+def test_forgotten_parentheses_are_named():
+    with pytest.raises(TypeError, match=r"got the class IFNode; write IFNode\(\)"):
+        nn.Sequential(nn.IFNode)
+    with pytest.raises(TypeError, match="surrogate_function must be an instance, got the class"):
+        nn.IFNode(surrogate_function=surrogate.ATan)
+
+
+def test_a_carry_of_another_dtype_is_refused():
+    xs = jnp.ones((2, 3, 4))
+    for dtype in ("bfloat16", "float16"):
+        with pytest.raises(TypeError, match=f"has dtype {dtype}.* kept in float32"):
+            nn.unroll(nn.LIFNode(), xs, jnp.zeros((3, 4), dtype))
+    with pytest.raises(ValueError, match="has no state, so its carry must be"):
+        nn.unroll(nn.Linear(4, 4, rngs=nnx.Rngs(0)), xs, jnp.zeros(3))
+
+
+def test_bad_sizes_and_streams():
+    with pytest.raises(ValueError, match="in_features must be at least 1, got 0"):
+        nn.Linear(0, 3, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="out_features must be at least 1, got -2"):
+        nn.Conv(3, -2, (3, 3), rngs=nnx.Rngs(0))
+    with pytest.raises(
+        TypeError, match=r"rngs must be flax\.nnx\.Rngs, e\.g\. nnx\.Rngs\(0\), got 0"
+    ):
+        nn.Linear(3, 3, rngs=0)
+
+
+def test_numpy_numbers_are_numbers():
+    assert nn.LIFNode(tau=np.float32(2), v_threshold=jnp.float32(0.5)).v_threshold == 0.5
+    assert nn.Linear(np.int64(3), 2, rngs=nnx.Rngs(0)).in_features == 3
