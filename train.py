@@ -380,7 +380,8 @@ def print_notes(args: argparse.Namespace, device: jax.Device) -> None:
     if args.workers is not None:
         print("note: --workers has nothing to switch: the whole data set lives on the device")
     asked = args.device or PLACE["device"]
-    if asked == "auto" and device.platform == "cpu" and os.path.exists("/proc/driver/nvidia/gpus"):
+    nvidia = any(map(os.path.exists, ("/proc/driver/nvidia/gpus", "/dev/nvidia0")))
+    if asked == "auto" and device.platform == "cpu" and nvidia:
         print(
             "warning: this machine has an NVIDIA GPU, but jax was installed without CUDA; "
             "pip install -e '.[cuda12]' makes it usable",

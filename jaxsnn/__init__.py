@@ -1,4 +1,7 @@
-"""Spiking networks with recurrent connections and stateful synapses on JAX and Flax NNX."""
+"""Spiking networks with recurrent connections and stateful synapses on JAX and Flax NNX.
+
+`jaxsnn.checkpointing` and `jaxsnn.runs` are imported where they are used: they bring Orbax along.
+"""
 
 from jaxsnn import data as data
 from jaxsnn import functional as functional

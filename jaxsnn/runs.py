@@ -4,6 +4,7 @@
     run/metrics.csv            one line per epoch
     run/events.out.tfevents.*  the same for TensorBoard: train_loss train_acc test_loss test_acc
     run/checkpoints/           see `jaxsnn.checkpointing`
+    run/.lock                  held by the process that trains there
 
 The history in the checkpoint is the truth; the other two are made from it, so that after a kill
 and a resume each epoch is there once.
