@@ -3,6 +3,9 @@
 from collections.abc import Callable
 
 import jax
+from jax.ad_checkpoint import checkpoint_name
+
+from jaxsnn.functional._kept import KEPT
 
 
 def _fire_and_reset(
@@ -14,6 +17,7 @@ def _fire_and_reset(
     detach_reset: bool,
 ) -> tuple[jax.Array, jax.Array]:
     """`s = H(h - v_threshold)`, then the hard or (`v_reset=None`) the soft reset of `h`."""
+    h = checkpoint_name(h, KEPT)  # spike, reset and their derivatives follow from it
     spikes = surrogate(h - v_threshold)
     s = jax.lax.stop_gradient(spikes) if detach_reset else spikes
     v = h - s * v_threshold if v_reset is None else s * v_reset + (1 - s) * h

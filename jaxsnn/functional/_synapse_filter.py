@@ -22,7 +22,7 @@ def synapse_filter_step(
     Returns:
         `(i, i)`: the current as the new state in the dtype of `i`, and as output in that of `x`.
     """
-    tau = tau.astype(i.dtype) if isinstance(tau, jax.Array) else tau
+    decay = 1 / (tau.astype(i.dtype) if isinstance(tau, jax.Array) else tau)
     spikes = x.astype(i.dtype)
-    i = i - (1 - spikes) * i / tau + spikes
+    i = i - (1 - spikes) * i * decay + spikes
     return i, i.astype(x.dtype)

@@ -9,6 +9,7 @@ from flax import nnx
 
 from jaxsnn import _checks
 from jaxsnn.nn._repr import Printable
+from jaxsnn.nn._schedule import scan
 
 Carry = Any  # a pytree of arrays; what is in it is each cell's own affair
 
@@ -20,6 +21,11 @@ class Cell(Printable, nnx.RNNCellBase):
     is therefore the body of `jax.lax.scan` and runs under `flax.nnx.RNN` as it is; `unroll`
     is the way to run one over time.
     """
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "__call__" in vars(cls) and "_over_time" not in vars(cls):
+    
 
     @abc.abstractmethod
     def initialize_carry(
@@ -49,6 +55,16 @@ class Cell(Printable, nnx.RNNCellBase):
         Returns:
             `(carry, y)`: the new state, and the output in the dtype of `x`.
         """
+
+    def _over_time(self, carry: Carry, xs: jax.Array) -> tuple[Carry, jax.Array]:
+        """All steps of `xs` `[T, ...]`, as `unroll` runs them; a carry of None starts afresh."""
+        return scan(self, self._start(carry, xs), xs)
+
+    def _start(self, carry: Carry, xs: jax.Array) -> Carry:
+        """`carry`, or the first one for the sequence `xs` where it is None."""
+        if carry is None:
+            return self.initialize_carry(xs.shape[1:], dtype=xs.dtype)
+        return carry
 
     @property
     def num_feature_axes(self) -> int:

@@ -10,6 +10,7 @@ from flax import nnx
 from jaxsnn import _checks
 from jaxsnn.nn._cell import Carry, Cell, feature_axes, first_carry, is_cell
 from jaxsnn.nn._layers import Linear
+from jaxsnn.nn._linear_recurrence import linear_recurrence, product
 
 
 class _RecurrentContainer(Cell):
@@ -189,7 +190,31 @@ class LinearRecurrentContainer(_RecurrentContainer):
 
     def _mix(self, x: jax.Array, y: jax.Array) -> jax.Array:
         """`W [x; y] + b`."""
-        return self.rc(jnp.concatenate([x, y.astype(x.dtype)], axis=-1))
+        w = self._weights(x.dtype)[1]
+        return (self._feed(x) + product(y.astype(w.dtype), w)).astype(w.dtype)
+
+    def _feed(self, x: jax.Array) -> jax.Array:
+        """`W [x; 0] + b`, of one step or many, in float32 or wider."""
+        w, _, b = self._weights(x.dtype)
+        i = product(x.astype(w.dtype), w)
+        return i if b is None else i + b.reshape((1,) * (i.ndim - 1) + (-1,)).astype(i.dtype)
+
+    def _weights(self, dtype: Any) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+        """The rows of `W` for `x`, those for `y`, and `b`, in the dtype of the product."""
+        w, b = self.rc.kernel[...], None if self.rc.bias is None else self.rc.bias[...]
+        _, w, b = self.rc.promote_dtype((jnp.zeros((), dtype), w, b), dtype=self.rc.dtype)
+        return w[: self.in_features], w[self.in_features :], b
+
+    def _over_time(self, carry: Carry, xs: jax.Array) -> tuple[Carry, jax.Array]:
+        """The input's share of `i` for all steps in one product, then the recurrence."""
+        carry = self._start(carry, xs)
+        jax.eval_shape(self, carry, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))  # its checks
+        _, w, _ = self._weights(xs.dtype)
+
+        def step(container: Any, sub_carry: Carry, i: jax.Array, y: jax.Array) -> Any:
+            return container._step(sub_carry, i.astype(w.dtype), y)
+
+        return linear_recurrence(step, self, w, carry, self._feed(xs))
 
     def _check_features(self, shape: tuple[int, ...]) -> None:
         if not shape or shape[-1] != self.in_features:

@@ -26,6 +26,16 @@ def uniform(fan_in: int) -> Callable[..., jax.Array]:
     return initializer
 
 
+def on_rows(layer: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
+    """Runs a layer that acts on the last axis on `x` `[..., k]` as one matrix of rows.
+
+    The gradient of the weights is then one plain matrix product, which XLA runs several times
+    faster on a CPU than the same sum over more than one axis.
+    """
+    rows = layer(x.reshape(-1, x.shape[-1]))
+    return rows.reshape(*x.shape[:-1], rows.shape[-1])
+
+
 class Linear(Printable, nnx.Linear):
     """`y = x W + b` over the last axis; `flax.nnx.Linear` with torch's initialisers.
 
@@ -59,7 +69,9 @@ class Linear(Printable, nnx.Linear):
                 f"Linear(in_features={self.in_features}) needs inputs of shape "
                 f"[..., {self.in_features}], got {list(inputs.shape)}"
             )
-        return super().__call__(inputs, out_sharding)
+        if out_sharding is not None:
+            return super().__call__(inputs, out_sharding)
+        return on_rows(super().__call__, inputs)
 
 
 class Conv(Printable, nnx.Conv):

@@ -9,13 +9,14 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._cell import Cell, check_step, state_dtype
+from jaxsnn.nn._cell import check_step, state_dtype
+from jaxsnn.nn._elementwise import ElementwiseCell
 from jaxsnn.surrogate import Sigmoid
 
 SurrogateFunction = Callable[[jax.Array], jax.Array]
 
 
-class _Neuron(Cell):
+class _Neuron(ElementwiseCell):
     """Abstract: what all integrate-and-fire neurons share. The first potential is `v_reset`."""
 
     printed: ClassVar[tuple[str, ...]] = (
@@ -95,7 +96,7 @@ class IFNode(_Neuron):
             detach_reset=detach_reset,
         )
 
-    def __call__(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _step(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         check_step(self, carry, x)
         return functional.if_step(carry, x, **self._fire_and_reset())
 
@@ -140,7 +141,7 @@ class LIFNode(_Neuron):
         self.tau = _checks.time_constant("tau", tau)
         self.decay_input = _checks.boolean("decay_input", decay_input)
 
-    def __call__(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _step(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         check_step(self, carry, x)
         return functional.lif_step(
             carry, x, tau=self.tau, decay_input=self.decay_input, **self._fire_and_reset()
@@ -195,10 +196,13 @@ class ParametricLIFNode(_Neuron):
         """The membrane time constant as it is now, in time steps."""
         return tau_of_w(self.w[...])
 
-    def __call__(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _scalars(self) -> tuple[jax.Array, ...]:
+        return (self.tau,)
+
+    def _step(self, carry: jax.Array, x: jax.Array, tau: jax.Array) -> tuple[jax.Array, jax.Array]:
         check_step(self, carry, x)
         return functional.lif_step(
-            carry, x, tau=self.tau, decay_input=self.decay_input, **self._fire_and_reset()
+            carry, x, tau=tau, decay_input=self.decay_input, **self._fire_and_reset()
         )
 
 

@@ -1,5 +1,6 @@
 """A stack of layers, with or without state, that is itself a cell."""
 
+import itertools
 from typing import Any
 
 import jax
@@ -8,6 +9,8 @@ from flax import nnx
 
 from jaxsnn import _checks
 from jaxsnn.nn._cell import Carry, Cell, feature_axes, first_carry, is_cell
+from jaxsnn.nn._elementwise import is_elementwise, scan_elements
+from jaxsnn.nn._run import run
 
 
 class Sequential(Cell):
@@ -71,6 +74,23 @@ class Sequential(Cell):
                 x = layer(x)
             carries.append(state)
         return tuple(carries), x
+
+    def _over_time(self, carry: Carry, xs: jax.Array) -> tuple[Carry, jax.Array]:
+        """Layer by layer: each, or each row of element-wise cells, sees all steps in turn."""
+        if carry is None:
+            carry = (None,) * len(self)
+        self._check_carry(carry)
+        carries: list[Carry] = []
+        pairs = zip(self.layers, carry, strict=True)
+        for in_a_row, group in itertools.groupby(pairs, lambda pair: is_elementwise(pair[0])):
+            layers, states = map(list, zip(*group, strict=True))
+            if in_a_row:
+                states, xs = scan_elements(layers, states, xs)
+            else:
+                for k, layer in enumerate(layers):
+                    states[k], xs = run(layer, states[k], xs)
+            carries += states
+        return tuple(carries), xs
 
     def _check_carry(self, carry: Carry) -> None:
         """`carry` must be a tuple with one entry a layer."""

@@ -7,11 +7,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._cell import Cell, check_step, state_dtype
+from jaxsnn.nn._cell import check_step, state_dtype
+from jaxsnn.nn._elementwise import ElementwiseCell
 from jaxsnn.nn._neurons import tau_of_w, w_of_tau
 
 
-class SynapseFilter(Cell):
+class SynapseFilter(ElementwiseCell):
     """Turns spikes into a decaying current; the equation is in
     `jaxsnn.functional.synapse_filter_step`.
 
@@ -58,6 +59,9 @@ class SynapseFilter(Cell):
         """The current before the first step, 0."""
         return jnp.zeros(input_shape, state_dtype(dtype))
 
-    def __call__(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def _scalars(self) -> tuple[jax.Array, ...]:
+        return (tau_of_w(self.w[...]),) if self.learnable else ()
+
+    def _step(self, carry: jax.Array, x: jax.Array, *tau: jax.Array) -> tuple[jax.Array, jax.Array]:
         check_step(self, carry, x)
-        return functional.synapse_filter_step(carry, x, tau=self.tau)
+        return functional.synapse_filter_step(carry, x, tau=tau[0] if tau else self._tau)

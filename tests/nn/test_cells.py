@@ -172,6 +172,28 @@ def test_gradients_are_finite_and_those_of_the_step_wise_loop(cell):
         np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
+@pytest.mark.parametrize("name", CELLS)
+def test_gradients_are_those_of_a_plain_scan(name):
+    """Of outputs and last state, with respect to parameters, inputs and first state."""
+    with jax.enable_x64(True):
+        cell, xs = CELLS[name](jnp.float64), inputs("float64")
+        start = jax.tree.map(
+            lambda state: state + 0.1, nn.unroll(cell, inputs("float64", key=1))[0]
+        )
+
+        def objective(run):
+            def total(cell, carry, xs):
+                carry, ys = run(cell, carry, xs)
+                weights = jnp.cos(jnp.arange(ys.size, dtype=ys.dtype)).reshape(ys.shape)
+                return jnp.sum(ys * weights) + sum(jnp.sum(c**2) for c in jax.tree.leaves(carry))
+
+            return jax.jit(jax.value_and_grad(total, (0, 1, 2)))
+
+        plain = objective(lambda cell, carry, xs: jax.lax.scan(cell, carry, xs))(cell, start, xs)
+        actual = objective(lambda cell, carry, xs: nn.unroll(cell, xs, carry))(cell, start, xs)
+        assert_same(actual, plain, rtol=1e-11, atol=1e-11)
+
+
 def test_parameters_are_never_stale(cell):
     """After an update in place an eager `unroll` uses the new numbers."""
     params = nnx.split(cell)[1]

@@ -158,3 +158,68 @@ def test_bad_sizes_and_streams():
 def test_numpy_numbers_are_numbers():
     assert nn.LIFNode(tau=np.float32(2), v_threshold=jnp.float32(0.5)).v_threshold == 0.5
     assert nn.Linear(np.int64(3), 2, rngs=nnx.Rngs(0)).in_features == 3
+
+
+def long_network():
+    rngs = nnx.Rngs(0)
+    return nn.Sequential(
+        nn.Linear(4, 16, rngs=rngs),
+        nn.LinearRecurrentContainer(nn.IFNode(v_threshold=0.3), 16, 16, rngs=rngs),
+        nn.SynapseFilter(3.0, learnable=True),
+        nn.Linear(16, 2, rngs=rngs),
+        nn.LIFNode(v_threshold=0.3),
+    )
+
+
+@pytest.mark.parametrize("every", [1, 7, 12, 30, 100])
+def test_checkpointing_changes_no_number(every):
+    net = long_network()
+    xs = jax.random.uniform(jax.random.key(0), (30, 3, 4))
+    carry = jax.tree.map(lambda state: state + 0.05, nn.unroll(net, xs)[0])
+    for start in (None, carry):
+        plain, rerun = (
+            jax.jit(
+                jax.value_and_grad(
+                    lambda net, xs, k=k, start=start: jnp.sum(
+                        nn.unroll(net, xs, start, checkpoint_every=k)[1]
+                        * jnp.arange(30.0)[:, None, None]
+                    ),
+                    (0, 1),
+                )
+            )(net, xs)
+            for k in (None, every)
+        )
+        for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(rerun), strict=True):
+            np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)  # sums in another order
+    after, ys = nn.unroll(net, xs, checkpoint_every=every)
+    expected, ys_expected = nn.unroll(net, xs)
+    np.testing.assert_array_equal(ys, ys_expected)
+    assert jax.tree.structure(after) == jax.tree.structure(expected)
+    for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+
+
+def test_checkpointing_saves_memory():
+    """XLA's own account: from linear in T to about its square root."""
+    net = long_network()
+
+    def temporary(steps, every):
+        def rate(net, xs):
+            return jnp.mean(nn.unroll(net, xs, checkpoint_every=every)[1])
+
+        xs = jax.ShapeDtypeStruct((steps, 64, 4), jnp.float32)
+        compiled = jax.jit(jax.grad(rate)).lower(net, xs).compile()
+        return compiled.memory_analysis().temp_size_in_bytes
+
+    assert temporary(1024, None) > 3.5 * temporary(256, None)
+    assert temporary(1024, 32) < 0.25 * temporary(1024, None)
+
+
+def test_bad_checkpoint_every():
+    xs = jnp.ones((4, 3))
+    with pytest.raises(ValueError, match="checkpoint_every must be at least 1, got 0"):
+        nn.unroll(nn.IFNode(), xs, checkpoint_every=0)
+    with pytest.raises(TypeError, match=r"checkpoint_every must be an integer, got 1\.5"):
+        nn.unroll(nn.IFNode(), xs, checkpoint_every=1.5)
+    _, ys = nn.unroll(jnp.tanh, xs, checkpoint_every=2)  # nothing to keep, nothing lost
+    np.testing.assert_allclose(ys, jnp.tanh(xs))

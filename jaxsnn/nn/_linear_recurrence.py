@@ -1,0 +1,68 @@
+"""A linear feedback over time, whose weight gradient is one matrix product over all steps.
+
+    i[t] = fed[t] + W y[t-1],  carry[t], y[t] = step(carry[t-1], i[t])
+
+Plain autodiff of the scan adds `y[t-1]^T dL/di[t]` to the gradient of `W` at every step. As
+`fed[t]` enters `i[t]` with weight 1, `dL/di[t] = dL/dfed[t]`, so that the sum over all steps is
+one product of matrices after the scan.
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from jaxsnn.nn._cell import Carry, state_dtype
+from jaxsnn.nn._layers import on_rows
+from jaxsnn.nn._schedule import scan
+
+# (parameters, carry, i, y of the step before) -> (carry, y)
+FeedbackStep = Callable[[Any, Carry, jax.Array, jax.Array], tuple[Carry, jax.Array]]
+
+
+def product(x: jax.Array, w: jax.Array) -> jax.Array:
+    """`x w` over the last axis of `x` `[..., k]`, all rows at once, in float32 or wider."""
+    dtype = state_dtype(x.dtype)
+    return on_rows(lambda rows: jnp.matmul(rows, w, preferred_element_type=dtype), x)
+
+
+def linear_recurrence(
+    step: FeedbackStep, params: Any, w: jax.Array, carry: tuple[Carry, jax.Array], fed: jax.Array
+) -> tuple[tuple[Carry, jax.Array], jax.Array]:
+    """Runs the recurrence over all steps.
+
+    Args:
+        step: one step of what is fed back.
+        params: a pytree, the first argument of `step`; gradients flow to it.
+        w: `[out, in]`, in the dtype of the product.
+        carry: `(carry of the step, y)` to start from, `y` `[..., out]`.
+        fed: `[T, ..., in]`, float32 or wider.
+
+    Returns:
+        `((carry, y), ys)`, `ys` `[T, ..., out]`.
+    """
+
+    def forward(w: jax.Array, params: Any, carry: Carry, fed: jax.Array) -> tuple[Carry, jax.Array]:
+        def body(carry: Carry, fed: jax.Array) -> tuple[Carry, jax.Array]:
+            inner, y = carry
+            return step(params, inner, fed + product(y.astype(w.dtype), w), y)
+
+        return scan(body, carry, fed)
+
+    def keep(w: jax.Array, params: Any, carry: Carry, fed: jax.Array) -> tuple[Any, Any]:
+        (last, ys), pull = jax.vjp(lambda *args: forward(w, *args), params, carry, fed)
+        return (last, ys), (pull, carry[1], ys)
+
+    def backward(kept: Any, cotangents: Any) -> tuple[Any, ...]:
+        pull, y_first, ys = kept
+        to_params, to_carry, to_fed = pull(cotangents)
+        y_before = jnp.concatenate([y_first[None], ys[:-1].astype(y_first.dtype)])
+        rows = y_before.reshape(-1, w.shape[0]).astype(w.dtype)
+        columns = to_fed.reshape(-1, w.shape[1]).astype(w.dtype)
+        to_w = jnp.matmul(rows.T, columns, preferred_element_type=to_fed.dtype)
+        return to_w.astype(w.dtype), to_params, to_carry, to_fed
+
+    recurrence = jax.custom_vjp(forward)
+    recurrence.defvjp(keep, backward)
+    return recurrence(w, params, carry, fed)

@@ -1,0 +1,90 @@
+"""How `unroll` runs layers: what it keeps for the backward pass, what it runs as one."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxsnn import nn, surrogate
+
+T, N, F = 50, 4, 8
+
+
+def kept(module):
+    """Floats per step and neuron that the backward pass of `unroll` keeps, beside its inputs."""
+    xs = jnp.zeros((T, N, F))
+    pull = jax.eval_shape(lambda m, xs: jax.vjp(lambda *a: nn.unroll(*a)[1], m, xs)[1], module, xs)
+    return sum(leaf.size for leaf in jax.tree.leaves(pull) if leaf.size >= T * N) / xs.size
+
+
+@pytest.mark.parametrize(
+    ("module", "floats"),
+    [
+        (nn.IFNode(), 1),
+        (nn.IFNode(v_reset=None, detach_reset=True, surrogate_function=surrogate.ATan()), 1),
+        (nn.LIFNode(), 1),
+        (nn.LIFNode(decay_input=False, v_reset=None), 1),
+        (nn.SynapseFilter(2.0), 1 + 1),  # and its input
+        (nn.SynapseFilter(2.0, learnable=True), 1 + 1),
+        (nn.ElementWiseRecurrentContainer(nn.IFNode(), jnp.add), 1),
+        # The potential and the spikes, which are the inputs of its weights; and the input.
+        (nn.LinearRecurrentContainer(nn.IFNode(), F, F, rngs=nnx.Rngs(0)), 2 + 1),
+        # A spike follows from the potential: the filter needs no input.
+        (nn.Sequential(nn.IFNode(), nn.SynapseFilter(2.0)), 2),
+    ],
+)
+def test_what_the_backward_pass_keeps(module, floats):
+    assert kept(module) == floats
+
+
+def scans(module):
+    """How many scans over time `unroll` makes of a module."""
+    text = str(jax.make_jaxpr(lambda m, xs: nn.unroll(m, xs))(module, jnp.zeros((T, N, F))))
+    return text.count("scan[")
+
+
+def test_neurons_and_synapses_in_a_row_are_one_scan():
+    rngs = nnx.Rngs(0)
+    row = (nn.IFNode(), nn.SynapseFilter(2.0, learnable=True), nn.ParametricLIFNode())
+    assert scans(nn.Sequential(nn.Linear(F, F, rngs=rngs), *row)) == 1
+    assert scans(nn.Sequential(row[0], nn.Linear(F, F, rngs=rngs), row[1])) == 2
+    xs = jax.random.uniform(jax.random.key(0), (T, N, F))
+    carries, ys = nn.unroll(nn.Sequential(*row), xs)
+    for cell, carry in zip(row, carries, strict=True):
+        expected, xs = nn.unroll(cell, xs)
+        np.testing.assert_array_equal(carry, expected)
+    np.testing.assert_array_equal(ys, xs)
+
+
+def test_a_step_replaced_in_a_subclass_is_used():
+    class Twice(nn.IFNode):
+        def __call__(self, carry, x):
+            return super().__call__(carry, 2 * x)
+
+    xs = jax.random.uniform(jax.random.key(0), (T, N, F))
+    _, expected = nn.unroll(nn.IFNode(), 2 * xs)
+    np.testing.assert_array_equal(nn.unroll(Twice(), xs)[1], expected)
+    _, row = nn.unroll(nn.Sequential(Twice(), nn.SynapseFilter(2.0)), xs)
+    np.testing.assert_array_equal(row, nn.unroll(nn.SynapseFilter(2.0), expected)[1])
+
+    class Doubled(nn.LinearRecurrentContainer):
+        def __call__(self, carry, x):
+            return super().__call__(carry, 2 * x)
+
+    container = nn.LinearRecurrentContainer(nn.IFNode(), F, F, rngs=nnx.Rngs(0))
+    _, expected = nn.unroll(container, 2 * xs)
+    doubled = Doubled(nn.IFNode(), F, F, rngs=nnx.Rngs(0))
+    np.testing.assert_array_equal(nn.unroll(doubled, xs)[1], expected)
+
+
+def test_flax_linear_is_one_product():
+    """Also Flax's own layer sees all steps as rows of one matrix, and its gradient is the same."""
+    layer = nnx.Linear(F, 3, rngs=nnx.Rngs(0))
+    xs = jax.random.normal(jax.random.key(0), (T, N, F))
+    run = jax.value_and_grad(lambda layer, xs: jnp.sum(jnp.square(nn.unroll(layer, xs)[1])))
+    plain = jax.value_and_grad(lambda layer, xs: jnp.sum(jnp.square(layer(xs))))
+    for a, b in zip(
+        jax.tree.leaves(run(layer, xs)), jax.tree.leaves(plain(layer, xs)), strict=True
+    ):
+        np.testing.assert_allclose(a, b, rtol=1e-5)
