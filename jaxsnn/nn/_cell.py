@@ -25,7 +25,8 @@ class Cell(Printable, nnx.RNNCellBase):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         if "__call__" in vars(cls) and "_over_time" not in vars(cls):
-    
+            # A step of its own: no schedule of its parent fits.
+            cls._over_time = Cell._over_time  # type: ignore[method-assign]
 
     @abc.abstractmethod
     def initialize_carry(
