@@ -34,7 +34,7 @@ class Side:
         self.info["compile_s"] = time.perf_counter() - start
 
     def epoch(self) -> dict[str, float]:
-        """Rates of large products, and the seconds of an epoch at the best and of its own products."""
+        """Rates of large products; seconds of the epoch at the best, and of its own products."""
         rates = {str(n): rate() for n, rate in self.rates.items()}
         start = time.perf_counter()
         for product in self.products:
