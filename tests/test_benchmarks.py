@@ -64,13 +64,14 @@ def test_train_epoch(tmp_path):
 
 @pytest.mark.slow
 def test_a_library_that_is_not_there_is_left_out(tmp_path):
-    empty = tmp_path / "python"
-    empty.write_text(f'#!/bin/sh\nexec {sys.executable} -S "$@"\n')  # sees no installed package
-    empty.chmod(0o755)
+    (tmp_path / "spyx.py").write_text('raise ImportError("No module named spyx")\n')
+    python = tmp_path / "python"
+    python.write_text(f'#!/bin/sh\nPYTHONPATH="{tmp_path}" exec "{sys.executable}" "$@"\n')
+    python.chmod(0o755)
     sides = ["gemm", "jaxsnn", "spyx"]
     printed, results = run(
         *("train_epoch.py", tmp_path, "--networks", "plain", "--sides", *sides),
-        *("--python", f"spyx={empty}"),
+        *("--python", f"spyx={python}"),
     )
     assert [row["side"] for row in results["rows"]] == ["gemm", "jaxsnn"]
     assert "spyx" in results["skipped"]
