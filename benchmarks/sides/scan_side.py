@@ -1,0 +1,111 @@
+"""Bare JAX, written out for these networks: one step function, `lax.scan` over time, one jit.
+
+What one writes without a library: a surrogate with `jax.custom_vjp`, the whole network as one
+step, plain automatic differentiation of the scan, optax, and a scan over shuffled minibatches.
+"""
+
+import functools
+import time
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from sides.task import CLASSES, EPOCHS, HIDDEN, LEARNING_RATE, MOMENTUM, Task
+
+
+@jax.custom_vjp
+def spike(u: jax.Array) -> jax.Array:
+    """Heaviside step forward, ATan surrogate (alpha = 2) backward."""
+    return (u >= 0).astype(u.dtype)
+
+
+spike.defvjp(lambda u: (spike(u), u), lambda u, g: (g / (1 + (jnp.pi * u) ** 2),))
+
+
+def neuron(v: jax.Array, x: jax.Array, detach: bool = False) -> tuple[jax.Array, jax.Array]:
+    """Integrate, fire, reset to zero."""
+    h = v + x
+    s = spike(h - 1.0)
+    v = (1 - (jax.lax.stop_gradient(s) if detach else s)) * h
+    return v, s
+
+
+def step(network: str, p: Any, state: Any, x: jax.Array) -> tuple[Any, jax.Array]:
+    """One time step of the whole network."""
+    hidden, memory, output = state
+    current = x @ p["w1"] + p["b1"]
+    if network == "fb":
+        current = jnp.concatenate([current, memory], axis=-1) @ p["wr"] + p["br"]
+    hidden, s = neuron(hidden, current, detach=network == "fb")
+    if network == "fb":
+        memory = s
+    if network == "ss":
+        s = memory = memory - (1 - s) * memory * jax.nn.sigmoid(p["tau"]) + s
+    output, rate = neuron(output, s @ p["w2"] + p["b2"])
+    return (hidden, memory, output), rate
+
+
+def mean_loss(network: str, p: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
+    """Squared distance of the firing rates to the one-hot labels."""
+    xs = jnp.transpose(images, (2, 0, 1)).astype(jnp.float32) / 255
+    n = len(labels)
+    memory = jnp.zeros((n, HIDDEN)) if network != "plain" else ()
+    state = jnp.zeros((n, HIDDEN)), memory, jnp.zeros((n, CLASSES))
+    _, spikes = jax.lax.scan(functools.partial(step, network, p), state, xs)
+    return jnp.mean((jnp.mean(spikes, axis=0) - jax.nn.one_hot(labels, CLASSES)) ** 2)
+
+
+def cosine(steps: int, count: jax.Array) -> jax.Array:
+    """Learning rate: half a cosine over the run, constant within an epoch."""
+    return LEARNING_RATE * (1 + jnp.cos(jnp.pi * (count // steps) / EPOCHS)) / 2
+
+
+class Side:
+    """The network of the tutorial, without a library for spiking networks."""
+
+    packages = ("jax", "jaxlib", "optax")
+    differs = ""
+
+    def __init__(self, task: Task) -> None:
+        self.task = task
+        size, steps, n = task.batch_size, task.minibatches, len(task.labels)
+        optimizer = optax.sgd(functools.partial(cosine, steps), momentum=MOMENTUM)
+        loss = functools.partial(mean_loss, task.network)
+
+        def train(carry: Any, order: jax.Array, images: jax.Array, labels: jax.Array) -> Any:
+            def minibatch(carry: Any, batch: jax.Array) -> Any:
+                params, state = carry
+                value, grads = jax.value_and_grad(loss)(params, images[batch], labels[batch])
+                updates, state = optimizer.update(grads, state, params)
+                return (optax.apply_updates(params, updates), state), value
+
+            return jax.lax.scan(minibatch, carry, order)
+
+        @functools.partial(jax.jit, donate_argnums=0)
+        def epoch(carry: Any, key: jax.Array, images: jax.Array, labels: jax.Array) -> Any:
+            order = jax.random.permutation(key, n)[: steps * size].reshape(steps, size)
+            return train(carry, order, images, labels)
+
+        self.train, self.keys = jax.jit(train), iter(jax.random.split(jax.random.key(0), 1000))
+        params = jax.tree.map(jnp.asarray, task.start())
+        self.carry = params, optimizer.init(params)
+        self.data = jnp.asarray(task.images), jnp.asarray(task.labels)
+        start = time.perf_counter()
+        self.compiled = epoch.lower(self.carry, jax.random.key(0), *self.data).compile()
+        self.info = {"compile_s": time.perf_counter() - start}
+
+    def losses(self, count: int) -> tuple[float, float]:
+        """Loss of the first minibatch, and the mean of the first `count`."""
+        order = jnp.asarray(self.task.order()[:count])
+        found = np.asarray(self.train(self.carry, order, *self.data)[1])
+        return float(found[0]), float(np.mean(found))
+
+    def epoch(self) -> float:
+        """Trains one epoch."""
+        key = next(self.keys)
+        start = time.perf_counter()
+        self.carry, _ = jax.block_until_ready(self.compiled(self.carry, key, *self.data))
+        return time.perf_counter() - start
