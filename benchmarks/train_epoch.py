@@ -23,9 +23,8 @@ first minibatch, and the same mean over ten minibatches with the updates in betw
 equations are the same (`loss` in the table says with which side and how far they agree); otherwise
 nothing is timed. Each side is a process of its own that compiles, trains one epoch to warm up, and
 then trains one epoch on command, so that rounds go A B C A B C. The time is taken inside, from the
-call until the results are there (`block_until_ready`, `item`). Slow sides take part in some of the
-rounds only. Waiting processes must not compute: their processor time is watched. No figure may
-exceed the rate of the large product.
+call until the results are there (`block_until_ready`, `item`). Waiting processes must not compute:
+their processor time is watched. No figure may exceed the rate of the large product.
 """
 
 import argparse
@@ -59,7 +58,7 @@ SIDES: dict[str, tuple[tuple[str, ...], str, str | None]] = {
     "norse": (ALL, "norse", "jaxsnn"),
     "norse@1": (ALL, "norse", "jaxsnn"),
 }
-SLOW = ("spikingjelly", "snntorch", "norse")
+TORCH = ("spikingjelly", "snntorch", "norse")
 FIRST_LOSS_ONLY = ("norse", "as_spyx_linear")  # other gradients, so other losses later
 # Relative. A potential within rounding of the threshold fires on one side only, and one spike more
 # or less moves the first loss by about 1e-5; training carries that on.
@@ -99,10 +98,9 @@ def main() -> None:
 
 def parse() -> argparse.Namespace:
     """Reads the command line."""
-    parser = _common.arguments(__doc__)
+    parser = _common.arguments(__doc__, repeats=7)
     parser.add_argument("--networks", nargs="+", choices=ALL, default=list(ALL))
     parser.add_argument("--sides", nargs="+", choices=tuple(SIDES), default=list(SIDES))
-    parser.add_argument("--slow-repeats", type=int, default=3, help=f"epochs of {', '.join(SLOW)}")
     parser.add_argument("--batch-size", type=int, default=256)
     parser.add_argument(
         "--loader-workers",
@@ -120,7 +118,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--folder", type=pathlib.Path, help=argparse.SUPPRESS)
     args = parser.parse_args()
     if args.quick:
-        args.repeats, args.slow_repeats = min(args.repeats, 3), 1
+        args.repeats = min(args.repeats, 3)
     args.python = dict(pair.split("=", 1) for pair in args.python)
     return args
 
@@ -163,8 +161,6 @@ def measure(
         idle = 0.0
         for r in range(-1, args.repeats):  # round -1 warms up
             for name, worker in workers.items():
-                if plain_name(name) in SLOW and r >= 0 and r not in slow_rounds(args):
-                    continue
                 others = [w for w in workers.values() if w is not worker]
                 before, began = sum(w.cpu_seconds() for w in others), time.perf_counter()
                 figure = worker.ask("epoch")["epoch"]
@@ -189,11 +185,6 @@ def measure(
 def plain_name(name: str) -> str:
     """The side without its number of threads."""
     return name.split("@")[0]
-
-
-def slow_rounds(args: argparse.Namespace) -> set[int]:
-    """The rounds in which slow sides take part, spread over all."""
-    return {r * args.repeats // args.slow_repeats for r in range(args.slow_repeats)}
 
 
 def compare(name: str, workers: dict[str, "Worker"]) -> dict[str, Any]:
@@ -380,7 +371,7 @@ def work(args: argparse.Namespace) -> None:
     name, library = plain_name(args.worker), SIDES[args.worker][1]
     try:
         importlib.import_module(library)
-        if name not in SLOW:
+        if name not in TORCH:
             _common.set_precision()
         module = importlib.import_module(f"sides.{name}_side")
     except ImportError as error:

@@ -36,6 +36,20 @@ def on_rows(layer: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
     return rows.reshape(*x.shape[:-1], rows.shape[-1])
 
 
+def _product(x: jax.Array, kernel: jax.Array, dimensions: Any, **kwargs: Any) -> jax.Array:
+    """`x W` as `lax.dot_general`, with a faster gradient where the layer narrows.
+
+    Left to itself the gradient of `W` `[in, out]` is `x^T g`. With few columns XLA's product for
+    CPUs is 2 to 4 times slower than `g^T x`, which is what the gradient of `W^T` is. The barrier
+    keeps XLA from merging the transposition into the product. With few rows it would not pay.
+    """
+    wide, narrow = kernel.shape
+    if x.ndim == 2 and narrow < wide < len(x):
+        kernel = jax.lax.optimization_barrier(kernel.T)
+        dimensions = ((1,), (1,)), ((), ())
+    return jax.lax.dot_general(x, kernel, dimensions, **kwargs)
+
+
 class Linear(Printable, nnx.Linear):
     """`y = x W + b` over the last axis; `flax.nnx.Linear` with torch's initialisers.
 
@@ -57,7 +71,11 @@ class Linear(Printable, nnx.Linear):
     ) -> None:
         in_features = _checks.size("in_features", in_features)
         out_features = _checks.size("out_features", out_features)
-        initial = {"kernel_init": uniform(in_features), "bias_init": uniform(in_features)}
+        initial: dict[str, Any] = {
+            "kernel_init": uniform(in_features),
+            "bias_init": uniform(in_features),
+            "dot_general": _product,
+        }
         super().__init__(
             in_features, out_features, rngs=_checks.streams(rngs), **(initial | kwargs)
         )

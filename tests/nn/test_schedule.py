@@ -1,5 +1,7 @@
 """How `unroll` runs layers: what it keeps for the backward pass, what it runs as one."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -76,6 +78,32 @@ def test_a_step_replaced_in_a_subclass_is_used():
     _, expected = nn.unroll(container, 2 * xs)
     doubled = Doubled(nn.IFNode(), F, F, rngs=nnx.Rngs(0))
     np.testing.assert_array_equal(nn.unroll(doubled, xs)[1], expected)
+
+
+def test_a_layer_that_narrows_is_the_plain_product():
+    """Its kernel is turned for the sake of speed; values and gradients stay."""
+    layer, xs = nn.Linear(F, 3, rngs=nnx.Rngs(0)), jax.random.normal(jax.random.key(0), (T, N, F))
+    turned = jax.make_jaxpr(lambda layer, xs: nn.unroll(layer, xs))(layer, xs)
+    assert "optimization_barrier" in str(turned)
+
+    def loss(run, kernel, bias, xs):
+        layer = nn.Linear(F, 3, rngs=nnx.Rngs(0))
+        layer.kernel[...], layer.bias[...] = kernel, bias
+        return jnp.sum(jnp.sin(run(layer, xs)))
+
+    ways = [
+        lambda layer, xs: nn.unroll(layer, xs)[1],
+        lambda layer, xs: jnp.einsum("tnf,fg->tng", xs, layer.kernel[...]) + layer.bias[...],
+    ]
+    args = layer.kernel[...], layer.bias[...], xs
+    one, many = [], []
+    for way in ways:
+        grad = jax.value_and_grad(functools.partial(loss, way), argnums=(0, 1, 2))
+        one.append(grad(*args))
+        many.append(jax.vmap(grad, in_axes=(None, None, 0))(*args[:2], jnp.stack([xs, 2 * xs])))
+    for found, expected in (one, many):
+        for a, b in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+            np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
 
 
 def test_flax_linear_is_one_product():
