@@ -301,7 +301,8 @@ plt.show()
 # %% [markdown]
 # All three states know far more of the past than the last column lets one guess, and training makes
 # them know more, above all with feedback. Best known are the columns in the middle. The very last
-# one is known less well than those before it: in a potential it is but one contribution among many.
+# one is known less well than those just before it: in a potential it is but one contribution among
+# many.
 #
 # ### After the image has gone
 #
@@ -393,8 +394,8 @@ for name, of_net in edits.items():
 
 # %% [markdown]
 # - `plain` relies on both its potentials.
-# - `ss` hardly needs the potentials of its output: the current tells them again in every step what has
-#   been. It relies on the current, and on the hidden potentials that it is made from.
+# - `ss` hardly needs the potentials of its output, since the current says in every step anew what has
+#   been. It relies on the current, and on the hidden potentials behind it.
 # - `fb` relies on its feedback most, on its hidden potentials too, and little on those of the output.
 #
 # Such a table tells what *these* networks lean on, no more. What is taken away also changes how
