@@ -1,0 +1,113 @@
+"""What a study found, as a CSV of every epoch, a table in Markdown, and two figures."""
+
+import csv
+import io
+import pathlib
+import statistics
+from collections.abc import Mapping
+
+import numpy as np
+
+from jaxsnn import runs
+from jaxsnn.study._arms import Arm
+from jaxsnn.study._train import Row
+
+Found = Mapping[str, Mapping[int, list[Row]]]  # arm -> seed -> epochs
+
+
+def report(out: pathlib.Path, title: str, arms: Mapping[str, Arm], found: Found) -> str:
+    """Writes `TITLE.csv`, `TITLE.md`, `TITLE_train.png` and `TITLE_test.png` (and `.svg`).
+
+    Args:
+        out: the directory.
+        title: e.g. the edition.
+        arms: what was compared.
+        found: for each arm and seed the epochs, from `train`.
+
+    Returns:
+        The table.
+    """
+    runs.replace(out / f"{title}.csv", epochs_csv(found))
+    text = table(arms, found)
+    runs.replace(out / f"{title}.md", text)
+    draw(out, title, arms, found)
+    return text
+
+
+def epochs_csv(found: Found) -> str:
+    """Every epoch of every run: `arm, seed, epoch, train_loss, ...`."""
+    text = io.StringIO(newline="")
+    columns = ["arm", "seed", *Row.__annotations__]
+    writer = csv.DictWriter(text, columns, lineterminator="\n")
+    writer.writeheader()
+    for name, seeds in found.items():
+        for seed, rows in seeds.items():
+            writer.writerows({"arm": name, "seed": seed} | row for row in rows)
+    return text.getvalue()
+
+
+def table(arms: Mapping[str, Arm], found: Found) -> str:
+    """Mean and standard deviation over the seeds beside what is published; then every run."""
+    lines = [
+        "| arm | what | seeds | test accuracy after the last epoch, % | best epoch, % "
+        "| published, last / best |",
+        "|---|---|---|---|---|---|",
+    ]
+    for name, seeds in found.items():
+        last, best = _ends(seeds)
+        published = " / ".join("-" if p is None else f"{p:g}" for p in arms[name].published)
+        lines.append(
+            f"| {name} | {arms[name].about} | {_numbers(list(seeds))} | {_spread(last)} "
+            f"| {_spread(best)} | {published} |"
+        )
+    lines += ["", "| seed | " + " | ".join(found) + " |", "|---" * (len(found) + 1) + "|"]
+    for seed in sorted({seed for seeds in found.values() for seed in seeds}):
+        cells = []
+        for seeds in found.values():
+            one = _ends({seed: seeds[seed]}) if seed in seeds else None
+            cells.append(f"{one[0][0]:.1f} ({one[1][0]:.1f})" if one else "")
+        lines.append(f"| {seed} | " + " | ".join(cells) + " |")
+    return "\n".join([*lines, "", "Each run: after the last epoch (best epoch)."]) + "\n"
+
+
+def draw(out: pathlib.Path, title: str, arms: Mapping[str, Arm], found: Found) -> None:
+    """Accuracy against epoch: the mean over the seeds in a band of one standard deviation."""
+    import matplotlib.pyplot as plt
+
+    from jaxsnn import plotting
+
+    for part, figure in (("train_acc", "train"), ("test_acc", "test")):
+        curves = {
+            name: 100 * np.array([[row[part] for row in rows] for rows in seeds.values()])  # type: ignore[literal-required]
+            for name, seeds in found.items()
+        }
+        published = {
+            name: arms[name].published[0]
+            for name in found
+            if part == "test_acc" and arms[name].published[0] is not None
+        }
+        ax = plotting.learning_curves(
+            curves, published=published or None, ylabel=f"{figure} accuracy (%)"
+        )
+        for suffix in ("png", "svg"):
+            ax.figure.savefig(out / f"{title}_{figure}.{suffix}", dpi=150, bbox_inches="tight")
+        plt.close(ax.figure)
+
+
+def _ends(seeds: Mapping[int, list[Row]]) -> tuple[list[float], list[float]]:
+    """Test accuracies in per cent, `(after the last epoch, of the best epoch)`, of each seed."""
+    accuracies = [[100 * row["test_acc"] for row in rows] for rows in seeds.values()]
+    return [run[-1] for run in accuracies], [max(run) for run in accuracies]
+
+
+def _spread(values: list[float]) -> str:
+    """`mean ± standard deviation`; of one value just that."""
+    mean = f"{statistics.mean(values):.1f}"
+    return mean if len(values) == 1 else f"{mean} ± {statistics.stdev(values):.1f}"
+
+
+def _numbers(seeds: list[int]) -> str:
+    """`0-4` for consecutive seeds, else a list."""
+    if len(seeds) > 1 and seeds == list(range(seeds[0], seeds[0] + len(seeds))):
+        return f"{seeds[0]}-{seeds[-1]}"
+    return ", ".join(map(str, seeds))
