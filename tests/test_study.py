@@ -60,7 +60,9 @@ def test_arms_differ_as_they_say():
 
     np.testing.assert_array_equal(kernel("fb-zero")[:32], kernel("fb")[:32])
     assert not jnp.any(kernel("fb-zero")[32:])
-    np.testing.assert_array_equal(kernel("fb"), models.FeedBackNet(rngs=nnx.Rngs(1)).fc[1].rc.kernel)
+    np.testing.assert_array_equal(
+        kernel("fb"), models.FeedBackNet(rngs=nnx.Rngs(1)).fc[1].rc.kernel
+    )
 
     def detached(name):
         net = study.build(study.ARMS[name], 0)
