@@ -166,7 +166,7 @@ def test_feedback_only_is_the_feedback_half_alone():
     np.testing.assert_allclose(
         net_only.rc.kernel[...], net_both.rc.kernel[...][3:], rtol=1e-4, atol=1e-5
     )
-    carry, s = only(only.initialize_carry(xs[0].shape), xs[0])
+    _, s = only(only.initialize_carry(xs[0].shape), xs[0])
     np.testing.assert_array_equal(s, found[2][0])
 
 
