@@ -84,7 +84,7 @@ def test_standardized_pixels(images):
 
 def test_a_ruined_network_ends_the_study(images):
     arm = dataclasses.replace(ARM, lr=float("inf"))
-    with pytest.raises(ValueError, match="seed 0, epoch 0: .*not finite"):
+    with pytest.raises(ValueError, match=r"seed 0, epoch 0: .*not finite"):
         study.train(arm, [0], images)
 
 
@@ -118,11 +118,9 @@ def test_what_is_written_and_what_is_trained_again(tmp_path, monkeypatch, capsys
 
 def test_other_settings_are_refused(tmp_path, capsys):
     call("--arms", "plain", "--seeds", "1", out=tmp_path)
+    args = ["--arms", "plain", "--epochs", "3", "--dataset", "fashion_mnist_mini"]
     with pytest.raises(SystemExit, match="2"):
-        command.main(
-            ["--arms", "plain", "--epochs", "3", "--dataset", "fashion_mnist_mini"]
-            + ["--out-dir", str(tmp_path)]
-        )
+        command.main([*args, "--out-dir", str(tmp_path)])
     error = capsys.readouterr().err
     assert error.count("\n") == 1
     for said in ("plain", "epochs = 2", "3", "--out-dir"):

@@ -1,7 +1,7 @@
 """The files of a study: what was asked for, and each run that has ended, written in one go.
 
-out/study.json              settings of every arm, fingerprint of the data
-out/runs/ARM_seedS.csv      one line per epoch
+`out/study.json` holds the settings of every arm and the fingerprint of the data,
+`out/runs/ARM_seedS.csv` one line per epoch.
 """
 
 import csv

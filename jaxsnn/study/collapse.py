@@ -65,9 +65,12 @@ def look(model: Any, xs: jax.Array, labels: jax.Array) -> dict[str, jax.Array]:
 
 
 def trace(arm: Arm, seed: int, images: data.ImageDataset) -> dict[str, np.ndarray]:
-    """Trains, and looks after every epoch: `accuracy [epochs]`, `rates [epochs, 32]`,
-    `gradient [epochs, T]`, `norms [epochs, minibatches]`.
-    """  # noqa: D209
+    """Trains, and looks after every epoch.
+
+    Returns:
+        `accuracy [epochs]`, `rates [epochs, 32]`, `gradient [epochs, T]`,
+        `norms [epochs, minibatches]`.
+    """
     train_set = jnp.asarray(images.train_images), jnp.asarray(images.train_labels)
     xs, labels = data.columns(images.test_images), jnp.asarray(images.test_labels)
     steps = len(images.train_labels) // arm.batch_size
