@@ -20,6 +20,8 @@ LAYERS = [
     {"training"},
     {"runs"},
     {"checkpointing"},
+    {"plotting"},
+    {"study"},
 ]
 
 

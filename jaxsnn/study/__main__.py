@@ -10,6 +10,7 @@ A study that was stopped goes on where it was when the same command is given aga
 
 import argparse
 import dataclasses
+import functools
 import pathlib
 import sys
 
@@ -84,8 +85,8 @@ def study(args: argparse.Namespace) -> None:
                 missing = [seed for seed, rows in known.items() if rows is None]
                 progress.update(arm.epochs * (args.seeds - len(missing)))
                 for group in [missing] if together and missing else [[s] for s in missing]:
-                    done = train(arm, group, images, lambda n=len(group): progress.update(n))
-                    for seed, rows in done.items():
+                    step = functools.partial(progress.update, len(group))
+                    for seed, rows in train(arm, group, images, step).items():
                         _files.save(out, name, seed, rows)
                         line = f"{name}, seed {seed}: test_acc = {rows[-1]['test_acc']:.4f}"
                         tqdm.write(line, file=sys.stdout)

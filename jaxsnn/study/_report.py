@@ -81,17 +81,14 @@ def draw(out: pathlib.Path, title: str, arms: Mapping[str, Arm], found: Found) -
             name: 100 * np.array([[row[part] for row in rows] for rows in seeds.values()])  # type: ignore[literal-required]
             for name, seeds in found.items()
         }
-        published = {
-            name: arms[name].published[0]
-            for name in found
-            if part == "test_acc" and arms[name].published[0] is not None
-        }
-        ax = plotting.learning_curves(
-            curves, published=published or None, ylabel=f"{figure} accuracy (%)"
-        )
+        ends = {name: arms[name].published[0] for name in found}
+        published = {n: end for n, end in ends.items() if end is not None and part == "test_acc"}
+        ax = plotting.learning_curves(curves, published=published, ylabel=f"{figure} accuracy (%)")
+        drawn = ax.get_figure(root=True)
+        assert drawn is not None  # it was made just now
         for suffix in ("png", "svg"):
-            ax.figure.savefig(out / f"{title}_{figure}.{suffix}", dpi=150, bbox_inches="tight")
-        plt.close(ax.figure)
+            drawn.savefig(out / f"{title}_{figure}.{suffix}")
+        plt.close(drawn)
 
 
 def _ends(seeds: Mapping[int, list[Row]]) -> tuple[list[float], list[float]]:

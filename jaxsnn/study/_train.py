@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import jax
 import jax.numpy as jnp
@@ -55,8 +55,8 @@ def train(
             seed=seed,
         )
         states.append(state)
-    train_epoch = partial(training.train_epoch, recipe)
-    evaluate = partial(training.evaluate, recipe)
+    train_epoch: Callable[..., Any] = partial(training.train_epoch, recipe)
+    evaluate: Callable[..., Any] = partial(training.evaluate, recipe)
     if len(seeds) == 1:
         (state,) = states
     else:

@@ -29,18 +29,18 @@ SILENT, ALWAYS = 0.001, 0.999  # mean firing rate of a neuron over test images a
 
 
 class Norms(NamedTuple):
-    """State of `recorded_norms`: the norms `[steps]`, and how many steps there were."""
+    """State of `recorded_norms`: the norms `[steps]`, and how many steps there have been."""
 
     norms: jax.Array
-    count: jax.Array
+    step: jax.Array
 
 
 def recorded_norms(steps: int) -> optax.GradientTransformation:
     """Passes gradients on and keeps their last `steps` norms."""
 
     def update(grads: Any, state: Norms, params: Any = None) -> tuple[Any, Norms]:
-        norms = state.norms.at[state.count % steps].set(optax.global_norm(grads))
-        return grads, Norms(norms, state.count + 1)
+        norms = state.norms.at[state.step % steps].set(optax.tree.norm(grads))
+        return grads, Norms(norms, state.step + 1)
 
     first = Norms(jnp.zeros(steps), jnp.zeros((), jnp.int32))
     return optax.GradientTransformation(lambda params: jax.tree.map(jnp.copy, first), update)
@@ -72,7 +72,7 @@ def trace(arm: Arm, seed: int, images: data.ImageDataset) -> dict[str, np.ndarra
         `norms [epochs, minibatches]`.
     """
     train_set = jnp.asarray(images.train_images), jnp.asarray(images.train_labels)
-    xs, labels = data.columns(images.test_images), jnp.asarray(images.test_labels)
+    xs, labels = data.columns(jnp.asarray(images.test_images)), jnp.asarray(images.test_labels)
     steps = len(images.train_labels) // arm.batch_size
     recipe, state = training.create(
         build(arm, seed),
@@ -96,7 +96,7 @@ def draw(traces: dict[str, dict[str, np.ndarray]], path: pathlib.Path) -> None:
     from jaxsnn import plotting
 
     with plt.rc_context(plotting.STYLE):
-        figure, axes = plt.subplots(4, len(traces), figsize=(11, 13), sharey="row", squeeze=False)
+        figure, axes = plt.subplots(4, len(traces), figsize=(8, 9), sharey="row", squeeze=False)
         for column, (name, found) in zip(axes.T, traces.items(), strict=True):
             epochs = np.arange(len(found["accuracy"]))
             best, worst = before_and_after(found["accuracy"])
@@ -115,8 +115,7 @@ def draw(traces: dict[str, dict[str, np.ndarray]], path: pathlib.Path) -> None:
             column[3].set(xlabel="time step", ylabel="gradient at the hidden layer")
             for ax in column[1:]:
                 ax.legend()
-        figure.tight_layout()
-        figure.savefig(path, dpi=150)
+        figure.savefig(path)
         plt.close(figure)
 
 
@@ -161,10 +160,6 @@ def main(argv: list[str]) -> None:
     for seed in args.seeds:
         traces = {name: trace(ARMS[name], seed, images) for name in ARMS_COMPARED}
         path = args.out_dir / f"collapse_seed{seed}"
-        np.savez_compressed(
-            path.with_suffix(".npz"),
-            **{f"{name}/{key}": v for name, t in traces.items() for key, v in t.items()},
-        )
         draw(traces, path.with_suffix(".png"))
         print(f"seed {seed}\n" + "\n".join(summary(n, t) for n, t in traces.items()), flush=True)
 
