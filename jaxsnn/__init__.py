@@ -1,6 +1,7 @@
 """Spiking networks with recurrent connections and stateful synapses on JAX and Flax NNX.
 
-`jaxsnn.checkpointing` and `jaxsnn.runs` are imported where they are used: they bring Orbax along.
+`jaxsnn.checkpointing`, `jaxsnn.runs` and `jaxsnn.plotting` are imported where they are used: the
+first two bring Orbax along, the last one Matplotlib.
 """
 
 from jaxsnn import data as data

@@ -1,8 +1,11 @@
 """Strictness for all tests: strict dtype and rank promotion, exact matrix products."""
 
+import os
+
 import jax
 import pytest
 
+os.environ["MPLBACKEND"] = "Agg"  # figures are drawn in memory; Matplotlib reads it when imported
 jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")  # matters on a GPU

@@ -8,10 +8,12 @@ import re
 
 import jax
 import jax.numpy as jnp
+import matplotlib.pyplot as plt
 import pytest
 from flax import nnx
 
 import jaxsnn
+import jaxsnn.plotting
 from jaxsnn import nn
 
 ROOT = pathlib.Path(__file__).parent.parent
@@ -23,7 +25,8 @@ BLOCKS = [
     if "logs/" not in block  # needs a run
 ]
 MODULES = ["surrogate", "nn._neurons", "nn._synapses", "nn._sequential", "nn._containers"]
-MODULES += ["nn._unroll"]
+MODULES += ["nn._unroll", "plotting._time", "plotting._surrogate", "plotting._results"]
+MODULES += ["plotting._diagrams"]
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -38,7 +41,8 @@ def test_python_blocks_run(block, capsys):
 
 def test_every_public_name_is_in_the_reference():
     page = (ROOT / "docs" / "reference.md").read_text()
-    for module in (jaxsnn.nn, jaxsnn.functional, jaxsnn.models, jaxsnn.data, jaxsnn.training):
+    modules = [jaxsnn.nn, jaxsnn.functional, jaxsnn.models, jaxsnn.data, jaxsnn.training]
+    for module in [*modules, jaxsnn.plotting]:
         for name, value in vars(module).items():
             defined_here = getattr(value, "__module__", "").startswith(module.__name__)
             if callable(value) and not name.startswith("_") and defined_here:
@@ -50,5 +54,6 @@ def test_examples_in_docstrings(name):
     module = importlib.import_module(f"jaxsnn.{name}")
     names = vars(module) | vars(nn) | {"jax": jax, "jnp": jnp, "nnx": nnx, "operator": operator}
     result = doctest.testmod(module, extraglobs=names | {"jaxsnn": jaxsnn})
+    plt.close("all")
     assert result.attempted > 0
     assert result.failed == 0

@@ -16,11 +16,10 @@ LAYERS = [
     {"functional"},
     {"nn"},
     {"models"},
-    {"data", "losses"},
+    {"data", "losses", "plotting"},
     {"training"},
     {"runs"},
     {"checkpointing"},
-    {"plotting"},
     {"study"},
 ]
 
@@ -73,3 +72,21 @@ from jax._src import xla_bridge
 assert not xla_bridge._backends, "a backend was started"
 """
     subprocess.run([sys.executable, "-c", code], check=True, timeout=120)
+
+
+def test_plotting_says_how_to_get_matplotlib():
+    code = """
+import sys
+sys.modules["matplotlib"] = None  # what an import finds where it is not installed
+import jaxsnn
+try:
+    import jaxsnn.plotting
+except ImportError as error:
+    print(error)
+"""
+    run = subprocess.run(
+        [sys.executable, "-c", code], check=True, timeout=120, capture_output=True, text=True
+    )
+    (line,) = run.stdout.splitlines()
+    assert 'pip install "jaxsnn-nnx[plot]"' in line
+    assert 'pip install -e ".[plot]"' in line
