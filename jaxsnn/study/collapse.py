@@ -1,7 +1,7 @@
 """Why FeedBackNet falls by ten points and more, and what clipping changes.
 
-    python -m jaxsnn.study.collapse                 # seed 2 at the tutorial's settings, and clipped
-    python -m jaxsnn.study.collapse --seeds 2 16 --out-dir study
+    python -m jaxsnn.study.collapse                 # seed 1 at the tutorial's settings, and clipped
+    python -m jaxsnn.study.collapse --seeds 1 2 --out-dir study
 
 Trains the arms `fb` and `fb-clip` from the same start in the same order. After every epoch it looks
 at the hidden neurons on the test images (how many are silent, how many fire at every step) and at
@@ -150,7 +150,7 @@ def main(argv: list[str]) -> None:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--seeds", nargs="+", type=int, default=[2])
+    parser.add_argument("--seeds", nargs="+", type=int, default=[1])
     parser.add_argument("--data-dir")
     parser.add_argument("--out-dir", type=pathlib.Path, default=pathlib.Path("study"))
     args = parser.parse_args(argv)
