@@ -97,7 +97,7 @@ def test_what_is_written_and_what_is_trained_again(tmp_path, monkeypatch, capsys
     lines = (tmp_path / "plain.csv").read_text().splitlines()
     assert len(lines) == 1 + 2 * 2
     assert lines[0] == "arm,seed,epoch,train_loss,train_acc,test_loss,test_acc"
-    for figure in ("train.png", "test.png", "train.svg", "test.svg"):
+    for figure in ("train.png", "test.png", "seeds.png", "train.svg", "test.svg"):
         assert (tmp_path / f"plain_{figure}").stat().st_size > 1000
 
     trained = []

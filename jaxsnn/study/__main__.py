@@ -97,7 +97,7 @@ def study(args: argparse.Namespace) -> None:
         }
         title = "_".join(args.arms) if args.arms else args.edition
         print(report(out, title, arms, found), end="")
-    print(f"written: {out}/{title}.csv, .md, _train.png, _test.png")
+    print(f"written: {out}/{title}.csv, .md, _train.png, _test.png, _seeds.png")
 
 
 def main(argv: list[str]) -> None:

@@ -5,6 +5,7 @@ import io
 import pathlib
 import statistics
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 
@@ -16,7 +17,8 @@ Found = Mapping[str, Mapping[int, list[Row]]]  # arm -> seed -> epochs
 
 
 def report(out: pathlib.Path, title: str, arms: Mapping[str, Arm], found: Found) -> str:
-    """Writes `TITLE.csv`, `TITLE.md`, `TITLE_train.png` and `TITLE_test.png` (and `.svg`).
+    """Writes `TITLE.csv`, `TITLE.md`, and as `.png` and `.svg` `TITLE_train`, `TITLE_test` (means
+    over the seeds) and `TITLE_seeds` (test accuracy of every run).
 
     Args:
         out: the directory.
@@ -71,24 +73,47 @@ def table(arms: Mapping[str, Arm], found: Found) -> str:
 
 
 def draw(out: pathlib.Path, title: str, arms: Mapping[str, Arm], found: Found) -> None:
-    """Accuracy against epoch: the mean over the seeds in a band of one standard deviation."""
+    """Accuracy against epoch: means over the seeds, in bands of one standard deviation, and every
+    run by itself.
+    """
     import matplotlib.pyplot as plt
 
     from jaxsnn import plotting
 
-    for part, figure in (("train_acc", "train"), ("test_acc", "test")):
-        curves = {
-            name: 100 * np.array([[row[part] for row in rows] for rows in seeds.values()])  # type: ignore[literal-required]
-            for name, seeds in found.items()
-        }
-        ends = {name: arms[name].published[0] for name in found}
-        published = {n: end for n, end in ends.items() if end is not None and part == "test_acc"}
-        ax = plotting.learning_curves(curves, published=published, ylabel=f"{figure} accuracy (%)")
-        drawn = ax.get_figure(root=True)
-        assert drawn is not None  # it was made just now
+    def percent(rows: list[Row], part: str) -> list[float]:
+        return [100 * row[part] for row in rows]  # type: ignore[literal-required]
+
+    def save(figure: Any, name: str) -> None:
         for suffix in ("png", "svg"):
-            drawn.savefig(out / f"{title}_{figure}.{suffix}")
-        plt.close(drawn)
+            figure.savefig(out / f"{title}_{name}.{suffix}")
+        plt.close(figure)
+
+    ends = {name: arms[name].published[0] for name in found}
+    published = {name: end for name, end in ends.items() if end is not None}
+    for part, name in (("train_acc", "train"), ("test_acc", "test")):
+        curves = {
+            arm: np.array([percent(rows, part) for rows in seeds.values()])
+            for arm, seeds in found.items()
+        }
+        ax = plotting.learning_curves(
+            curves,
+            published=published if name == "test" else None,
+            ylabel=f"{name} accuracy (%)",
+        )
+        save(ax.get_figure(root=True), name)
+
+    with plt.rc_context(plotting.STYLE):
+        size = (2 + 2 * len(found), 2.8)
+        figure, axes = plt.subplots(1, len(found), figsize=size, sharey=True, squeeze=False)
+        for ax, (arm, seeds) in zip(axes[0], found.items(), strict=True):
+            for seed, rows in seeds.items():
+                epochs, label = range(1, len(rows) + 1), f"seed {seed}"
+                ax.plot(epochs, percent(rows, "test_acc"), linewidth=1, label=label)
+            ax.set(title=arm, xlabel="epoch")
+            ax.grid(axis="y")
+        axes[0, 0].set_ylabel("test accuracy (%)")
+        axes[0, 0].legend(loc="lower right")
+        save(figure, "seeds")
 
 
 def _ends(seeds: Mapping[int, list[Row]]) -> tuple[list[float], list[float]]:
