@@ -25,6 +25,9 @@ BLOCKS = [
 MODULES = [
     "surrogate._surrogate",
     "surrogate._smooth_steps",
+    "surrogate._windows",
+    "surrogate._heavy_tailed",
+    "surrogate._rectifiers",
     "nn._neurons",
     "nn._synapses",
     "nn._sequential",

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from jaxsnn import _checks
 
 Positive = Annotated[float, _checks.positive]
+NonNegative = Annotated[float, _checks.non_negative]
 
 
 @functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
@@ -90,3 +91,13 @@ class Surrogate(abc.ABC):
         u = jnp.asarray(u)
         _checks.floating("u", u)
         return _spike(self, u) if self.spiking else self.primal(u)
+
+
+def magnitude(u: jax.Array) -> jax.Array:
+    """`|u|` with slope 1 at 0, where `jnp.abs` has 0: for primals with a slope there."""
+    return jnp.where(u >= 0, u, -u)
+
+
+def step_with_tail(u: jax.Array, tail: jax.Array) -> jax.Array:
+    """The step from 0 to 1 that misses either end by `tail`, a function of `magnitude(u)`."""
+    return jnp.where(u >= 0, 1 - tail, tail)
