@@ -92,6 +92,7 @@ def trace(arm: Arm, seed: int, images: data.ImageDataset) -> dict[str, np.ndarra
 def draw(traces: dict[str, dict[str, np.ndarray]], path: pathlib.Path) -> None:
     """One column for each arm: accuracy, neurons, gradient by epoch, gradient by time step."""
     import matplotlib.pyplot as plt
+    from matplotlib.ticker import MaxNLocator
 
     from jaxsnn import plotting
 
@@ -104,8 +105,9 @@ def draw(traces: dict[str, dict[str, np.ndarray]], path: pathlib.Path) -> None:
             column[0].plot([best, worst], 100 * found["accuracy"][[best, worst]], "o")
             column[0].set(title=name, ylabel="test accuracy (%)")
             column[1].plot(epochs, np.sum(found["rates"] < SILENT, axis=1), label="silent")
-            column[1].plot(epochs, np.sum(found["rates"] > ALWAYS, axis=1), "--", label="always")
+            column[1].plot(epochs, np.sum(found["rates"] > ALWAYS, axis=1), "--", label="always firing")
             column[1].set(ylabel="hidden neurons of 32")
+            column[1].yaxis.set_major_locator(MaxNLocator(integer=True))
             column[2].semilogy(epochs, np.median(found["norms"], axis=1), label="median")
             column[2].semilogy(epochs, np.max(found["norms"], axis=1), "--", label="largest")
             column[2].set(xlabel="epoch", ylabel="norm of the gradient")
