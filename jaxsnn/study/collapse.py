@@ -104,8 +104,9 @@ def draw(traces: dict[str, dict[str, np.ndarray]], path: pathlib.Path) -> None:
             column[0].plot(epochs, 100 * found["accuracy"])
             column[0].plot([best, worst], 100 * found["accuracy"][[best, worst]], "o")
             column[0].set(title=name, ylabel="test accuracy (%)")
-            column[1].plot(epochs, np.sum(found["rates"] < SILENT, axis=1), label="silent")
-            column[1].plot(epochs, np.sum(found["rates"] > ALWAYS, axis=1), "--", label="always firing")
+            silent, always = found["rates"] < SILENT, found["rates"] > ALWAYS
+            column[1].plot(epochs, np.sum(silent, axis=1), label="silent")
+            column[1].plot(epochs, np.sum(always, axis=1), "--", label="always firing")
             column[1].set(ylabel="hidden neurons of 32")
             column[1].yaxis.set_major_locator(MaxNLocator(integer=True))
             column[2].semilogy(epochs, np.median(found["norms"], axis=1), label="median")
