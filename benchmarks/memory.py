@@ -135,8 +135,10 @@ def size(variable: Any) -> float:
 
 
 def resolve(jaxpr: Any, variable: Any) -> Any:
-    """The variable that holds the same array: looks through calls that hand arrays on."""
+    """The variable that holds the same array: looks through calls and changes of shape."""
     for equation in jaxpr.eqns:
+        if variable in equation.outvars and equation.primitive.name == "reshape":
+            return resolve(jaxpr, equation.invars[0])
         inner = equation.params.get("jaxpr")
         if variable not in equation.outvars or equation.primitive.name not in ("jit", "pjit"):
             continue

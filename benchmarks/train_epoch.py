@@ -11,7 +11,6 @@ with the networks plain (feed-forward), ss (stateful synapses) and fb (feedback)
 - jaxsnn: as train.py runs it, shuffle included;
 - scan: bare JAX, written out;
 - spyx: `compile_fit`, the nearest network; as_spyx: that network with jaxsnn's cells;
-  as_spyx_linear: the same with jaxsnn's LinearRecurrentContainer, which does more work;
 - spikingjelly: the tutorial's script, as published;
 - snntorch, norse: the network as a loop over time with their neurons;
 - NAME@1: the same with one thread; PyTorch's own choice, one for each core, is often slower here;
@@ -49,7 +48,6 @@ SIDES: dict[str, tuple[tuple[str, ...], str, str | None]] = {
     "jaxsnn": (ALL, "jaxsnn", None),
     "scan": (ALL, "jax", "jaxsnn"),
     "as_spyx": (("plain", "fb"), "jaxsnn", None),
-    "as_spyx_linear": (("fb",), "jaxsnn", "as_spyx"),
     "spyx": (ALL, "spyx", "as_spyx"),
     "spikingjelly": (ALL, "spikingjelly", "jaxsnn"),
     "spikingjelly@1": (ALL, "spikingjelly", "jaxsnn"),
@@ -59,7 +57,7 @@ SIDES: dict[str, tuple[tuple[str, ...], str, str | None]] = {
     "norse@1": (ALL, "norse", "jaxsnn"),
 }
 TORCH = ("spikingjelly", "snntorch", "norse")
-FIRST_LOSS_ONLY = ("norse", "as_spyx_linear")  # other gradients, so other losses later
+FIRST_LOSS_ONLY = ("norse",)  # other gradients, so other losses later
 # Relative. A potential within rounding of the threshold fires on one side only, and one spike more
 # or less moves the first loss by about 1e-5; training carries that on.
 TOLERANCES = {"first": 1e-4, "mean": 2e-3}
@@ -241,7 +239,7 @@ def finish(rows: list[dict[str, Any]]) -> None:
     sides = {one["side"]: one for one in rows}
     floor = sides.get("gemm")
     for one in rows:
-        same = sides.get("as_spyx" if one["side"] in ("spyx", "as_spyx_linear") else "jaxsnn")
+        same = sides.get("as_spyx" if one["side"] == "spyx" else "jaxsnn")
         if same:
             one["times_ours"] = one["median"] / same["median"]
         if floor:

@@ -29,6 +29,14 @@ def positive(name: str, value: Any) -> float:
     return number
 
 
+def non_negative(name: str, value: Any) -> float:
+    """Returns `value` as a float of at least 0."""
+    number = real(name, value)
+    if number < 0:
+        raise ValueError(f"{name} must be at least 0, got {value!r}")
+    return number
+
+
 def time_constant(name: str, value: Any) -> float:
     """Returns `value` as a time constant in time steps, greater than 1."""
     number = real(name, value)

@@ -340,6 +340,6 @@ plt.show()
 #   column.
 # - The equations, on one screen each:
 #   [IF and LIF](../jaxsnn/functional/_integrate_and_fire.py) and the
-#   [surrogates](../jaxsnn/surrogate.py).
+#   [surrogates](../jaxsnn/surrogate/_surrogate.py).
 # - Why a step has a gradient at all, from the source: Neftci, Mostafa and Zenke 2019, *Surrogate
 #   gradient learning in spiking neural networks*.

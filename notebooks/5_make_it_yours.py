@@ -315,4 +315,4 @@ plt.show()
 # - Train it on all 60,000 images: `data.fashion_mnist()`, and
 #   [Running train.py](../docs/train.md) on networks and data of your own.
 # - How the parts that come with the package are written: [neurons](../jaxsnn/nn/_neurons.py),
-#   [containers](../jaxsnn/nn/_containers.py), [surrogates](../jaxsnn/surrogate.py).
+#   [containers](../jaxsnn/nn/_containers.py), [surrogates](../jaxsnn/surrogate/_surrogate.py).

@@ -17,16 +17,32 @@ import jaxsnn.plotting
 from jaxsnn import nn
 
 ROOT = pathlib.Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+DOCS = ROOT / "docs"
+PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
+TUTORIALS = [DOCS / "tutorial.md", DOCS / "tutorial.zh.md"]
+
+
+def python_blocks(page):
+    return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
 BLOCKS = [
-    pytest.param(block, id=f"{page.name}-{k}")
+    pytest.param(block, id=f"{page.relative_to(ROOT)}-{k}")
     for page in PAGES
-    for k, block in enumerate(re.findall(r"```python\n(.*?)```", page.read_text(), re.DOTALL))
+    if page not in TUTORIALS
+    for k, block in enumerate(python_blocks(page))
     if "logs/" not in block  # needs a run
 ]
-MODULES = ["surrogate", "nn._neurons", "nn._synapses", "nn._sequential", "nn._containers"]
-MODULES += ["nn._unroll", "plotting._time", "plotting._surrogate", "plotting._results"]
-MODULES += ["plotting._diagrams"]
+# A tutorial is read from top to bottom: its blocks are one program.
+BLOCKS.append(pytest.param("".join(python_blocks(TUTORIALS[0])), id="docs/tutorial.md"))
+MODULES = [
+    *("surrogate._surrogate", "surrogate._smooth_steps", "surrogate._windows"),
+    *("surrogate._heavy_tailed", "surrogate._rectifiers"),
+    *("nn._neurons", "nn._synapses", "nn._sequential", "nn._containers", "nn._unroll"),
+    *("plotting._time", "plotting._surrogate", "plotting._results", "plotting._diagrams"),
+]
+MEMBERS = [jaxsnn.surrogate, jaxsnn.nn, jaxsnn.functional, jaxsnn.models, jaxsnn.data]
+MEMBERS += [jaxsnn.training, jaxsnn.plotting]
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -39,10 +55,14 @@ def test_python_blocks_run(block, capsys):
         assert line in printed
 
 
+def test_the_translation_has_the_same_code():
+    tutorial, translation = map(python_blocks, TUTORIALS)
+    assert translation == tutorial
+
+
 def test_every_public_name_is_in_the_reference():
-    page = (ROOT / "docs" / "reference.md").read_text()
-    modules = [jaxsnn.nn, jaxsnn.functional, jaxsnn.models, jaxsnn.data, jaxsnn.training]
-    for module in [*modules, jaxsnn.plotting]:
+    page = (DOCS / "reference.md").read_text(encoding="utf-8")
+    for module in MEMBERS:
         for name, value in vars(module).items():
             defined_here = getattr(value, "__module__", "").startswith(module.__name__)
             if callable(value) and not name.startswith("_") and defined_here:

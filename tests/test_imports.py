@@ -20,6 +20,7 @@ LAYERS = [
     {"training"},
     {"runs"},
     {"checkpointing"},
+    {"study"},
 ]
 
 

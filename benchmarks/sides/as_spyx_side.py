@@ -1,9 +1,9 @@
 """spyx's networks with jaxsnn's cells: the same equations, for a comparison on equal terms.
 
 spyx fires on the potential of the step before, so its IF is jaxsnn's with the soft reset, delayed
-by one step; the first output is 0. Its RIF feeds `y W` back without touching the input: an
-`ElementWiseRecurrentContainer` whose function holds `W`. Only a potential that equals the
-threshold to the last bit is treated otherwise (spyx wants it exceeded).
+by one step; the first output is 0. Its RIF feeds `y W` back without touching the input: a
+`LinearRecurrentContainer` with `feedback_only`. Only a potential that equals the threshold to the
+last bit is treated otherwise (spyx wants it exceeded).
 """
 
 import jax
@@ -15,16 +15,6 @@ from sides import jaxsnn_side
 from sides.task import CLASSES, FEATURES, HIDDEN
 
 SOFT = {"v_reset": None, "surrogate_function": surrogate.ATan()}
-
-
-class AddProduct(nnx.Module):
-    """The function `f(y, x) = x + y W`."""
-
-    def __init__(self, kernel: jax.Array) -> None:
-        self.kernel = nnx.Param(kernel)
-
-    def __call__(self, y: jax.Array, x: jax.Array) -> jax.Array:
-        return x + y @ self.kernel[...]
 
 
 class Network(nnx.Module):
@@ -55,8 +45,11 @@ class Side(jaxsnn_side.Side):
         """The hidden neurons."""
         if self.task.network == "plain":
             return nn.IFNode(**SOFT)
-        kernel = jnp.asarray(self.task.start()["wr"][HIDDEN:])
-        return nn.ElementWiseRecurrentContainer(nn.IFNode(**SOFT), AddProduct(kernel))
+        cell = nn.LinearRecurrentContainer(
+            nn.IFNode(**SOFT), HIDDEN, HIDDEN, bias=False, feedback_only=True, rngs=nnx.Rngs(0)
+        )
+        cell.rc.kernel[...] = jnp.asarray(self.task.start()["wr"][HIDDEN:])
+        return cell
 
     def model(self) -> nnx.Module:
         """The network with the task's parameters."""

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks
-from jaxsnn.nn._cell import Carry, Cell, feature_axes, first_carry, is_cell
+from jaxsnn.nn._cell import Carry, Cell, feature_axes, first_carry, is_cell, state_dtype
 from jaxsnn.nn._layers import Linear
 from jaxsnn.nn._linear_recurrence import linear_recurrence, product
 
@@ -119,8 +119,12 @@ class ElementWiseRecurrentContainer(_RecurrentContainer):
 class LinearRecurrentContainer(_RecurrentContainer):
     """Feeds the last output back through a linear layer, `rc`.
 
-        i[t] = W [x[t]; y[t-1]] + b,  y[-1] = 0
+        i[t] = W [x[t]; y[t-1]] + b,    y[-1] = 0
+        i[t] = x[t] + W y[t-1] + b,     feedback_only=True
         y[t] = sub_module(i[t])
+
+    The first form is SpikingJelly's. The second leaves the input to a layer before; with such a
+    `Linear` it is the recurrent layer of Norse, snnTorch and spyx.
 
     Args:
         sub_module: any cell or stateless layer from `[..., in_features]` to
@@ -128,6 +132,7 @@ class LinearRecurrentContainer(_RecurrentContainer):
         in_features: features of the input `x` and of `i`.
         out_features: features of the output `y`.
         bias: whether there is a `b`.
+        feedback_only: whether `W` sees the output alone, and `x` is added as it is.
         dtype: dtype of the matrix product, None for that of its operands.
         param_dtype: dtype of `W` and `b`.
         rngs: random streams; `params` is used.
@@ -139,7 +144,7 @@ class LinearRecurrentContainer(_RecurrentContainer):
         ValueError: a size is below 1; when run, if a shape does not fit.
     """
 
-    printed = ("in_features", "out_features", "bias")
+    printed = ("in_features", "out_features", "bias")  # rc shows what it sees
 
     def __init__(
         self,
@@ -148,6 +153,7 @@ class LinearRecurrentContainer(_RecurrentContainer):
         out_features: int,
         bias: bool = True,
         *,
+        feedback_only: bool = False,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
         rngs: nnx.Rngs,
@@ -155,8 +161,9 @@ class LinearRecurrentContainer(_RecurrentContainer):
         self.in_features = _checks.size("in_features", in_features)
         self.out_features = _checks.size("out_features", out_features)
         self.bias = _checks.boolean("bias", bias)
+        self.feedback_only = _checks.boolean("feedback_only", feedback_only)
         self.rc = Linear(
-            self.in_features + self.out_features,
+            self.out_features + (0 if feedback_only else self.in_features),
             self.in_features,
             use_bias=self.bias,
             dtype=dtype,
@@ -189,20 +196,22 @@ class LinearRecurrentContainer(_RecurrentContainer):
         return self._step(sub_carry, self._mix(x, y), y)
 
     def _mix(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        """`W [x; y] + b`."""
+        """`i` of one step."""
         w = self._weights(x.dtype)[1]
         return (self._feed(x) + product(y.astype(w.dtype), w)).astype(w.dtype)
 
     def _feed(self, x: jax.Array) -> jax.Array:
-        """`W [x; 0] + b`, of one step or many, in float32 or wider."""
+        """The share of the input and the bias in `i`, of one step or many, float32 or wider."""
         w, _, b = self._weights(x.dtype)
-        i = product(x.astype(w.dtype), w)
+        i = x.astype(state_dtype(x.dtype)) if w is None else product(x.astype(w.dtype), w)
         return i if b is None else i + b.reshape((1,) * (i.ndim - 1) + (-1,)).astype(i.dtype)
 
-    def _weights(self, dtype: Any) -> tuple[jax.Array, jax.Array, jax.Array | None]:
-        """The rows of `W` for `x`, those for `y`, and `b`, in the dtype of the product."""
+    def _weights(self, dtype: Any) -> tuple[jax.Array | None, jax.Array, jax.Array | None]:
+        """The rows of `W` for `x`, if any, those for `y`, and `b`, in the dtype of the product."""
         w, b = self.rc.kernel[...], None if self.rc.bias is None else self.rc.bias[...]
         _, w, b = self.rc.promote_dtype((jnp.zeros((), dtype), w, b), dtype=self.rc.dtype)
+        if self.feedback_only:
+            return None, w, b
         return w[: self.in_features], w[self.in_features :], b
 
     def _over_time(self, carry: Carry, xs: jax.Array) -> tuple[Carry, jax.Array]:

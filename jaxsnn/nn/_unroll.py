@@ -25,10 +25,10 @@ def unroll(
         xs: the sequence, time first, `[T, ...]`, as a rule `[T, N, ...]`.
         carry: the state to start from, as returned for the stretch before; None starts afresh.
         checkpoint_every: for the gradient of long sequences: keep the state only every so many
-            steps and run the stretch after it a second time on the way back. Same numbers, a
-            third more time, and memory for `T / checkpoint_every` states and one stretch:
-            least with the square root of T (Chen et al. 2016, "Training deep nets with
-            sublinear memory cost"). None keeps what every step needs.
+            steps and run the stretch after it a second time on the way back. Same numbers, and
+            memory for `T / checkpoint_every` states and one stretch: least with the square
+            root of T (Chen et al. 2016, "Training deep nets with sublinear memory cost").
+            None keeps what every step needs.
 
     Returns:
         `(carry, ys)`: the state after the last step, and the outputs `[T, ...]`. Handing the

@@ -51,6 +51,15 @@ CELLS = {
         dtype=dtype,
         rngs=nnx.Rngs(1),
     ),
+    "Linear container, feedback only": lambda dtype: nn.LinearRecurrentContainer(
+        nn.IFNode(v_threshold=0.2),
+        F,
+        F,
+        feedback_only=True,
+        param_dtype=dtype,
+        dtype=dtype,
+        rngs=nnx.Rngs(1),
+    ),
     "Container in container": lambda dtype: nn.ElementWiseRecurrentContainer(
         nn.LinearRecurrentContainer(
             nn.IFNode(v_threshold=0.2), F, F, param_dtype=dtype, dtype=dtype, rngs=nnx.Rngs(2)

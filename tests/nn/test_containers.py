@@ -143,6 +143,33 @@ def test_feedback_is_the_first_argument():
     golden_arrays.assert_equal(y, out[-1])
 
 
+def test_feedback_only_is_the_feedback_half_alone():
+    """`x + W y + b` is `[I, W] [x; y] + b`: values, states and gradients."""
+    sizes = {"in_features": 3, "out_features": 3, "rngs": nnx.Rngs(0)}
+    only = nn.LinearRecurrentContainer(nn.IFNode(v_threshold=0.5), feedback_only=True, **sizes)
+    both = nn.LinearRecurrentContainer(nn.IFNode(v_threshold=0.5), **sizes)
+    assert only.rc.kernel.shape == (3, 3)
+    both.rc.kernel[...] = jnp.concatenate([jnp.eye(3), only.rc.kernel[...]])
+    both.rc.bias[...] = only.rc.bias[...]
+    xs = jax.random.uniform(jax.random.key(0), (9, 4, 3))
+
+    def loss(net, xs):
+        (v, y), ys = nn.unroll(net, xs)
+        return jnp.sum(jnp.sin(ys)) + jnp.sum(v), (v, y, ys)
+
+    (net_only, xs_only), found = jax.grad(loss, (0, 1), has_aux=True)(only, xs)
+    (net_both, xs_both), expected = jax.grad(loss, (0, 1), has_aux=True)(both, xs)
+    for a, b in zip(found, expected, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(xs_only, xs_both, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(net_only.rc.bias[...], net_both.rc.bias[...], rtol=1e-4)
+    np.testing.assert_allclose(
+        net_only.rc.kernel[...], net_both.rc.kernel[...][3:], rtol=1e-4, atol=1e-5
+    )
+    _, s = only(only.initialize_carry(xs[0].shape), xs[0])
+    np.testing.assert_array_equal(s, found[2][0])
+
+
 def test_input_reaches_the_linear_container_first():
     net = nn.LinearRecurrentContainer(nn.IFNode(), 2, 2, bias=False, rngs=nnx.Rngs(0))
     net.rc.kernel[...] = jnp.array([[2.0, 0.0], [0.0, 0.0], [0.0, 0.0], [0.0, 2.0]])

@@ -10,7 +10,13 @@ from jaxsnn import nn, surrogate
 
 FILES = {
     name: golden_arrays.Golden(name)
-    for name in ("neuron_if", "neuron_lif", "neuron_plif", "exact_ties")
+    for name in (
+        "neuron_if",
+        "neuron_if_all_surrogates",
+        "neuron_lif",
+        "neuron_plif",
+        "exact_ties",
+    )
 }
 CASES = [
     (file, case)

@@ -32,6 +32,10 @@ def kept(module):
         (nn.ElementWiseRecurrentContainer(nn.IFNode(), jnp.add), 1),
         # The potential and the spikes, which are the inputs of its weights; and the input.
         (nn.LinearRecurrentContainer(nn.IFNode(), F, F, rngs=nnx.Rngs(0)), 2 + 1),
+        (
+            nn.LinearRecurrentContainer(nn.IFNode(), F, F, feedback_only=True, rngs=nnx.Rngs(0)),
+            2,
+        ),
         # A spike follows from the potential: the filter needs no input.
         (nn.Sequential(nn.IFNode(), nn.SynapseFilter(2.0)), 2),
     ],

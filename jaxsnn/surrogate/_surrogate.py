@@ -1,0 +1,103 @@
+"""The one mechanism of all surrogates: spikes forward, the surrogate derivative backward."""
+
+import abc
+import dataclasses
+import functools
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+
+from jaxsnn import _checks
+
+Positive = Annotated[float, _checks.positive]
+NonNegative = Annotated[float, _checks.non_negative]
+
+
+@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+def _spike(surrogate: "Surrogate", u: jax.Array) -> jax.Array:
+    return surrogate.spikes(u)
+
+
+def _spike_forward(surrogate: "Surrogate", u: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return _spike(surrogate, u), u
+
+
+def _spike_backward(surrogate: "Surrogate", u: jax.Array, g: jax.Array) -> tuple[jax.Array]:
+    return (g * surrogate.derivative(u),)
+
+
+_spike.defvjp(_spike_forward, _spike_backward)
+
+
+class Surrogate(abc.ABC):
+    """A spike function with a surrogate derivative.
+
+    Subclasses are frozen dataclasses, so that two with equal settings are one and the same to
+    `jax.jit`, and define `primal` and `derivative`. `spiking` says which of the two sides is
+    run forward: the Heaviside step (True) or the primal itself (False), which JAX then
+    differentiates as it stands. A field annotated `Annotated[float, check]` is passed through
+    `check(name, value)` at construction.
+
+    Example:
+        A surrogate of one's own:
+
+        >>> @dataclasses.dataclass(frozen=True)
+        ... class Tanh(Surrogate):
+        ...     spiking: bool = True
+        ...
+        ...     def primal(self, u):
+        ...         return (jnp.tanh(u) + 1) / 2
+        ...
+        ...     def derivative(self, u):
+        ...         return (1 - jnp.tanh(u) ** 2) / 2
+        >>> jax.grad(Tanh())(jnp.float32(0))
+        Array(0.5, dtype=float32)
+    """
+
+    spiking: bool
+
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):  # type: ignore[arg-type]  # subclasses are
+            for check in getattr(field.type, "__metadata__", ()):
+                value = check(field.name, getattr(self, field.name))
+                object.__setattr__(self, field.name, value)
+        _checks.boolean("spiking", self.spiking)
+
+    @abc.abstractmethod
+    def primal(self, u: jax.Array) -> jax.Array:
+        """The function whose derivative stands in for that of the step."""
+
+    @abc.abstractmethod
+    def derivative(self, u: jax.Array) -> jax.Array:
+        """The surrogate derivative, `d primal / du`."""
+
+    def spikes(self, u: jax.Array) -> jax.Array:
+        """The step itself: 1 where `u >= 0`, 0 elsewhere and where `u` is not a number."""
+        return (u >= 0).astype(u.dtype)
+
+    def __call__(self, u: jax.Array) -> jax.Array:
+        """Fires where `u >= 0`.
+
+        Args:
+            u: membrane potential less threshold, `v - v_threshold`, any shape, floating.
+
+        Returns:
+            Spikes in the shape and dtype of `u` (the primal if `spiking=False`).
+
+        Raises:
+            TypeError: `u` is not floating.
+        """
+        u = jnp.asarray(u)
+        _checks.floating("u", u)
+        return _spike(self, u) if self.spiking else self.primal(u)
+
+
+def magnitude(u: jax.Array) -> jax.Array:
+    """`|u|` with slope 1 at 0, where `jnp.abs` has 0: for primals with a slope there."""
+    return jnp.where(u >= 0, u, -u)
+
+
+def step_with_tail(u: jax.Array, tail: jax.Array) -> jax.Array:
+    """The step from 0 to 1 that misses either end by `tail`, a function of `magnitude(u)`."""
+    return jnp.where(u >= 0, 1 - tail, tail)
