@@ -338,8 +338,9 @@ plt.show()
 # - [2. Recurrent connections and stateful synapses](2_recurrent_and_stateful.ipynb): neurons whose
 #   output comes back to them, synapses that remember, and a network that reads images column by
 #   column.
+# - [The glossary](../docs/glossary.md) has the terms.
 # - The equations, on one screen each:
 #   [IF and LIF](../jaxsnn/functional/_integrate_and_fire.py) and the
-#   [surrogates](../jaxsnn/surrogate/_surrogate.py).
+#   [surrogates](../jaxsnn/surrogate/_smooth_steps.py).
 # - Why a step has a gradient at all, from the source: Neftci, Mostafa and Zenke 2019, *Surrogate
 #   gradient learning in spiking neural networks*.

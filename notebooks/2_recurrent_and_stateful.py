@@ -287,7 +287,8 @@ for name, curve in curves.items():
 # Both kinds of memory pay: stateful synapses bring about five points, and feedback, with its gradient
 # clipped, seven. `plain` and `ss` end within a point of the published figures. Unclipped feedback
 # falls by ten points and more now and then, and ends somewhere below. SpikingJelly's own runs do
-# that too, as [Results](../docs/results.md) shows for many seeds; here it is one seed of each network.
+# that too, as [Results](../docs/results.md) shows for many seeds; here it is one seed of each
+# network.
 #
 # Which classes gain?
 
@@ -326,4 +327,6 @@ for k, label in enumerate(class_names):
 #
 # - [3. Looking inside](3_looking_inside.ipynb): what these networks remember, and where.
 # - [4. Coming from SpikingJelly](4_from_spikingjelly.ipynb) shows the two libraries side by side.
-# - [Results](../docs/results.md): more seeds, and how the numbers were compared with SpikingJelly's.
+# - [Results](../docs/results.md): more seeds, why feedback falls and what helps, and how the numbers
+#   were compared with SpikingJelly's.
+# - [The tutorial](../docs/tutorial.md) tells the same with more of the equations.

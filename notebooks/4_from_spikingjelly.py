@@ -343,6 +343,7 @@ print(f"largest difference {jnp.abs(difference).max():.0e}")
 # ## Where to go next
 #
 # - [5. Make it yours](5_make_it_yours.ipynb): your own neurons, surrogates and containers.
-# - [Running train.py](../docs/train.md): the options of SpikingJelly's training script work here.
-# - [How the numbers are compared](../docs/index.md) with SpikingJelly's, and [the
-#   results](../docs/results.md).
+# - [Coming from SpikingJelly](../docs/from-spikingjelly.md) has the whole table, and
+#   [parity](../docs/explanation/parity.md) how the numbers are compared.
+# - [Why state is explicit](../docs/explanation/state.md); how to [stream](../docs/how-to/stream.md),
+#   and to [train on long sequences](../docs/how-to/long-sequences.md).

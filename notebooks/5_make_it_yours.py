@@ -213,31 +213,33 @@ net = train("AdaptiveLIFNode with feedback", inside)
 
 # %%
 @dataclasses.dataclass(frozen=True)
-class Triangle(surrogate.Surrogate):
-    """A derivative that falls in straight lines from 1 at the threshold to 0 at `width`."""
+class RaisedCosine(surrogate.Surrogate):
+    """A derivative that is one period of a cosine, raised above 0, `width` to either side."""
 
     width: float = 1.0
     spiking: bool = True
 
     def primal(self, u):
         z = jnp.clip(u / self.width, -1, 1)
-        return 0.5 + self.width * (z - 0.5 * z * jnp.abs(z))
+        return (1 + z + jnp.sin(jnp.pi * z) / jnp.pi) / 2
 
     def derivative(self, u):
-        return jnp.maximum(0, 1 - jnp.abs(u) / self.width)
+        z = jnp.clip(u / self.width, -1, 1)
+        return (1 + jnp.cos(jnp.pi * z)) / (2 * self.width)
 
 
-plotting.surrogate(Triangle())
+plotting.surrogate(RaisedCosine())
 plt.show()
 
 u = jnp.linspace(-1.5, 1.5, 7)
-by_autodiff = jax.vmap(jax.grad(Triangle(spiking=False)))(u)
+by_autodiff = jax.vmap(jax.grad(RaisedCosine(spiking=False)))(u)
 print("derivative of the primal", by_autodiff.round(3))
-print("surrogate gradient      ", jax.vmap(jax.grad(Triangle()))(u).round(3))
+print("surrogate gradient      ", jax.vmap(jax.grad(RaisedCosine()))(u).round(3))
 
 # %% [markdown]
 # **As a function,** with `jax.custom_vjp`, when no primal is wanted. This one lets the gradient
-# through within half a threshold on either side and nowhere else:
+# through within half a threshold on either side and nowhere else. (`surrogate.Rect()` is the same
+# as a class; look into `jaxsnn.surrogate` before you write one, it has many.)
 
 
 # %%
@@ -253,7 +255,7 @@ window.defvjp(
 )
 
 # %%
-net = train("Triangle", nn.IFNode(surrogate_function=Triangle()))
+net = train("RaisedCosine", nn.IFNode(surrogate_function=RaisedCosine()))
 net = train("window", nn.IFNode(surrogate_function=window))
 
 # %% [markdown]
@@ -312,7 +314,9 @@ plt.show()
 # ## Where to go next
 #
 # - Look into what you have built as in [3. Looking inside](3_looking_inside.ipynb).
-# - Train it on all 60,000 images: `data.fashion_mnist()`, and
-#   [Running train.py](../docs/train.md) on networks and data of your own.
+# - Train it on all 60,000 images, `data.fashion_mnist()`, or on
+#   [data of your own](../docs/how-to/own-data.md).
+# - [Add a neuron, a surrogate, a container](../docs/how-to/extend.md) says more of what a cell may
+#   and must do.
 # - How the parts that come with the package are written: [neurons](../jaxsnn/nn/_neurons.py),
-#   [containers](../jaxsnn/nn/_containers.py), [surrogates](../jaxsnn/surrogate/_surrogate.py).
+#   [containers](../jaxsnn/nn/_containers.py), [surrogates](../jaxsnn/surrogate/_windows.py).
