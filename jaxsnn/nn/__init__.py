@@ -8,6 +8,7 @@ from jaxsnn.nn._layers import Linear as Linear
 from jaxsnn.nn._neurons import IFNode as IFNode
 from jaxsnn.nn._neurons import LIFNode as LIFNode
 from jaxsnn.nn._neurons import ParametricLIFNode as ParametricLIFNode
+from jaxsnn.nn._sequence_layer import SequenceLayer as SequenceLayer
 from jaxsnn.nn._sequential import Sequential as Sequential
 from jaxsnn.nn._synapses import SynapseFilter as SynapseFilter
 from jaxsnn.nn._unroll import unroll as unroll

@@ -1,7 +1,7 @@
 """What a cell is: a `lax.scan` body `(carry, x) -> (carry, y)` that can make its first carry."""
 
 import abc
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,11 @@ class Cell(Printable, nnx.RNNCellBase):
 
     State is an argument and a result, never an attribute: `carry, y = cell(carry, x)`. A cell
     is therefore the body of `jax.lax.scan` and runs under `flax.nnx.RNN` as it is; `unroll`
-    is the way to run one over time.
+    is the way to run one over time. A carry of one array is called `state_name`, one of several
+    is a NamedTuple that names them.
     """
+
+    state_name: ClassVar[str] = "carry"
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)

@@ -11,6 +11,7 @@ from jaxsnn import _checks
 from jaxsnn.nn._cell import Carry, Cell, feature_axes, first_carry, is_cell, state_dtype
 from jaxsnn.nn._layers import Linear
 from jaxsnn.nn._linear_recurrence import linear_recurrence, product
+from jaxsnn.nn._sequence_layer import refuse_single_steps
 
 
 class _RecurrentContainer(Cell):
@@ -48,6 +49,7 @@ class _RecurrentContainer(Cell):
 
     def _step(self, sub_carry: Carry, i: jax.Array, feedback: jax.Array) -> tuple[Carry, jax.Array]:
         """Runs the sub-module on `i`; its output must be able to stand in for `feedback`."""
+        refuse_single_steps(self.sub_module)
         if is_cell(self.sub_module):
             sub_carry, y = self.sub_module(sub_carry, i)
         else:

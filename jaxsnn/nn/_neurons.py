@@ -19,6 +19,7 @@ SurrogateFunction = Callable[[jax.Array], jax.Array]
 class _Neuron(ElementwiseCell):
     """Abstract: what all integrate-and-fire neurons share. The first potential is `v_reset`."""
 
+    state_name = "v"
     printed: ClassVar[tuple[str, ...]] = (
         "v_threshold",
         "v_reset",

@@ -8,6 +8,7 @@ from flax import nnx
 
 from jaxsnn import functional
 from jaxsnn.nn._layers import Linear, on_rows
+from jaxsnn.nn._sequence_layer import SequenceLayer
 
 Carry = Any
 Step = Callable[[Carry, jax.Array], tuple[Carry, jax.Array]]
@@ -31,7 +32,7 @@ def scan(step: Step, carry: Carry, xs: jax.Array) -> tuple[Carry, jax.Array]:
 
 def map_steps(layer: Callable[[jax.Array], jax.Array], xs: jax.Array) -> jax.Array:
     """A layer without state, on every step."""
-    if isinstance(layer, Linear):
+    if isinstance(layer, Linear | SequenceLayer):
         return layer(xs)
     if isinstance(layer, nnx.Linear):
         return on_rows(layer, xs)

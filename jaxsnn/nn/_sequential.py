@@ -11,6 +11,7 @@ from jaxsnn import _checks
 from jaxsnn.nn._cell import Carry, Cell, feature_axes, first_carry, is_cell
 from jaxsnn.nn._elementwise import is_elementwise, scan_elements
 from jaxsnn.nn._run import run
+from jaxsnn.nn._sequence_layer import refuse_single_steps
 
 
 class Sequential(Cell):
@@ -55,6 +56,7 @@ class Sequential(Cell):
         x = jax.ShapeDtypeStruct(tuple(input_shape), dtype)
         carries: list[Carry] = []
         for layer in self.layers:
+            refuse_single_steps(layer)
             if is_cell(layer):
                 carry = first_carry(layer, x, rngs)
                 _, x = jax.eval_shape(layer, carry, x)
@@ -68,6 +70,7 @@ class Sequential(Cell):
         self._check_carry(carry)
         carries: list[Carry] = []
         for layer, state in zip(self.layers, carry, strict=True):
+            refuse_single_steps(layer)
             if is_cell(layer):
                 state, x = layer(state, x)
             else:

@@ -35,6 +35,7 @@ class SynapseFilter(ElementwiseCell):
     """
 
     printed = ("tau", "learnable")
+    state_name = "i"
 
     def __init__(
         self, tau: float = 100.0, learnable: bool = False, *, param_dtype: Any = jnp.float32
