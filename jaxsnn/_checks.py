@@ -37,6 +37,15 @@ def non_negative(name: str, value: Any) -> float:
     return number
 
 
+def probability(name: str, value: Any, *, below_one: bool = False) -> float:
+    """Returns `value` as a float from 0 to 1, or below 1."""
+    number = real(name, value)
+    if number < 0 or number > 1 or (below_one and number == 1):
+        allowed = "at least 0 and below 1" if below_one else "between 0 and 1"
+        raise ValueError(f"{name} must be {allowed}, got {value!r}")
+    return number
+
+
 def time_constant(name: str, value: Any) -> float:
     """Returns `value` as a time constant in time steps, greater than 1."""
     number = real(name, value)
@@ -107,3 +116,10 @@ def streams(value: Any) -> nnx.Rngs:
     if not isinstance(value, nnx.Rngs):
         raise TypeError(f"rngs must be flax.nnx.Rngs, e.g. nnx.Rngs(0), got {value!r}")
     return value
+
+
+def random_key(name: str, value: Any) -> None:
+    """`value` must be one random key of JAX."""
+    dtype = getattr(value, "dtype", None)
+    if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key) or value.shape:
+        raise TypeError(f"{name} must be a random key, e.g. jax.random.key(0), got {value!r}")

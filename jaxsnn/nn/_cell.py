@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks
+from jaxsnn.nn._mode import NOTHING, Mode, Seen
 from jaxsnn.nn._repr import Printable
 from jaxsnn.nn._schedule import scan
 
@@ -27,9 +28,10 @@ class Cell(Printable, nnx.RNNCellBase):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "__call__" in vars(cls) and "_over_time" not in vars(cls):
-            # A step of its own: no schedule of its parent fits.
-            cls._over_time = Cell._over_time  # type: ignore[method-assign]
+        if "__call__" in vars(cls):  # a step of its own: no schedule of its parent fits
+            for name in ("_over_time", "_one_step"):
+                if name not in vars(cls):
+                    setattr(cls, name, getattr(Cell, name))
 
     @abc.abstractmethod
     def initialize_carry(
@@ -60,9 +62,14 @@ class Cell(Printable, nnx.RNNCellBase):
             `(carry, y)`: the new state, and the output in the dtype of `x`.
         """
 
-    def _over_time(self, carry: Carry, xs: jax.Array) -> tuple[Carry, jax.Array]:
+    def _over_time(self, carry: Carry, xs: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
         """All steps of `xs` `[T, ...]`, as `unroll` runs them; a carry of None starts afresh."""
-        return scan(self, self._start(carry, xs), xs)
+        return scan(self._one_step, self._start(carry, xs), xs, mode)
+
+    def _one_step(self, carry: Carry, x: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
+        """One step; cells made of layers tell them the mode."""
+        carry, y = self(carry, x)
+        return carry, y, see_states(self, carry, mode)
 
     def _start(self, carry: Carry, xs: jax.Array) -> Carry:
         """`carry`, or the first one for the sequence `xs` where it is None."""
@@ -104,6 +111,17 @@ def first_carry(
         return cell.initialize_carry(x.shape, rngs, dtype=x.dtype)
     # Flax's cells ask for a random stream even to make zeros.
     return cell.initialize_carry(x.shape, nnx.Rngs(0) if rngs is None else rngs)
+
+
+def see_states(cell: Any, carry: Carry, mode: Mode) -> Seen:
+    """The arrays of a cell's carry that are to be recorded."""
+    if not mode.record:
+        return NOTHING
+    if hasattr(carry, "_fields"):
+        return mode.see(**carry._asdict())
+    if isinstance(carry, tuple | list):
+        return mode.see(**{str(k): state for k, state in enumerate(carry)})
+    return mode.see(**{getattr(cell, "state_name", Cell.state_name): carry})
 
 
 def state_dtype(dtype: Any) -> Any:

@@ -1,5 +1,6 @@
 """Recurrent containers: the output of a sub-module is fed back to its input, one step later."""
 
+import abc
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +12,8 @@ from jaxsnn import _checks
 from jaxsnn.nn._cell import Carry, Cell, feature_axes, first_carry, is_cell, state_dtype
 from jaxsnn.nn._layers import Linear
 from jaxsnn.nn._linear_recurrence import linear_recurrence, product
-from jaxsnn.nn._sequence_layer import refuse_single_steps
+from jaxsnn.nn._mode import Mode, Seen
+from jaxsnn.nn._run import step
 
 
 class _RecurrentContainer(Cell):
@@ -47,19 +49,28 @@ class _RecurrentContainer(Cell):
             )
         return sub_carry, y
 
-    def _step(self, sub_carry: Carry, i: jax.Array, feedback: jax.Array) -> tuple[Carry, jax.Array]:
+    def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+        carry, y, _ = self._advance(carry, x, Mode())
+        return carry, y
+
+    def _one_step(self, carry: Carry, x: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
+        return self._advance(carry, x, mode)
+
+    @abc.abstractmethod
+    def _advance(self, carry: Carry, x: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
+        """One step: makes `i` of `x` and the last output, and feeds it to the sub-module."""
+
+    def _feed_back(
+        self, sub_carry: Carry, i: jax.Array, feedback: jax.Array, mode: Mode
+    ) -> tuple[Carry, jax.Array, Seen]:
         """Runs the sub-module on `i`; its output must be able to stand in for `feedback`."""
-        refuse_single_steps(self.sub_module)
-        if is_cell(self.sub_module):
-            sub_carry, y = self.sub_module(sub_carry, i)
-        else:
-            y = self.sub_module(i)
+        sub_carry, y, seen = step(self.sub_module, sub_carry, i, mode.at("sub_module"))
         if not hasattr(y, "shape") or y.shape != feedback.shape:
             raise ValueError(
                 f"the sub-module of {type(self).__name__} must put out the shape that is fed "
                 f"back, {feedback.shape}, got {getattr(y, 'shape', y)}: {self.sub_module!r}"
             )
-        return (sub_carry, y.astype(feedback.dtype)), y
+        return (sub_carry, y.astype(feedback.dtype)), y, seen | mode.see(i=i)
 
 
 class ElementWiseRecurrentContainer(_RecurrentContainer):
@@ -110,9 +121,10 @@ class ElementWiseRecurrentContainer(_RecurrentContainer):
         y = jnp.zeros(input_shape, dtype)
         return self._first_carry(jax.eval_shape(self.element_wise_function, y, y), y, rngs)
 
-    def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+    def _advance(self, carry: Carry, x: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
         sub_carry, y = self._split(carry, x)
-        return self._step(sub_carry, self.element_wise_function(y.astype(x.dtype), x), y)
+        i = self.element_wise_function(y.astype(x.dtype), x)
+        return self._feed_back(sub_carry, i, y, mode)
 
     def _feature_axes(self) -> int | None:
         return feature_axes(self.sub_module)
@@ -187,7 +199,7 @@ class LinearRecurrentContainer(_RecurrentContainer):
         y = jnp.zeros((*input_shape[:-1], self.out_features), dtype)
         return self._first_carry(jax.eval_shape(self._mix, x, y), y, rngs)
 
-    def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+    def _advance(self, carry: Carry, x: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
         self._check_features(x.shape)
         sub_carry, y = self._split(carry, x)
         if y.shape[-1] != self.out_features:
@@ -195,7 +207,7 @@ class LinearRecurrentContainer(_RecurrentContainer):
                 f"the carry of LinearRecurrentContainer(out_features={self.out_features}) holds a "
                 f"feedback y of shape {y.shape}"
             )
-        return self._step(sub_carry, self._mix(x, y), y)
+        return self._feed_back(sub_carry, self._mix(x, y), y, mode)
 
     def _mix(self, x: jax.Array, y: jax.Array) -> jax.Array:
         """`i` of one step."""
@@ -216,16 +228,16 @@ class LinearRecurrentContainer(_RecurrentContainer):
             return None, w, b
         return w[: self.in_features], w[self.in_features :], b
 
-    def _over_time(self, carry: Carry, xs: jax.Array) -> tuple[Carry, jax.Array]:
+    def _over_time(self, carry: Carry, xs: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
         """The input's share of `i` for all steps in one product, then the recurrence."""
         carry = self._start(carry, xs)
         jax.eval_shape(self, carry, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))  # its checks
         _, w, _ = self._weights(xs.dtype)
 
-        def step(container: Any, sub_carry: Carry, i: jax.Array, y: jax.Array) -> Any:
-            return container._step(sub_carry, i.astype(w.dtype), y)
+        def step(container: Any, sub_carry: Carry, i: jax.Array, y: jax.Array, mode: Mode) -> Any:
+            return container._feed_back(sub_carry, i.astype(w.dtype), y, mode)
 
-        return linear_recurrence(step, self, w, carry, self._feed(xs))
+        return linear_recurrence(step, self, w, carry, self._feed(xs), mode)
 
     def _check_features(self, shape: tuple[int, ...]) -> None:
         if not shape or shape[-1] != self.in_features:

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from jaxsnn.nn._cell import Carry, Cell
+from jaxsnn.nn._cell import Carry, Cell, see_states
+from jaxsnn.nn._mode import NOTHING, Mode, Seen, over
 from jaxsnn.nn._schedule import scan
 
 
@@ -30,9 +31,9 @@ class ElementwiseCell(Cell):
     def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
         return self._step(carry, x, *self._scalars())
 
-    def _over_time(self, carry: Carry, xs: jax.Array) -> tuple[Carry, jax.Array]:
-        (carry,), ys = scan_elements([self], [carry], xs)
-        return carry, ys
+    def _over_time(self, carry: Carry, xs: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
+        (carry,), ys, seen = scan_elements([self], [carry], xs, [mode])
+        return carry, ys, seen
 
 
 def is_elementwise(layer: Any) -> bool:
@@ -41,8 +42,11 @@ def is_elementwise(layer: Any) -> bool:
 
 
 def scan_elements(
-    cells: Sequence[ElementwiseCell], carries: Sequence[Carry], xs: jax.Array
-) -> tuple[list[Carry], jax.Array]:
+    cells: Sequence[ElementwiseCell],
+    carries: Sequence[Carry],
+    xs: jax.Array,
+    modes: Sequence[Mode],
+) -> tuple[list[Carry], jax.Array, Seen]:
     """Runs cells that follow one another over `xs` `[T, ...]`, in one scan."""
     carries = [cell._start(carry, xs) for cell, carry in zip(cells, carries, strict=True)]
     shape = xs.shape[1:]
@@ -51,14 +55,20 @@ def scan_elements(
     # Spread over the elements, a scalar gets its gradient by one sum at the end, not at each step.
     spread = [[jnp.broadcast_to(s, flat) for s in cell._scalars()] for cell in cells]
 
-    def step(carries: list[Carry], x: jax.Array) -> tuple[list[Carry], jax.Array]:
+    def step(carries: list[Carry], x: jax.Array, _: Mode) -> tuple[list[Carry], jax.Array, Seen]:
         after: list[Any] = []
-        for cell, carry, scalars in zip(cells, carries, spread, strict=True):
+        seen = NOTHING
+        for cell, carry, scalars, mode in zip(cells, carries, spread, modes, strict=True):
             carry, x = cell._step(carry, x, *scalars)
+            seen |= see_states(cell, carry, mode) | mode.see_output(x)
             after.append(carry)
-        return after, x
+        return after, x, seen
 
     if fits:
         carries = jax.tree.map(lambda state: state.reshape(flat), carries)
-    carries, ys = scan(step, carries, xs.reshape(-1, *flat))
-    return jax.tree.map(lambda state: state.reshape(shape), carries), ys.reshape(-1, *shape)
+    mask = modes[0].mask
+    if mask is not None:
+        mask = jnp.broadcast_to(over(mask, xs), xs.shape).reshape(-1, *flat)
+    carries, ys, seen = scan(step, carries, xs.reshape(-1, *flat), modes[0].of_step(mask))
+    seen = jax.tree.map(lambda steps: steps.reshape(-1, *shape), seen)
+    return jax.tree.map(lambda state: state.reshape(shape), carries), ys.reshape(-1, *shape), seen

@@ -1,24 +1,78 @@
-"""Any module over all steps of a sequence: which schedule it gets."""
+"""Any module over all steps of a sequence, or over one: which schedule it gets."""
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
+from flax import nnx
 
-from jaxsnn.nn._cell import Carry, Cell, first_carry, is_cell
-from jaxsnn.nn._schedule import map_steps
+from jaxsnn.nn._cell import Carry, Cell, first_carry, is_cell, see_states
+from jaxsnn.nn._layers import Linear, on_rows
+from jaxsnn.nn._modal_layer import ModalLayer
+from jaxsnn.nn._mode import NOTHING, Mode, Seen
+from jaxsnn.nn._schedule import scan
 
 
-def run(module: Any, carry: Carry, xs: jax.Array) -> tuple[Carry, jax.Array]:
-    """`unroll` without its checks; `carry=None` starts afresh."""
+def run(module: Any, carry: Carry, xs: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
+    """All steps of `xs` `[T, ...]`; `carry=None` starts afresh."""
+    seen = NOTHING
     if isinstance(module, Cell):
-        return module._over_time(carry, xs)
-    if is_cell(module):  # one of Flax's
+        carry, ys, seen = module._over_time(carry, xs, mode)
+    elif is_cell(module):  # one of Flax's
         if carry is None:
             carry = first_carry(module, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))
-        return jax.lax.scan(module, carry, xs)
+        carry, ys, seen = scan(lambda *now: step(module, *now), carry, xs, mode)
+    else:
+        _check_no_carry(module, carry)
+        carry = ()
+        if isinstance(module, ModalLayer):
+            ys, seen = module._all_steps(xs, mode)
+        else:
+            ys = map_steps(module, xs)
+    return carry, ys, seen | mode.see_output(ys)
+
+
+def step(module: Any, carry: Carry, x: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
+    """One step of `x` `[...]`."""
+    seen = NOTHING
+    if isinstance(module, Cell):
+        carry, y, seen = module._one_step(carry, x, mode)
+    elif is_cell(module):
+        carry, y = module(carry, x)
+        seen = see_states(module, carry, mode)
+    elif isinstance(module, ModalLayer):
+        y, seen = module._one_step(x, mode)
+    else:
+        _refuse_flax_in_training(module)
+        y = module(x)
+    return carry, y, seen | mode.see_output(y)
+
+
+def map_steps(layer: Callable[[jax.Array], jax.Array], xs: jax.Array) -> jax.Array:
+    """A layer without state, on every step."""
+    _refuse_flax_in_training(layer)
+    if isinstance(layer, Linear):
+        return layer(xs)
+    if isinstance(layer, nnx.Linear):
+        return on_rows(layer, xs)
+    return jax.vmap(layer)(xs)
+
+
+def _check_no_carry(module: Any, carry: Carry) -> None:
     if jax.tree.leaves(carry):
         raise ValueError(
             f"{type(module).__name__} has no state, so its carry must be () or None, got "
             f"{jax.tree.structure(carry)}"
         )
-    return (), map_steps(module, xs)
+
+
+def _refuse_flax_in_training(layer: Any) -> None:
+    """Flax's layers that change themselves, or draw random numbers, when they are called."""
+    if (isinstance(layer, nnx.BatchNorm) and layer.use_running_average is not True) or (
+        isinstance(layer, nnx.Dropout) and layer.deterministic is not True
+    ):
+        name = type(layer).__name__
+        raise ValueError(
+            f"flax.nnx.{name} changes its own variables, which cannot leave a scan over time; use "
+            f"jaxsnn.nn.{name}, whose statistics and randomness are arguments and results"
+        )

@@ -1,5 +1,6 @@
 """A stack of layers, with or without state, that is itself a cell."""
 
+import functools
 import itertools
 from typing import Any
 
@@ -10,8 +11,8 @@ from flax import nnx
 from jaxsnn import _checks
 from jaxsnn.nn._cell import Carry, Cell, feature_axes, first_carry, is_cell
 from jaxsnn.nn._elementwise import is_elementwise, scan_elements
-from jaxsnn.nn._run import run
-from jaxsnn.nn._sequence_layer import refuse_single_steps
+from jaxsnn.nn._mode import NOTHING, Mode, Seen
+from jaxsnn.nn._run import run, step
 
 
 class Sequential(Cell):
@@ -56,44 +57,48 @@ class Sequential(Cell):
         x = jax.ShapeDtypeStruct(tuple(input_shape), dtype)
         carries: list[Carry] = []
         for layer in self.layers:
-            refuse_single_steps(layer)
-            if is_cell(layer):
-                carry = first_carry(layer, x, rngs)
-                _, x = jax.eval_shape(layer, carry, x)
-            else:
-                carry = ()
-                x = jax.eval_shape(layer, x)
+            carry = first_carry(layer, x, rngs) if is_cell(layer) else ()
+            _, x, _ = jax.eval_shape(functools.partial(step, layer, mode=Mode()), carry, x)
             carries.append(carry)
         return tuple(carries)
 
     def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+        carry, y, _ = Sequential._one_step(self, carry, x, Mode())
+        return carry, y
+
+    def _one_step(self, carry: Carry, x: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
         self._check_carry(carry)
         carries: list[Carry] = []
-        for layer, state in zip(self.layers, carry, strict=True):
-            refuse_single_steps(layer)
-            if is_cell(layer):
-                state, x = layer(state, x)
-            else:
-                x = layer(x)
+        seen = NOTHING
+        for k, (layer, state) in enumerate(zip(self.layers, carry, strict=True)):
+            state, x, here = step(layer, state, x, mode.at(str(k)))
             carries.append(state)
-        return tuple(carries), x
+            seen |= here
+        return tuple(carries), x, seen
 
-    def _over_time(self, carry: Carry, xs: jax.Array) -> tuple[Carry, jax.Array]:
+    def _over_time(self, carry: Carry, xs: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
         """Layer by layer: each, or each row of element-wise cells, sees all steps in turn."""
         if carry is None:
             carry = (None,) * len(self)
         self._check_carry(carry)
         carries: list[Carry] = []
-        pairs = zip(self.layers, carry, strict=True)
-        for in_a_row, group in itertools.groupby(pairs, lambda pair: is_elementwise(pair[0])):
-            layers, states = map(list, zip(*group, strict=True))
+        seen = NOTHING
+        modes = [mode.at(str(k)) for k in range(len(self))]
+        rows = itertools.groupby(
+            zip(self.layers, carry, modes, strict=True), lambda layer: is_elementwise(layer[0])
+        )
+        for in_a_row, row in rows:
             if in_a_row:
-                states, xs = scan_elements(layers, states, xs)
+                layers, before, within = zip(*row, strict=True)
+                after, xs, here = scan_elements(layers, before, xs, within)
+                carries += after
+                seen |= here
             else:
-                for k, layer in enumerate(layers):
-                    states[k], xs = run(layer, states[k], xs)
-            carries += states
-        return tuple(carries), xs
+                for layer, state, inside in row:
+                    state, xs, here = run(layer, state, xs, inside)
+                    carries.append(state)
+                    seen |= here
+        return tuple(carries), xs, seen
 
     def _check_carry(self, carry: Carry) -> None:
         """`carry` must be a tuple with one entry a layer."""

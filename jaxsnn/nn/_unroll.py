@@ -1,6 +1,8 @@
 """`unroll` runs a module over time."""
 
-from typing import Any
+import functools
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -8,22 +10,54 @@ from flax import nnx
 
 from jaxsnn import _checks
 from jaxsnn.nn._cell import Carry
+from jaxsnn.nn._mode import Mode, Seen, over
 from jaxsnn.nn._run import run
+from jaxsnn.nn._statistics import updated_statistics
+
+
+class Extras(NamedTuple):
+    """What `unroll` returns beside carry and outputs when it is asked to.
+
+    Attributes:
+        records: the arrays asked for with `record`, by path, each `[T, ...]`.
+        statistics: with `training`, the running statistics of all normalisations after this
+            sequence, a nested dict; see `with_statistics`.
+    """
+
+    records: dict[str, jax.Array]
+    statistics: Any
 
 
 def unroll(
-    module: Any, xs: jax.Array, carry: Carry = None, *, checkpoint_every: int | None = None
-) -> tuple[Carry, jax.Array]:
+    module: Any,
+    xs: jax.Array,
+    carry: Carry = None,
+    *,
+    mask: jax.Array | None = None,
+    training: jax.Array | None = None,
+    record: str | Sequence[str] = (),
+    checkpoint_every: int | None = None,
+) -> Any:
     """Runs `module` over a sequence.
 
     Feed-forward parts run layer by layer: a `Linear` sees all time steps as rows of one matrix
     product, then a neuron scans. Inside a recurrent container the sub-module runs step by step.
-    Both orders give the same numbers.
+    Both orders give the same numbers, but for one thing: batch normalisation, when training,
+    takes its statistics over all steps at once, and inside a container over each step.
 
     Args:
         module: a cell, or any callable without state (then the carry is `()`).
         xs: the sequence, time first, `[T, ...]`, as a rule `[T, N, ...]`.
         carry: the state to start from, as returned for the stretch before; None starts afresh.
+        mask: for sequences of different lengths, padded: which steps count, bool `[T, N]` (or
+            as many leading axes of `xs` as there are). At the others no state changes, and the
+            outputs are 0; see `steps_before`.
+        training: a random key (`jax.random.key`): dropout drops, and normalisations use the
+            statistics of this sequence. None, the default, is inference.
+        record: paths of what is to be returned as well, e.g. `"1"` for the output of layer 1 of a
+            `Sequential`, `"1.v"` for the membrane potential of the neuron that it is,
+            `"1.sub_module.v"` inside a container, `"1.i"` for the current a container feeds to
+            its sub-module. `*` and `?` stand for any characters, as in file names.
         checkpoint_every: for the gradient of long sequences: keep the state only every so many
             steps and run the stretch after it a second time on the way back. Same numbers, and
             memory for `T / checkpoint_every` states and one stretch: least with the square
@@ -31,20 +65,25 @@ def unroll(
             None keeps what every step needs.
 
     Returns:
-        `(carry, ys)`: the state after the last step, and the outputs `[T, ...]`. Handing the
-        carry on to the next stretch gives the same as one long sequence; to cut the gradient
-        between them (truncated backpropagation) use `jax.lax.stop_gradient` on it.
+        `(carry, ys)`: the state after the last step, and the outputs `[T, ...]`; with `training`
+        or `record` `(carry, ys, extras)`, see `Extras`. Handing the carry on to the next stretch
+        gives the same as one long sequence; to cut the gradient between them (truncated
+        backpropagation) use `jax.lax.stop_gradient` on it.
 
     Raises:
-        TypeError: `module` is not callable, a cell gets an input that is not floating, or
-            `checkpoint_every` is not an integer.
-        ValueError: `xs` has no time axis or no steps, the carry or the input does not fit, or
-            `checkpoint_every` is below 1.
+        TypeError: `module` is not callable, a cell gets an input that is not floating, `mask` is
+            not bool, `training` is not a random key, or `checkpoint_every` is not an integer.
+        ValueError: `xs` has no time axis or no steps, the carry, the mask or the input does not
+            fit, there is nothing at a path to record, or `checkpoint_every` is below 1.
 
     Example:
         >>> carry, spikes = unroll(LIFNode(tau=2.0), jnp.ones((28, 256, 32)))
         >>> carry.shape, spikes.shape
         ((256, 32), (28, 256, 32))
+        >>> net = Sequential(Linear(32, 10, rngs=nnx.Rngs(0)), LIFNode())
+        >>> _, _, extras = unroll(net, jnp.ones((28, 256, 32)), record="1.v")
+        >>> extras.records["1.v"].shape
+        (28, 256, 10)
     """
     _checks.function("module", module)
     xs = jnp.asarray(xs)
@@ -52,32 +91,114 @@ def unroll(
         raise ValueError("xs must be a sequence [T, ...] with time first, got a scalar (0-d)")
     if xs.shape[0] == 0:
         raise ValueError(f"xs must have at least one time step, got shape {list(xs.shape)}")
+    if mask is not None:
+        mask = _check_mask(mask, xs)
+    if training is not None:
+        _checks.random_key("training", training)
     if checkpoint_every is not None:
         checkpoint_every = _checks.size("checkpoint_every", checkpoint_every)
-    if isinstance(module, nnx.Module):
-        return _run_module(module, carry, xs, checkpoint_every)
-    return _run_stretches(module, carry, xs, checkpoint_every)  # nothing in it to go stale
+    patterns = (record,) if isinstance(record, str) else tuple(record)
+
+    arguments = module, carry, xs, mask, training
+    # Only in a module can anything go stale.
+    run_all = _run_compiled if isinstance(module, nnx.Module) else _run_all
+    carry, ys, extras = run_all(*arguments, patterns, checkpoint_every)
+    if training is None and not patterns:
+        return carry, ys
+    _check_found(patterns, extras.records, arguments)
+    return carry, ys, extras
+
+
+def steps_before(lengths: jax.Array, steps: int) -> jax.Array:
+    """The mask of padded sequences: which steps come before the end of each.
+
+    Args:
+        lengths: how many steps each sequence has, integers `[N]`.
+        steps: how many steps there are in all, `T`.
+
+    Returns:
+        bool `[T, N]`.
+
+    Example:
+        >>> steps_before(jnp.array([1, 3]), 3).astype(int)
+        Array([[1, 1],
+               [0, 1],
+               [0, 1]], dtype=int32)
+    """
+    lengths = jnp.asarray(lengths)
+    if not jnp.issubdtype(lengths.dtype, jnp.integer):
+        raise TypeError(f"lengths must be integers, got dtype {lengths.dtype}")
+    times = jnp.arange(_checks.size("steps", steps), dtype=lengths.dtype)
+    return times.reshape((-1,) + (1,) * lengths.ndim) < lengths[None]
+
+
+def _run_all(
+    module: Any,
+    carry: Carry,
+    xs: jax.Array,
+    mask: jax.Array | None,
+    key: jax.Array | None,
+    record: tuple[str, ...],
+    length: int | None,
+) -> tuple[Carry, jax.Array, Extras]:
+    mode = Mode(record=record, key=key, mask=mask)
+    if length is None or length >= xs.shape[0]:
+        carry, ys, seen = run(module, carry, xs, mode)
+    else:
+        carry, ys, seen = _run_stretches(module, carry, xs, mode, length)
+    records = seen.records
+    if mask is not None:
+        ys, records = jax.tree.map(lambda a: jnp.where(over(mask, a), a, 0), (ys, records))
+    return carry, ys, Extras(records, updated_statistics(module, seen.batches))
 
 
 def _run_stretches(
-    module: Any, carry: Carry, xs: jax.Array, length: int | None
-) -> tuple[Carry, jax.Array]:
+    module: Any, carry: Carry, xs: jax.Array, mode: Mode, length: int
+) -> tuple[Carry, jax.Array, Seen]:
     """`run`, in stretches of `length` steps of which the states between are all that is kept."""
-    steps = xs.shape[0]
-    if length is None or length >= steps:
-        return run(module, carry, xs)
 
-    def stretch(carry: Carry, xs: jax.Array) -> tuple[Carry, jax.Array]:
-        return run(module, carry, xs)
+    def stretch(carry: Carry, part: tuple[jax.Array, jax.Array | None]) -> Any:
+        xs, mask = part
+        carry, ys, seen = run(module, carry, xs, Mode("", mode.record, mode.key, mask, whole=False))
+        return carry, (ys, seen)
 
     # The first one, which takes what does not divide, shows what the carry looks like.
-    first = steps % length or length
-    carry, ys_first = jax.checkpoint(stretch)(carry, xs[:first])
-    rest = xs[first:].reshape(-1, length, *xs.shape[1:])
-    carry, ys = jax.lax.scan(jax.checkpoint(stretch, prevent_cse=False), carry, rest)
-    return carry, jnp.concatenate([ys_first, ys.reshape(-1, *ys.shape[2:])])
+    first = xs.shape[0] % length or length
+    steps = xs, mode.mask
+    carry, head = jax.checkpoint(stretch)(carry, jax.tree.map(lambda a: a[:first], steps))
+    rest = jax.tree.map(lambda a: a[first:].reshape(-1, length, *a.shape[1:]), steps)
+    carry, tail = jax.lax.scan(jax.checkpoint(stretch, prevent_cse=False), carry, rest)
+    join = lambda a, b: jnp.concatenate([a, b.reshape(-1, *b.shape[2:])])  # noqa: E731
+    ys, seen = jax.tree.map(join, head, tail)
+    return carry, ys, seen
 
 
 # One jit around everything, the module an argument of it: called outside any jit, `lax.scan`
 # would remember its trace by the identity of the module and go on with the parameters of then.
-_run_module = jax.jit(_run_stretches, static_argnums=3)
+_run_compiled = jax.jit(_run_all, static_argnums=(5, 6))
+
+
+def _check_mask(mask: Any, xs: jax.Array) -> jax.Array:
+    mask = jnp.asarray(mask)
+    if mask.dtype != jnp.bool_:
+        raise TypeError(f"mask must be bool (True for the steps that count), got {mask.dtype}")
+    if mask.ndim == 0 or mask.shape != xs.shape[: mask.ndim]:
+        raise ValueError(
+            f"mask must have the shape of the leading axes of xs {list(xs.shape)}, as a rule "
+            f"[T, N], got {list(mask.shape)}"
+        )
+    return mask
+
+
+def _check_found(patterns: tuple[str, ...], records: Any, arguments: tuple[Any, ...]) -> None:
+    """Every pattern must have found something."""
+    import fnmatch
+
+    for pattern in patterns:
+        if not any(fnmatch.fnmatchcase(path, pattern) for path in records):
+            everything = functools.partial(_run_all, record=("*",), length=None)
+            there = jax.eval_shape(everything, *arguments)[2].records
+            raise ValueError(
+                f"record={pattern!r} finds nothing in this module; there are "
+                f"{', '.join(sorted(there)) or 'no layers inside it'}"
+            )

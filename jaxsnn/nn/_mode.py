@@ -1,0 +1,103 @@
+"""How a sequence is run, beside its data: training or not, which steps count, what is recorded."""
+
+import dataclasses
+import fnmatch
+import zlib
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+Carry = Any
+
+
+class Batch(NamedTuple):
+    """What a normalisation saw: mean and variance, and of how many numbers."""
+
+    mean: jax.Array
+    var: jax.Array
+    numbers: jax.Array  # 0 where all was masked
+
+
+class Seen(NamedTuple):
+    """What a run shows beside carry and outputs, by path."""
+
+    records: dict[str, jax.Array]
+    batches: dict[str, Batch]
+
+    def __or__(self, other: "Seen") -> "Seen":
+        return Seen(self.records | other.records, self.batches | other.batches)
+
+
+@dataclasses.dataclass(frozen=True)
+class Mode:
+    """How a layer is to be run.
+
+    Attributes:
+        path: of the layer in the module that is run, e.g. `"1.sub_module"`.
+        record: patterns of the paths to record.
+        key: random key of this sequence when training, else None.
+        mask: which steps count, `[T, ...]` (or `[...]` of one step); None for all.
+        whole: whether a layer sees all steps of the sequence when it is run over time.
+    """
+
+    path: str = ""
+    record: tuple[str, ...] = ()
+    key: jax.Array | None = None
+    mask: jax.Array | None = None
+    whole: bool = True
+
+    @property
+    def training(self) -> bool:
+        return self.key is not None
+
+    def at(self, name: str) -> "Mode":
+        """The mode for the layer `name` inside this one."""
+        return dataclasses.replace(self, path=f"{self.path}.{name}" if self.path else name)
+
+    def of_step(self, mask: jax.Array | None) -> "Mode":
+        """The mode for one step, of which `mask` says whether it counts."""
+        return dataclasses.replace(self, mask=mask)
+
+    def layer_key(self) -> jax.Array:
+        """A random key for the layer at this path, the same at every step."""
+        assert self.key is not None
+        return jax.random.fold_in(self.key, zlib.crc32(self.path.encode()))
+
+    def see(self, **values: jax.Array) -> Seen:
+        """Those of the layer's `values` that are to be recorded."""
+        return self._see({self.at(name).path: value for name, value in values.items()})
+
+    def see_output(self, y: jax.Array) -> Seen:
+        """The layer's output, if it is to be recorded; that of the whole module is not."""
+        return self._see({self.path: y} if self.path else {})
+
+    def see_batch(self, batch: Batch) -> Seen:
+        return Seen({}, {self.path: batch})
+
+    def _see(self, values: dict[str, jax.Array]) -> Seen:
+        wanted = {
+            path: value
+            for path, value in values.items()
+            if any(fnmatch.fnmatchcase(path, pattern) for pattern in self.record)
+        }
+        return Seen(wanted, {})
+
+
+NOTHING = Seen({}, {})
+
+# (carry, x, mode of the step) -> (carry, y, seen)
+Step = Callable[[Carry, jax.Array, Mode], tuple[Carry, jax.Array, Seen]]
+
+
+def over(mask: jax.Array, like: jax.Array) -> jax.Array:
+    """`mask` `[N]` with as many axes as `like` `[N, ...]`."""
+    return mask.reshape(mask.shape + (1,) * (like.ndim - mask.ndim))
+
+
+def hold(mask: jax.Array | None, after: Carry, before: Carry) -> Carry:
+    """`after` where `mask` is true, elsewhere `before`: a masked step changes nothing."""
+    if mask is None:
+        return after
+    return jax.tree.map(lambda a, b: jnp.where(over(mask, a), a, b), after, before)

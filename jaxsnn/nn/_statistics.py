@@ -1,0 +1,90 @@
+"""Running statistics of normalisations: variables beside the parameters, never changed in place.
+
+They live across sequences and are therefore no part of a carry. `unroll(..., training=key)`
+returns those after the sequence; a module is given new ones with `with_statistics`.
+"""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsnn.nn._mode import Batch
+
+
+class Statistics(nnx.Module):
+    """Mixin of a normalisation: what it remembers of the batches it was trained on."""
+
+    momentum: float
+    running_mean: nnx.BatchStat[jax.Array]
+    running_var: nnx.BatchStat[jax.Array]
+
+    def _after(self, batches: Batch) -> tuple[jax.Array, jax.Array]:
+        """The running mean and variance after one or more batches, `[..., *statistic]`.
+
+        running = (1 - momentum) running + momentum batch
+        """
+        before = self.running_mean[...], self.running_var[...]
+        shape = before[0].shape
+
+        def update(running: Any, batch: Batch) -> tuple[Any, None]:
+            # A batch of which everything was masked teaches nothing.
+            m = jnp.where(batch.numbers > 0, self.momentum, 0.0).astype(running[0].dtype)
+            new = (batch.mean, batch.var)
+            return tuple(
+                (1 - m) * old + m * now.astype(old.dtype)
+                for old, now in zip(running, new, strict=True)
+            ), None
+
+        in_a_row = jax.tree.map(
+            lambda b: jax.lax.stop_gradient(b).reshape(-1, *shape),
+            batches,
+        )
+        after, _ = jax.lax.scan(update, before, in_a_row)
+        return after
+
+
+def statistics(module: nnx.Module) -> Any:
+    """The running statistics in a module, a nested dict of arrays; `{}` if it has none.
+
+    Args:
+        module: any module.
+    """
+    return nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
+
+
+def with_statistics(module: Any, statistics: Any) -> Any:
+    """A copy of `module` with other running statistics; the parameters are shared.
+
+    Args:
+        module: any module.
+        statistics: as `unroll(module, xs, training=key)` returns them.
+
+    Example:
+        >>> net = Sequential(Linear(4, 3, rngs=nnx.Rngs(0)), BatchNorm(3), LIFNode())
+        >>> xs = jax.random.normal(jax.random.key(0), (8, 16, 4))
+        >>> _, _, extras = unroll(net, xs, training=jax.random.key(1))
+        >>> net = with_statistics(net, extras.statistics)
+    """
+    graphdef, state, rest = nnx.split(module, nnx.BatchStat, ...)  # type: ignore[misc]
+    nnx.replace_by_pure_dict(state, statistics)
+    return nnx.merge(graphdef, state, rest)
+
+
+def updated_statistics(module: Any, batches: dict[str, Batch]) -> Any:
+    """`statistics(module)` after the normalisations at these paths have seen these batches."""
+    if not isinstance(module, nnx.Module):
+        return {}
+    graphdef, state = nnx.split(module)
+    module = nnx.merge(graphdef, state)  # a copy: nothing is changed in place
+    for path, batch in batches.items():
+        layer = _layer_at(module, path)
+        layer.running_mean[...], layer.running_var[...] = layer._after(batch)
+    return statistics(module)
+
+
+def _layer_at(module: Any, path: str) -> Any:
+    for name in filter(None, path.split(".")):
+        module = module[int(name)] if name.isdigit() else getattr(module, name)
+    return module
