@@ -222,7 +222,7 @@ def train(args: argparse.Namespace) -> None:
         print(model)
         start = time.perf_counter()
         train_epoch = training.train_epoch.lower(recipe, state, *train_set).compile()
-        evaluate = training.evaluate.lower(recipe, state.params, *test_set).compile()
+        evaluate = training.evaluate.lower(recipe, state, *test_set).compile()
         print(f"compiled in {time.perf_counter() - start:.1f} s", flush=True)
 
         # The epochs: one call trains a whole one, another tests it.
@@ -235,7 +235,7 @@ def train(args: argparse.Namespace) -> None:
                 start = time.perf_counter()
                 state, trained = jax.block_until_ready(train_epoch(state, *train_set))
                 middle = time.perf_counter()
-                tested = jax.block_until_ready(evaluate(state.params, *test_set))
+                tested = jax.block_until_ready(evaluate(state, *test_set))
                 end = time.perf_counter()
                 refuse_nonfinite(epoch, trained, tested, run)
 
@@ -286,7 +286,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
         seed=0,
     )
     metrics = training.evaluate(
-        recipe, state.params, jnp.asarray(images.test_images), jnp.asarray(images.test_labels)
+        recipe, state, jnp.asarray(images.test_images), jnp.asarray(images.test_labels)
     )
     print(
         f"{args.evaluate}: epoch {checkpointing.Checkpoints(args.evaluate).epoch('max')}, "

@@ -5,7 +5,8 @@ under a temporary name and renames it, and removes an old one only afterwards, s
 moment leaves what was there before.
 
     run/config.json            the settings, see `jaxsnn.runs`
-    run/checkpoints/<epoch>/   params, progress (optimiser state, key, ...), history
+    run/checkpoints/<epoch>/   params, progress (optimiser state, running statistics, key, ...),
+                               history
 """
 
 import contextlib

@@ -6,6 +6,7 @@ updates the parameters for a whole epoch, without coming back to Python in betwe
 
 import dataclasses
 import functools
+import inspect
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -16,6 +17,7 @@ import optax
 from flax import nnx
 
 from jaxsnn import _checks, losses
+from jaxsnn.nn import needs_training_mode
 
 Params = Any  # nested dict of arrays
 
@@ -25,6 +27,7 @@ class TrainState(NamedTuple):
 
     Attributes:
         params: parameters of the model, a nested dict of arrays.
+        statistics: running statistics of its normalisations, likewise; `{}` if it has none.
         opt_state: state of the optimiser.
         key: random key of the run; the order of epoch e is drawn from `fold_in(key, e)`.
         epoch: number of epochs trained, int32.
@@ -32,6 +35,7 @@ class TrainState(NamedTuple):
     """
 
     params: Params
+    statistics: Any
     opt_state: optax.OptState
     key: jax.Array
     epoch: jax.Array
@@ -61,14 +65,15 @@ class Recipe:
         graphdef: the model without its parameters, from `create`.
         optimizer: an optax optimiser.
         loss: `(outputs, labels) -> [N]`, one number per example, e.g. `losses.firing_rate_mse`.
-        to_sequence: makes the model's input of a minibatch of `inputs`, e.g. `data.columns`.
+        to_sequence: makes the model's input of a minibatch of `inputs`, e.g. `data.columns`; a
+            tuple is several inputs, e.g. a padded sequence and its mask.
         batch_size: examples per minibatch.
     """
 
     graphdef: nnx.GraphDef[Any]
     optimizer: optax.GradientTransformation
     loss: Callable[[jax.Array, jax.Array], jax.Array]
-    to_sequence: Callable[[jax.Array], jax.Array]
+    to_sequence: Callable[[Any], Any]
     batch_size: int
 
     def __post_init__(self) -> None:
@@ -80,14 +85,17 @@ def create(
     optimizer: optax.GradientTransformation,
     *,
     loss: Callable[[jax.Array, jax.Array], jax.Array] = losses.firing_rate_mse,
-    to_sequence: Callable[[jax.Array], jax.Array],
+    to_sequence: Callable[[Any], Any],
     batch_size: int,
     seed: int,
 ) -> tuple[Recipe, TrainState]:
     """Splits a model into what stays fixed while training and what changes.
 
     Args:
-        model: a module with `model(xs) -> outputs [N, classes]`; its parameters are copied.
+        model: a module with `model(xs) -> outputs`, one number per class, `[N, classes]` or, if
+            the loss looks at every step, `[T, N, classes]`; its parameters are copied. One that
+            behaves differently in training (dropout, batch normalisation) takes a random key,
+            `model(xs, training=key) -> (outputs, statistics)`, as `jaxsnn.models.Classifier` does.
         optimizer: an optax optimiser; keep it for a second run, since to JAX one that is
             built anew is another, which compiles again.
         loss: `(outputs, labels) -> [N]`, one number per example.
@@ -99,23 +107,30 @@ def create(
         The recipe and the first state.
 
     Raises:
-        ValueError: the model holds variables that are not parameters, `batch_size` is below 1,
-            or `seed` is not one of the 2^32 that JAX tells apart.
+        ValueError: the model holds variables that are neither parameters nor running statistics,
+            or layers that behave differently in training though its call takes no `training`;
+            `batch_size` is below 1, or `seed` is not one of the 2^32 that JAX tells apart.
     """
-    graphdef, params = nnx.split(model)
-    others = {
-        type(v).__name__ for _, v in nnx.to_flat_state(params) if not isinstance(v, nnx.Param)
-    }
+    graphdef, params, statistics, rest = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
+    others = {type(v).__name__ for _, v in nnx.to_flat_state(rest)}
     if others:
         raise ValueError(
-            f"{type(model).__name__} holds variables that are not nnx.Param "
+            f"{type(model).__name__} holds variables that are neither nnx.Param nor nnx.BatchStat "
             f"({', '.join(sorted(others))}): state must be a carry, not a variable; take those "
             "layers out"
         )
-    arrays = jax.tree.map(jnp.copy, nnx.to_pure_dict(params))
+    arrays, running = (
+        jax.tree.map(jnp.copy, nnx.to_pure_dict(part)) for part in (params, statistics)
+    )
+    if (needs_training_mode(model) or running) and not _takes_training(model):
+        raise ValueError(
+            f"{type(model).__name__} has dropout or batch normalisation inside, but its call takes "
+            "no training=key; see jaxsnn.models.Classifier, which does"
+        )
     recipe = Recipe(graphdef, optimizer, loss, to_sequence, batch_size)
     state = TrainState(
         params=arrays,
+        statistics=running,
         opt_state=optimizer.init(arrays),
         key=jax.random.key(_checks.seed(seed)),
         epoch=jnp.zeros((), jnp.int32),
@@ -124,13 +139,22 @@ def create(
     return recipe, state
 
 
-def merge(recipe: Recipe, params: Params) -> Any:
-    """The model of the recipe with these parameters."""
-    return nnx.merge(recipe.graphdef, params)
+def merge(recipe: Recipe, state: TrainState) -> Any:
+    """The model of the recipe as it is in this state.
+
+    Args:
+        recipe: from `create`.
+        state: its parameters and running statistics are used.
+    """
+    return nnx.merge(recipe.graphdef, state.params, state.statistics)
 
 
 def train_step(
-    recipe: Recipe, state: TrainState, inputs: jax.Array, labels: jax.Array
+    recipe: Recipe,
+    state: TrainState,
+    inputs: Any,
+    labels: jax.Array,
+    key: jax.Array | None = None,
 ) -> tuple[TrainState, tuple[jax.Array, jax.Array]]:
     """One minibatch: forward, backward, update. Pure; jit it or scan it.
 
@@ -139,26 +163,42 @@ def train_step(
         state: of the step before.
         inputs: a minibatch of inputs as `recipe.to_sequence` takes them, `[N, ...]`.
         labels: `[N]`, integers.
+        key: random key of this step, for models that behave differently in training.
 
     Returns:
         The new state, and `(mean loss, number of correct examples)` before the update.
+
+    Raises:
+        ValueError: the model needs a key and there is none, or the loss is not one per example.
     """
 
-    def objective(params: Params) -> tuple[jax.Array, jax.Array]:
-        outputs = merge(recipe, params)(recipe.to_sequence(inputs))
-        return jnp.mean(_losses(recipe, outputs, labels)), outputs
+    def objective(params: Params) -> tuple[jax.Array, tuple[jax.Array, Any]]:
+        model = merge(recipe, state._replace(params=params))
+        xs = _as_arguments(recipe.to_sequence(inputs))
+        if not _takes_training(model):
+            outputs, statistics = model(*xs), state.statistics
+        elif key is None:
+            raise ValueError(
+                f"{type(model).__name__} behaves differently in training: give train_step a "
+                "random key"
+            )
+        else:
+            outputs, statistics = model(*xs, training=key)
+        return jnp.mean(_losses(recipe, outputs, labels)), (outputs, statistics)
 
-    (loss, outputs), grads = jax.value_and_grad(objective, has_aux=True)(state.params)
+    gradient = jax.value_and_grad(objective, has_aux=True)
+    (loss, (outputs, statistics)), grads = gradient(state.params)
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes in its schedules and adam
         updates, opt_state = recipe.optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
-    right = jnp.sum(losses.correct(outputs, labels), dtype=jnp.int32)
-    return state._replace(params=params, opt_state=opt_state), (loss, right)
+    right = jnp.sum(_correct(outputs, labels), dtype=jnp.int32)
+    state = state._replace(params=params, statistics=statistics, opt_state=opt_state)
+    return state, (loss, right)
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def train_epoch(
-    recipe: Recipe, state: TrainState, inputs: jax.Array, labels: jax.Array
+    recipe: Recipe, state: TrainState, inputs: Any, labels: jax.Array
 ) -> tuple[TrainState, Metrics]:
     """One pass over the data in a fresh order; the last partial minibatch is dropped.
 
@@ -167,7 +207,7 @@ def train_epoch(
     Args:
         recipe: from `create`.
         state: of the epoch before; donated, so use the one returned from now on.
-        inputs: the whole training set, `[n, ...]`.
+        inputs: the whole training set, `[n, ...]`, or a pytree of such arrays.
         labels: `[n]`, integers.
 
     Returns:
@@ -183,23 +223,29 @@ def train_epoch(
         )
     steps = n // size
     order = jax.random.permutation(jax.random.fold_in(state.key, state.epoch), n)
+    keys = None
+    if _takes_training(merge(recipe, state)):  # no epoch has the number 2^32 - 1
+        keys = jax.random.fold_in(jax.random.fold_in(state.key, 2**32 - 1), state.epoch)
+        keys = jax.random.split(keys, steps)
 
-    def body(state: TrainState, batch: jax.Array) -> tuple[TrainState, tuple[jax.Array, jax.Array]]:
-        return train_step(recipe, state, inputs[batch], labels[batch])
+    def body(state: TrainState, now: Any) -> tuple[TrainState, tuple[jax.Array, jax.Array]]:
+        batch, key = now
+        return train_step(recipe, state, _pick(inputs, batch), labels[batch], key)
 
-    state, (loss, right) = jax.lax.scan(body, state, order[: steps * size].reshape(steps, size))
+    batches = order[: steps * size].reshape(steps, size)
+    state, (loss, right) = jax.lax.scan(body, state, (batches, keys))
     state = state._replace(epoch=state.epoch + 1)
     return state, _metrics(jnp.mean(loss), jnp.sum(right), steps * size, state.params)
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def evaluate(recipe: Recipe, params: Params, inputs: jax.Array, labels: jax.Array) -> Metrics:
+def evaluate(recipe: Recipe, state: TrainState, inputs: Any, labels: jax.Array) -> Metrics:
     """Loss and accuracy over all examples, whatever the batch size.
 
     Args:
         recipe: from `create`.
-        params: e.g. `state.params`.
-        inputs: `[n, ...]`.
+        state: its parameters and running statistics are used.
+        inputs: `[n, ...]`, or a pytree of such arrays.
         labels: `[n]`, integers.
 
     Raises:
@@ -208,17 +254,18 @@ def evaluate(recipe: Recipe, params: Params, inputs: jax.Array, labels: jax.Arra
     n = _examples(inputs, labels)
     size = min(recipe.batch_size, n)
     steps = -(-n // size)
-    model = merge(recipe, params)
+    model = merge(recipe, state)
 
     def body(_: None, batch: jax.Array) -> tuple[None, tuple[jax.Array, jax.Array]]:
         seen = jnp.minimum(batch, n - 1)  # the last minibatch is filled up, and its filling
-        outputs = model(recipe.to_sequence(inputs[seen]))  # is not counted
+        xs = recipe.to_sequence(_pick(inputs, seen))  # is not counted
+        outputs = model(*_as_arguments(xs))
         loss = jnp.where(batch < n, _losses(recipe, outputs, labels[seen]), 0)
-        right = losses.correct(outputs, labels[seen]) & (batch < n)
+        right = _correct(outputs, labels[seen]) & (batch < n)
         return None, (jnp.sum(loss), jnp.sum(right, dtype=jnp.int32))
 
     _, (loss, right) = jax.lax.scan(body, None, jnp.arange(steps * size).reshape(steps, size))
-    return _metrics(jnp.sum(loss) / n, jnp.sum(right), n, params)
+    return _metrics(jnp.sum(loss) / n, jnp.sum(right), n, state.params)
 
 
 def cosine_schedule(lr: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
@@ -258,11 +305,35 @@ def _losses(recipe: Recipe, outputs: jax.Array, labels: jax.Array) -> jax.Array:
     return loss
 
 
-def _examples(inputs: jax.Array, labels: jax.Array) -> int:
-    if labels.ndim != 1 or inputs.shape[:1] != labels.shape or not len(labels):
+def _correct(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+    """Whether each example is classified correctly; outputs of every step are averaged."""
+    return losses.correct(outputs.mean(0) if outputs.ndim == 3 else outputs, labels)
+
+
+def _takes_training(model: Any) -> bool:
+    """Whether the model behaves differently in training."""
+    return "training" in inspect.signature(type(model).__call__).parameters
+
+
+def _as_arguments(xs: Any) -> tuple[Any, ...]:
+    return xs if isinstance(xs, tuple) else (xs,)
+
+
+def _pick(inputs: Any, batch: jax.Array) -> Any:
+    return jax.tree.map(lambda array: array[batch], inputs)
+
+
+def _examples(inputs: Any, labels: jax.Array) -> int:
+    shapes = [array.shape for array in jax.tree.leaves(inputs)]
+    if (
+        labels.ndim != 1
+        or not len(labels)
+        or not shapes
+        or any(shape[:1] != labels.shape for shape in shapes)
+    ):
         raise ValueError(
             "inputs [n, ...] and labels [n] must hold the same number of examples, at least one; "
-            f"got shapes {list(inputs.shape)} and {list(labels.shape)}"
+            f"got shapes {', '.join(str(list(shape)) for shape in shapes)} and {list(labels.shape)}"
         )
     return len(labels)
 

@@ -246,11 +246,11 @@ def train(name, *, clip_norm=None, seed=0):
     curve = []
     for _ in range(EPOCHS):
         state, _ = training.train_epoch(recipe, state, *train_set)
-        curve.append(training.evaluate(recipe, state.params, *test_set).accuracy)
+        curve.append(training.evaluate(recipe, state, *test_set).accuracy)
     curve = 100 * np.array(curve)
     clipped = "" if clip_norm is None else f", gradient clipped to {clip_norm:g}"
     print(f"{name}{clipped}: {curve[-1]:.1f} % after {EPOCHS} epochs")
-    return training.merge(recipe, state.params), curve
+    return training.merge(recipe, state), curve
 
 
 # %%

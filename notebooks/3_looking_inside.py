@@ -63,9 +63,9 @@ for name, model in models.MODELS.items():
     for _ in range(EPOCHS):
         state, _ = training.train_epoch(recipe, state, *train_set)
         if name == "ss":
-            taus.append(float(training.merge(recipe, state.params).fc[2].tau))
-    nets[name] = training.merge(recipe, state.params)
-    accuracy = training.evaluate(recipe, state.params, *test_set).accuracy
+            taus.append(float(training.merge(recipe, state).fc[2].tau))
+    nets[name] = training.merge(recipe, state)
+    accuracy = training.evaluate(recipe, state, *test_set).accuracy
     print(f"{name}: test accuracy {100 * accuracy:.1f} %")
 
 # %% [markdown]

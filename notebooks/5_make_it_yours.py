@@ -81,18 +81,18 @@ def train(name, hidden):
         batch_size=BATCH,
         seed=0,
     )
-    untrained = training.evaluate(recipe, state.params, *test_set)
+    untrained = training.evaluate(recipe, state, *test_set)
     curve = []
     for _ in range(EPOCHS):
         state, _ = training.train_epoch(recipe, state, *train_set)
-        tested = training.evaluate(recipe, state.params, *test_set)
+        tested = training.evaluate(recipe, state, *test_set)
         curve.append(100 * float(tested.accuracy))
     curves[name] = curve
     print(
         f"{name}: loss {untrained.loss:.3f} -> {tested.loss:.3f}, "
         f"accuracy {100 * untrained.accuracy:.0f} -> {curve[-1]:.0f} %"
     )
-    return training.merge(recipe, state.params)
+    return training.merge(recipe, state)
 
 
 net = train("IFNode", nn.IFNode(surrogate_function=surrogate.ATan()))

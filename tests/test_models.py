@@ -104,14 +104,14 @@ def train(name, precision, optimizer, steps):
     def run(state):
         def body(state, batch):
             state, (loss, _) = training.train_step(recipe, state, pool[batch], labels[batch])
-            return state, (loss, state.params)
+            return state, (loss, state)
 
         return jax.lax.scan(body, state, batches)
 
-    _, (step_losses, params) = run(state)
+    _, (step_losses, states) = run(state)
 
     def after(step):
-        return to_torch(training.merge(recipe, jax.tree.map(lambda p: p[step], params)))
+        return to_torch(training.merge(recipe, jax.tree.map(lambda p: p[step], states)))
 
     at = [after(step) for step in range(steps)]
     return step_losses, at

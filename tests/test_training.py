@@ -85,7 +85,7 @@ def test_compiles_once(mini):
     training.evaluate.clear_cache()
     for _ in range(3):
         state, _ = training.train_epoch(recipe, state, *mini[:2])
-        training.evaluate(recipe, state.params, *mini[2:])
+        training.evaluate(recipe, state, *mini[2:])
     host = jax.tree.map(np.asarray, state._replace(key=jax.random.key_data(state.key)))
     restored = jax.tree.map(jnp.asarray, host)
     restored = restored._replace(key=jax.random.wrap_key_data(restored.key))
@@ -113,8 +113,8 @@ def test_the_model_keeps_its_own_parameters(mini):
 @pytest.mark.parametrize("batch_size", [1000, 500, 256, 64, 7])
 def test_evaluation_counts_every_example_once(mini, batch_size):
     recipe, state = plain(batch_size=batch_size)
-    metrics = training.evaluate(recipe, state.params, *mini[2:])
-    rates = training.merge(recipe, state.params)(data.columns(mini[2]))
+    metrics = training.evaluate(recipe, state, *mini[2:])
+    rates = training.merge(recipe, state)(data.columns(mini[2]))
     np.testing.assert_allclose(
         metrics.loss, jnp.mean(losses.firing_rate_mse(rates, mini[3])), rtol=1e-5
     )
@@ -135,7 +135,7 @@ def test_ruined_parameters_are_noticed(mini):
     state, metrics = training.train_epoch(recipe, state, *mini[:2])
     state, metrics = training.train_epoch(recipe, state, *mini[:2])
     assert not metrics.finite
-    assert not training.evaluate(recipe, state.params, *mini[2:]).finite
+    assert not training.evaluate(recipe, state, *mini[2:]).finite
 
 
 def repeat(images):
@@ -180,10 +180,10 @@ def test_trains_another_network_on_other_data():
         batch_size=25,
         seed=0,
     )
-    before = training.evaluate(recipe, state.params, inputs, labels)
+    before = training.evaluate(recipe, state, inputs, labels)
     for _ in range(10):
         state, _ = training.train_epoch(recipe, state, inputs, labels)
-    after = training.evaluate(recipe, state.params, inputs, labels)
+    after = training.evaluate(recipe, state, inputs, labels)
     assert before.accuracy < 0.6
     assert after.accuracy > 0.95
     assert after.loss < before.loss
@@ -197,7 +197,7 @@ def test_bad_arguments(mini):
     with pytest.raises(ValueError, match=r"same number .* \[2000, 28, 28\] and \[500\]"):
         training.train_epoch(recipe, state, mini[0], mini[3])
     with pytest.raises(ValueError, match="at least one"):
-        training.evaluate(recipe, state.params, mini[0][:0], mini[1][:0])
+        training.evaluate(recipe, state, mini[0][:0], mini[1][:0])
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         plain(batch_size=0)
 
@@ -205,7 +205,7 @@ def test_bad_arguments(mini):
 def test_a_loss_must_not_average_over_the_batch(mini):
     recipe, state = plain()
     recipe = dataclasses.replace(recipe, loss=lambda rates, labels: jnp.mean(rates))
-    for run, args in ((training.train_epoch, state), (training.evaluate, state.params)):
+    for run, args in ((training.train_epoch, state), (training.evaluate, state)):
         with pytest.raises(
             ValueError, match=r"one number per example, shape \[64\], got shape \[\]"
         ):
@@ -221,6 +221,12 @@ def test_bad_seeds(seed, error):
 
 
 def test_variables_that_are_not_parameters_are_refused():
-    model = nn.Sequential(nnx.BatchNorm(28, rngs=nnx.Rngs(0)))
-    with pytest.raises(ValueError, match=r"not nnx\.Param \(BatchStat\)"):
-        training.create(model, optax.sgd(0.1), to_sequence=repeat, batch_size=1, seed=0)
+    for layer, message in (
+        (nnx.Dropout(0.5, rngs=nnx.Rngs(0)), r"nnx\.BatchStat \(RngCount, RngKey\)"),
+        (nnx.BatchNorm(28, rngs=nnx.Rngs(0)), r"no training=key; see jaxsnn\.models\.Classifier"),
+        (nn.Dropout(0.5), r"no training=key; see jaxsnn\.models\.Classifier"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            training.create(
+                nn.Sequential(layer), optax.sgd(0.1), to_sequence=repeat, batch_size=1, seed=0
+            )

@@ -8,6 +8,7 @@ from jaxsnn.nn._dropout import Dropout2d as Dropout2d
 from jaxsnn.nn._layers import Conv as Conv
 from jaxsnn.nn._layers import Linear as Linear
 from jaxsnn.nn._modal_layer import SequenceLayer as SequenceLayer
+from jaxsnn.nn._modal_layer import needs_training_mode as needs_training_mode
 from jaxsnn.nn._neurons import IFNode as IFNode
 from jaxsnn.nn._neurons import LIFNode as LIFNode
 from jaxsnn.nn._neurons import ParametricLIFNode as ParametricLIFNode

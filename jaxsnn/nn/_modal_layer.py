@@ -1,6 +1,7 @@
 """Layers without state for which one step's input is not all: all steps count, or training does."""
 
 import abc
+from typing import ClassVar
 
 import jax
 from flax import nnx
@@ -11,6 +12,8 @@ from jaxsnn.nn._repr import Printable
 
 class ModalLayer(Printable, nnx.Module):
     """Abstract: a layer without state that is told how it is run."""
+
+    trains_apart: ClassVar[bool] = True  # whether it behaves differently in training
 
     @abc.abstractmethod
     def _all_steps(self, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
@@ -27,6 +30,8 @@ class SequenceLayer(ModalLayer):
     `unroll` and `Sequential` hand it all time steps in one call. It cannot run step by step:
     not inside a recurrent container, and not on a stream.
     """
+
+    trains_apart = False
 
     @abc.abstractmethod
     def __call__(self, xs: jax.Array) -> jax.Array:
@@ -62,3 +67,14 @@ class SequenceLayer(ModalLayer):
                 f"{name} mixes time steps, so unroll cannot leave some out by mask; run sequences "
                 "of one length together"
             )
+
+
+def needs_training_mode(module: nnx.Module) -> bool:
+    """Whether `module` holds dropout, batch normalisation or another layer that trains apart.
+
+    Args:
+        module: any module.
+    """
+    return any(
+        isinstance(part, ModalLayer) and part.trains_apart for _, part in nnx.iter_modules(module)
+    )

@@ -21,6 +21,7 @@ class _Normalization(Statistics, ModalLayer):
     """
 
     printed: ClassVar[tuple[str, ...]] = ("num_features", "eps", "momentum")
+    trains_apart = True
 
     def __init__(
         self, shape: tuple[int, ...], *, eps: float, momentum: float, param_dtype: Any
@@ -34,10 +35,10 @@ class _Normalization(Statistics, ModalLayer):
     def _check(self, x: jax.Array) -> None:
         name = type(self).__name__
         _checks.floating(f"the input of {name}", x)
-        if x.ndim < 2 or x.shape[-1] != self.num_features:
+        if x.ndim == 0 or x.shape[-1] != self.num_features:
             raise ValueError(
-                f"{name}(num_features={self.num_features}) needs inputs with a batch axis and "
-                f"channels last, [N, ..., {self.num_features}] a step, got {list(x.shape)}"
+                f"{name}(num_features={self.num_features}) needs inputs with channels last, "
+                f"[N, ..., {self.num_features}], got {list(x.shape)}"
             )
 
     def _batch(self, x: jax.Array, axes: tuple[int, ...], mask: jax.Array | None) -> Batch:

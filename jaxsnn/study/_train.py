@@ -67,7 +67,7 @@ def train(
     found: dict[int, list[Row]] = {seed: [] for seed in seeds}
     for epoch in range(arm.epochs):
         state, trained = train_epoch(state, *train_set)
-        tested = evaluate(state.params, *test_set)
+        tested = evaluate(state, *test_set)
         figures = jax.tree.map(np.atleast_1d, jax.device_get((trained, tested)))
         for k, seed in enumerate(seeds):
             trained, tested = jax.tree.map(lambda values, k=k: values[k], figures)

@@ -84,7 +84,7 @@ def trace(arm: Arm, seed: int, images: data.ImageDataset) -> dict[str, np.ndarra
     found = []
     for _ in tqdm(range(arm.epochs), unit="epoch", disable=not sys.stderr.isatty()):
         state, _ = training.train_epoch(recipe, state, *train_set)
-        seen = look(training.merge(recipe, state.params), xs, labels)
+        seen = look(training.merge(recipe, state), xs, labels)
         found.append(jax.device_get(seen | {"norms": state.opt_state[0].norms}))
     return jax.tree.map(lambda *values: np.stack(values), *found)
 
