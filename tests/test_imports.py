@@ -16,7 +16,7 @@ LAYERS = [
     {"functional"},
     {"nn"},
     {"models"},
-    {"data", "losses", "plotting"},
+    {"data", "losses", "plotting", "readouts"},
     {"training"},
     {"runs"},
     {"checkpointing"},
