@@ -1,16 +1,17 @@
-"""The three networks of the experiment: `[T, N, 28] -> firing rates [N, 10]`.
+"""The three networks of the experiment, `[T, N, 28] -> firing rates [N, 10]`, and your own.
 
-They differ in memory alone. Built as in SpikingJelly's tutorial "Recurrent Connection and
+The three differ in memory alone. Built as in SpikingJelly's tutorial "Recurrent Connection and
 Stateful Synapse": every neuron is an IF neuron with the ATan surrogate.
 """
 
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxsnn import _checks
+from jaxsnn import _checks, readouts
 from jaxsnn.nn import IFNode, Linear, LinearRecurrentContainer, Sequential, SynapseFilter, unroll
 from jaxsnn.nn._cell import state_dtype
 from jaxsnn.nn._repr import Printable
@@ -112,6 +113,63 @@ class FeedBackNet(_Net):
             Linear(HIDDEN, CLASSES, **kinds),
             IFNode(surrogate_function=ATan()),
         )
+
+
+class Classifier(Printable, nnx.Module):
+    """Any stack of layers with a readout: `[T, N, ...] -> [N, classes]`.
+
+    It trains with dropout and batch normalisation inside, and takes padded sequences.
+
+    Args:
+        stack: what is run over time, e.g. a `jaxsnn.nn.Sequential`.
+        readout: one number per class of the outputs `[T, N, classes]`, `readout(ys)`, or with
+            padded sequences `readout(ys, mask)`; see `jaxsnn.readouts`. None gives the outputs
+            of all steps, for losses that look at each.
+
+    Raises:
+        TypeError: an argument is not callable.
+
+    Example:
+        >>> rngs = nnx.Rngs(0)
+        >>> net = Classifier(
+        ...     nn.Sequential(nn.Linear(8, 3, rngs=rngs), nn.BatchNorm(3), nn.LIFNode())
+        ... )
+        >>> net(jnp.ones((5, 2, 8))).shape
+        (2, 3)
+    """
+
+    printed = ("readout",)
+
+    def __init__(
+        self, stack: Any, readout: Callable[..., jax.Array] | None = readouts.firing_rate
+    ) -> None:
+        self.stack = _checks.function("stack", stack)
+        self.readout = None if readout is None else _checks.function("readout", readout)
+
+    def __call__(
+        self,
+        xs: jax.Array,
+        mask: jax.Array | None = None,
+        *,
+        training: jax.Array | None = None,
+    ) -> Any:
+        """What the readout makes of a sequence.
+
+        Args:
+            xs: `[T, N, ...]`, time first.
+            mask: which steps count, bool `[T, N]`, see `jaxsnn.nn.steps_before`; None for all.
+            training: a random key when training, else None.
+
+        Returns:
+            The outputs; when training `(outputs, running statistics)`.
+        """
+        _, outputs, *extras = unroll(self.stack, xs, mask=mask, training=training)
+        if self.readout is not None:
+            outputs = self.readout(outputs) if mask is None else self.readout(outputs, mask)
+        if training is None:
+            return outputs
+        statistics = extras[0].statistics
+        return outputs, {"stack": statistics} if statistics else {}
 
 
 MODELS = {"plain": PlainNet, "ss": StatefulSynapseNet, "fb": FeedBackNet}

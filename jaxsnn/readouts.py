@@ -65,3 +65,11 @@ def last_membrane(v_seq: jax.Array) -> jax.Array:
         `[N, C]`.
     """
     return v_seq[-1]
+
+
+def firing_rate(ys: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+    """Placeholder, replaced by that of branch encoders."""
+    if mask is None:
+        return jnp.mean(ys, axis=0, dtype=jnp.promote_types(ys.dtype, jnp.float32))
+    weight = mask.reshape(mask.shape + (1,) * (ys.ndim - mask.ndim)).astype(ys.dtype)
+    return jnp.sum(ys * weight, 0) / jnp.maximum(jnp.sum(weight, 0), 1)

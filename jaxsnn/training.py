@@ -111,7 +111,7 @@ def create(
             or layers that behave differently in training though its call takes no `training`;
             `batch_size` is below 1, or `seed` is not one of the 2^32 that JAX tells apart.
     """
-    graphdef, params, statistics, rest = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
+    graphdef, params, statistics, rest = nnx.split(model, nnx.Param, nnx.BatchStat, ...)  # type: ignore[misc]
     others = {type(v).__name__ for _, v in nnx.to_flat_state(rest)}
     if others:
         raise ValueError(

@@ -10,7 +10,7 @@ import pytest
 import run_files
 from flax import nnx
 
-from jaxsnn import checkpointing, data, models, runs, training
+from jaxsnn import checkpointing, data, models, nn, runs, training
 
 
 def make(model="ss", optimizer=None):
@@ -55,6 +55,17 @@ def assert_states_equal(actual, expected):
         np.testing.assert_array_equal(np.asarray(a), np.asarray(b))
 
     jax.tree.map(check, actual, expected)
+
+
+def test_running_statistics_are_kept(tmp_path):
+    net = models.Classifier(nn.Sequential(nn.Linear(4, 3, rngs=nnx.Rngs(0)), nn.BatchNorm(3)))
+    _, state = training.create(net, optax.sgd(0.1), to_sequence=data.rows, batch_size=2, seed=0)
+    state = state._replace(statistics=jax.tree.map(lambda s: s + 0.5, state.statistics))
+    checkpoints = checkpointing.Checkpoints(tmp_path)
+    checkpoints.save(state, history([0.1]))
+    restored, _ = checkpoints.restore(jax.tree.map(lambda leaf: leaf, state))
+    assert_states_equal(restored, state)
+    assert jax.tree.leaves(restored.statistics)
 
 
 @pytest.mark.parametrize(

@@ -230,3 +230,98 @@ def test_variables_that_are_not_parameters_are_refused():
             training.create(
                 nn.Sequential(layer), optax.sgd(0.1), to_sequence=repeat, batch_size=1, seed=0
             )
+
+
+def ragged(n=120, steps=5):
+    """Noise around a mean of either sign, in sequences of 2 to 5 steps, and rubbish behind."""
+    rng = np.random.default_rng(0)
+    labels, lengths = rng.integers(0, 2, n), rng.integers(2, steps + 1, n)
+    xs = rng.normal(2.0 * labels[:, None, None] - 1, 1.5, (n, steps, 4))
+    xs[np.arange(steps) >= lengths[:, None]] = 1e3
+    arrays = jnp.asarray(xs, jnp.float32), jnp.asarray(lengths, jnp.int32)
+    return arrays, jnp.asarray(labels, jnp.int32)
+
+
+def padded(inputs):
+    """`to_sequence` of sequences `[N, T, F]` and their lengths: two arguments for the model."""
+    xs, lengths = inputs
+    return xs.swapaxes(0, 1), nn.steps_before(lengths, xs.shape[1])
+
+
+def normalised(**kwargs):
+    rngs = nnx.Rngs(0)
+    stack = nn.Sequential(
+        nn.Linear(4, 16, rngs=rngs),
+        nn.BatchNorm(16),
+        nn.LIFNode(v_threshold=0.5),
+        nn.Dropout(0.2),
+        nn.Linear(16, 2, rngs=rngs),
+        nn.IFNode(),
+    )
+    return training.create(
+        models.Classifier(stack, **kwargs),
+        optax.adam(0.02),
+        to_sequence=padded,
+        batch_size=25,
+        seed=1,
+    )
+
+
+def test_trains_with_normalisation_dropout_and_padding():
+    inputs, labels = ragged()
+    recipe, state = normalised()
+    first = jax.tree.map(np.array, state.statistics)
+    assert jax.tree.leaves(first)
+    before = training.train_epoch._cache_size()
+    for _ in range(6):
+        state, trained = training.train_epoch(recipe, state, inputs, labels)
+    assert training.train_epoch._cache_size() == before + 1
+    tested = training.evaluate(recipe, state, inputs, labels)
+    assert tested.accuracy > 0.9
+    assert trained.accuracy < 1  # with a fifth of the spikes missing
+    jax.tree.map(
+        lambda a, b: np.testing.assert_array_less(1e-4, abs(a - b)), first, state.statistics
+    )
+    # inference uses the running statistics and drops nothing, whatever the padding
+    net = training.merge(recipe, state)
+    rates = net(*padded(inputs))
+    (xs, lengths), n = inputs, 3
+    alone = net(xs[n : n + 1, : int(lengths[n])].swapaxes(0, 1))
+    np.testing.assert_allclose(rates[n : n + 1], alone, rtol=1e-5)
+    assert tested.accuracy == jnp.mean(jnp.argmax(rates, -1) == labels)
+
+
+def test_dropout_repeats_with_the_seed():
+    inputs, labels = ragged()
+    states = []
+    for _ in range(2):
+        recipe, state = normalised()
+        states.append(training.train_epoch(recipe, state, inputs, labels)[0])
+    jax.tree.map(np.testing.assert_array_equal, states[0].params, states[1].params)
+
+
+def test_training_apart_needs_a_key():
+    inputs, labels = ragged()
+    recipe, state = normalised()
+    with pytest.raises(ValueError, match="give train_step a random key"):
+        training.train_step(recipe, state, inputs, labels)
+
+
+def test_losses_that_look_at_every_step():
+    """A model may give the outputs of all steps; for the accuracy they are averaged."""
+    inputs, labels = ragged()
+    recipe, state = normalised(readout=None)
+    recipe = dataclasses.replace(
+        recipe, loss=lambda ys, labels: cross_entropy(ys, labels[None].repeat(len(ys), 0)).mean(0)
+    )
+    metrics = training.evaluate(recipe, state, inputs, labels)
+    ys = training.merge(recipe, state)(*padded(inputs))
+    assert ys.shape == (5, 120, 2)
+    assert metrics.accuracy == jnp.mean(jnp.argmax(ys.mean(0), -1) == labels)
+
+
+def test_inputs_of_different_lengths_are_refused():
+    (xs, lengths), labels = ragged()
+    recipe, state = normalised()
+    with pytest.raises(ValueError, match=r"got shapes \[120, 5, 4\], \[100\] and \[120\]"):
+        training.evaluate(recipe, state, (xs, lengths[:100]), labels)

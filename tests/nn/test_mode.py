@@ -170,9 +170,9 @@ def test_records_hold_what_is_inside(net):
     assert_same(records["7"], ys)
     assert_same(records["2.v"][-1], carry[2])
     assert_same(records["7.i"], records["7"])  # the output of a SynapseFilter is its current
-    x, state = xs, None
+    x = xs
     for k, layer in enumerate(net.layers):
-        state, x = nn.unroll(layer, x)
+        _, x = nn.unroll(layer, x)
         np.testing.assert_allclose(records[str(k)], x, rtol=1e-5, atol=1e-6, err_msg=str(k))
     # inside the container: the current that it feeds, and each layer
     container = net[4]
@@ -288,9 +288,7 @@ def test_training_in_stretches_with_the_same_key():
     carry, head, _ = nn.unroll(net, xs[:2], training=key)
     _, tail, _ = nn.unroll(net, xs[2:], carry, training=key)
     np.testing.assert_array_equal(jnp.concatenate([head, tail]), whole)
-    np.testing.assert_array_equal(
-        nn.unroll(net, xs, training=key, checkpoint_every=2)[1], whole
-    )
+    np.testing.assert_array_equal(nn.unroll(net, xs, training=key, checkpoint_every=2)[1], whole)
     assert jnp.any(nn.unroll(net, xs, training=jax.random.key(4))[1] != whole)
 
 
