@@ -9,6 +9,7 @@ from jaxsnn import functional as functional
 from jaxsnn import losses as losses
 from jaxsnn import models as models
 from jaxsnn import nn as nn
+from jaxsnn import quantize as quantize
 from jaxsnn import readouts as readouts
 from jaxsnn import surrogate as surrogate
 from jaxsnn import training as training
