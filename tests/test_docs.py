@@ -39,11 +39,11 @@ MODULES = [
     *("surrogate._surrogate", "surrogate._smooth_steps", "surrogate._windows"),
     *("surrogate._heavy_tailed", "surrogate._rectifiers"),
     *("nn._neurons", "nn._synapses", "nn._sequential", "nn._containers", "nn._unroll"),
-    *("readouts", "quantize"),
+    *("readouts", "quantize", "losses._cross_entropy", "losses._labels", "losses._similarity"),
     *("plotting._time", "plotting._surrogate", "plotting._results", "plotting._diagrams"),
 ]
 MEMBERS = [jaxsnn.surrogate, jaxsnn.nn, jaxsnn.functional, jaxsnn.models, jaxsnn.data]
-MEMBERS += [jaxsnn.training, jaxsnn.plotting, jaxsnn.readouts]
+MEMBERS += [jaxsnn.training, jaxsnn.plotting, jaxsnn.readouts, jaxsnn.losses]
 MEMBERS += [jaxsnn.quantize]
 
 

@@ -1,0 +1,35 @@
+"""Labels as targets for output layers with several neurons a class."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxsnn import _checks
+
+
+def redundant_one_hot(
+    labels: jax.Array, num_classes: int, n: int, *, dtype: jax.typing.DTypeLike = jnp.float32
+) -> jax.Array:
+    """One-hot labels with each class `n` times side by side, as the neurons of a population vote.
+
+        out[i, n c] ... out[i, n c + n - 1] = [c == labels[i]]
+
+    Args:
+        labels: class numbers, `[N]`, integers.
+        num_classes: number of classes.
+        n: neurons for each class.
+        dtype: of the result.
+
+    Returns:
+        `[N, num_classes * n]`.
+
+    Raises:
+        TypeError: a size is not an integer.
+        ValueError: a size is below 1.
+
+    Example:
+        >>> redundant_one_hot(jnp.array([1, 0]), 2, 3)
+        Array([[0., 0., 0., 1., 1., 1.],
+               [1., 1., 1., 0., 0., 0.]], dtype=float32)
+    """
+    num_classes, n = _checks.size("num_classes", num_classes), _checks.size("n", n)
+    return jnp.repeat(jax.nn.one_hot(labels, num_classes, dtype=dtype), n, axis=-1)

@@ -1,0 +1,46 @@
+"""Firing rates: squared error, and which class is chosen."""
+
+import jax
+import jax.numpy as jnp
+
+
+def firing_rate_mse(
+    rates: jax.Array,
+    labels: jax.Array,
+    *,
+    correct_rate: float = 1.0,
+    incorrect_rate: float = 0.0,
+) -> jax.Array:
+    """Squared distance of firing rates to the one-hot label, mean over the classes.
+
+        loss[n] = mean_c (rates[n, c] - target[n, c])^2
+        target[n, c] = correct_rate if c == labels[n] else incorrect_rate
+
+    Asking a little activity of the other classes too keeps their neurons from falling silent for
+    good. The same of spike counts is `T^2` times as large.
+
+    Args:
+        rates: firing rates (spikes per time step), `[N, classes]`.
+        labels: class numbers, `[N]`, integers.
+        correct_rate: the rate wanted of the class of the label, in spikes per time step.
+        incorrect_rate: that of all others.
+
+    Returns:
+        Loss of each example, `[N]`.
+    """
+    chosen = jax.nn.one_hot(labels, rates.shape[-1], dtype=rates.dtype)
+    target = chosen * (correct_rate - incorrect_rate) + incorrect_rate
+    return jnp.mean(jnp.square(rates - target), axis=-1)
+
+
+def correct(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+    """Whether the largest output is that of the label (the first of equals counts).
+
+    Args:
+        outputs: one number per class, `[N, classes]`.
+        labels: class numbers, `[N]`, integers.
+
+    Returns:
+        `[N]`, bool.
+    """
+    return jnp.argmax(outputs, axis=-1).astype(labels.dtype) == labels
