@@ -40,10 +40,11 @@ MODULES = [
     *("surrogate._heavy_tailed", "surrogate._rectifiers"),
     *("nn._neurons", "nn._synapses", "nn._sequential", "nn._containers", "nn._unroll"),
     *("readouts", "quantize", "losses._cross_entropy", "losses._labels", "losses._similarity"),
+    *("encoding._rate", "encoding._repetition", "encoding._timing", "encoding._population"),
     *("plotting._time", "plotting._surrogate", "plotting._results", "plotting._diagrams"),
 ]
 MEMBERS = [jaxsnn.surrogate, jaxsnn.nn, jaxsnn.functional, jaxsnn.models, jaxsnn.data]
-MEMBERS += [jaxsnn.training, jaxsnn.plotting, jaxsnn.readouts, jaxsnn.losses]
+MEMBERS += [jaxsnn.training, jaxsnn.plotting, jaxsnn.readouts, jaxsnn.encoding, jaxsnn.losses]
 MEMBERS += [jaxsnn.quantize]
 
 

@@ -18,7 +18,7 @@ LAYERS = [
     {"nn"},
     {"readouts"},
     {"models"},
-    {"data", "losses", "plotting"},
+    {"data", "encoding", "losses", "plotting"},
     {"training"},
     {"runs"},
     {"checkpointing"},
