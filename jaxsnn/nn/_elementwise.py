@@ -68,7 +68,8 @@ def scan_elements(
         carries = jax.tree.map(lambda state: state.reshape(flat), carries)
     mask = modes[0].mask
     if mask is not None:
-        mask = jnp.broadcast_to(over(mask, xs), xs.shape).reshape(-1, *flat)
-    carries, ys, seen = scan(step, carries, xs.reshape(-1, *flat), modes[0].of_step(mask))
-    seen = jax.tree.map(lambda steps: steps.reshape(-1, *shape), seen)
-    return jax.tree.map(lambda state: state.reshape(shape), carries), ys.reshape(-1, *shape), seen
+        mask = jnp.broadcast_to(over(mask, xs), xs.shape).reshape(len(xs), *flat)
+    steps = len(xs)
+    carries, ys, seen = scan(step, carries, xs.reshape(steps, *flat), modes[0].of_step(mask))
+    ys, seen = jax.tree.map(lambda a: a.reshape(steps, *shape), (ys, seen))
+    return jax.tree.map(lambda state: state.reshape(shape), carries), ys, seen
