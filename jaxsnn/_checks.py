@@ -64,13 +64,19 @@ def boolean(name: str, value: Any) -> bool:
     return value
 
 
-def size(name: str, value: Any) -> int:
-    """Returns `value` as an int of at least 1."""
+def integer(name: str, value: Any) -> int:
+    """Returns `value` as an int; NumPy's integers count."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__})")
-    if value < 1:
-        raise ValueError(f"{name} must be at least 1, got {value!r}")
     return int(value)
+
+
+def size(name: str, value: Any) -> int:
+    """Returns `value` as an int of at least 1."""
+    number = integer(name, value)
+    if number < 1:
+        raise ValueError(f"{name} must be at least 1, got {value!r}")
+    return number
 
 
 def seed(value: Any) -> int:

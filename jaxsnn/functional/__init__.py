@@ -1,6 +1,13 @@
-"""Pure state transitions, one time step each: `(state, x) -> (state, output)`. No Flax here."""
+"""Pure state transitions, one time step each: `(state, x) -> (state, output)`. No Flax here.
+
+Neurons without a reset, and those trained by their mean output, take all steps at once.
+"""
 
 from jaxsnn.functional._integrate_and_fire import if_step as if_step
 from jaxsnn.functional._integrate_and_fire import lif_step as lif_step
 from jaxsnn.functional._kept import KEPT as KEPT
+from jaxsnn.functional._parallel import masked_psn_weight as masked_psn_weight
+from jaxsnn.functional._parallel import psn as psn
+from jaxsnn.functional._parallel import sliding_psn as sliding_psn
+from jaxsnn.functional._parallel import sliding_psn_step as sliding_psn_step
 from jaxsnn.functional._synapse_filter import synapse_filter_step as synapse_filter_step

@@ -16,6 +16,10 @@ from jaxsnn.nn._normalization import BatchNorm as BatchNorm
 from jaxsnn.nn._normalization import BatchNormThroughTime as BatchNormThroughTime
 from jaxsnn.nn._normalization import TemporalEffectiveBatchNorm as TemporalEffectiveBatchNorm
 from jaxsnn.nn._normalization import ThresholdDependentBatchNorm as ThresholdDependentBatchNorm
+from jaxsnn.nn._parallel import PSN as PSN
+from jaxsnn.nn._parallel import MaskedPSN as MaskedPSN
+from jaxsnn.nn._parallel import SlidingPSN as SlidingPSN
+from jaxsnn.nn._parallel import with_lambda as with_lambda
 from jaxsnn.nn._sequential import Sequential as Sequential
 from jaxsnn.nn._statistics import statistics as statistics
 from jaxsnn.nn._statistics import with_statistics as with_statistics

@@ -60,10 +60,11 @@ def _children(layer: nnx.Module) -> dict[str, Any]:
 
 
 def _value(value: Any) -> str:
+    if isinstance(value, nnx.Variable):
+        value = value[...]
     if isinstance(value, jax.core.Tracer):
         return "<traced>"
     if isinstance(value, jax.Array):  # a learnable time constant
         return repr(round(float(value), 4))
-    if inspect.isfunction(value) or inspect.isbuiltin(value):
-        return value.__name__
-    return repr(value)
+    name = getattr(value, "__name__", None)  # of a function, also of one of JAX's
+    return name if callable(value) and name else repr(value)

@@ -1,0 +1,262 @@
+"""Parallel spiking neurons: without a reset, all time steps are one product of matrices."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxsnn import _checks, functional
+from jaxsnn.nn._cell import Cell, check_step, see_states, state_dtype
+from jaxsnn.nn._layers import uniform
+from jaxsnn.nn._modal_layer import SequenceLayer
+from jaxsnn.nn._mode import NOTHING, Mode, Seen
+from jaxsnn.nn._neurons import SurrogateFunction
+from jaxsnn.surrogate import ATan
+
+
+class _ParallelNeuron(SequenceLayer):
+    """Abstract: a neuron with a weight from each time step to each."""
+
+    def __init__(
+        self,
+        T: int,
+        *,
+        surrogate_function: SurrogateFunction,
+        param_dtype: Any,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.T = _checks.size("T", T)
+        self.surrogate_function = _checks.function("surrogate_function", surrogate_function)
+        key = _checks.streams(rngs).params()
+        self.weight = nnx.Param(uniform(self.T)(key, (self.T, self.T), param_dtype))
+        self.bias = nnx.Param(jnp.asarray(np.full((self.T, 1), -1), param_dtype))
+
+    def _weight(self, weight: jax.Array) -> jax.Array:
+        """What is used of the parameter."""
+        return weight
+
+    def __call__(self, xs: jax.Array) -> jax.Array:
+        xs = jnp.asarray(xs)
+        name = type(self).__name__
+        _checks.floating(f"the input of {name}", xs)
+        check_length(self, self.T, xs)
+        dtype = state_dtype(xs.dtype)
+        weight = self._weight(self.weight[...].astype(dtype))
+        bias = self.bias[...].astype(dtype)
+        return functional.psn(xs, weight, bias, surrogate=self.surrogate_function)
+
+
+class PSN(_ParallelNeuron):
+    """Parallel spiking neuron; the equation is in `jaxsnn.functional.psn`.
+
+    It has no reset and learns how much each time step takes of every other one, those to come
+    included: `weight` `[T, T]`, at first `U(-1/sqrt(T), 1/sqrt(T))`, and `bias` `[T, 1]`, at
+    first -1. All neurons of the layer share them.
+
+    Args:
+        T: number of time steps of every sequence.
+        surrogate_function: spike function of the potential.
+        param_dtype: dtype of the parameters.
+        rngs: random streams; `params` is used.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: `T` is below 1; when run, if a sequence has another length.
+
+    Example:
+        >>> neuron = PSN(T=8, rngs=nnx.Rngs(0))
+        >>> _, spikes = unroll(neuron, jnp.ones((8, 2, 3)))
+        >>> spikes.shape
+        (8, 2, 3)
+    """
+
+    printed = ("T", "surrogate_function")
+
+    def __init__(
+        self,
+        T: int,
+        *,
+        surrogate_function: SurrogateFunction = ATan(),
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
+        super().__init__(
+            T, surrogate_function=surrogate_function, param_dtype=param_dtype, rngs=rngs
+        )
+
+
+class MaskedPSN(_ParallelNeuron):
+    """Parallel spiking neuron that comes to see only the last `k` steps; the equations are in
+    `jaxsnn.functional.masked_psn_weight` and `jaxsnn.functional.psn`.
+
+    While training, `lambda_` is raised from 0 (a `PSN`) to 1 (`k` steps, none of them to come)
+    by `with_lambda`. It is not trained. Parameters are as in `PSN`.
+
+    Args:
+        k: how many steps are never masked: the present one and the `k - 1` before it.
+        T: number of time steps of every sequence.
+        lambda_init: how far the others are masked at first, from 0 to 1.
+        surrogate_function: spike function of the potential.
+        param_dtype: dtype of the parameters.
+        rngs: random streams; `params` is used.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: `k` or `T` is below 1, or `lambda_init` not between 0 and 1; when run, if a
+            sequence has another length.
+    """
+
+    printed = ("k", "T", "lambda_", "surrogate_function")
+
+    def __init__(
+        self,
+        k: int,
+        T: int,
+        lambda_init: float = 0.0,
+        *,
+        surrogate_function: SurrogateFunction = ATan(),
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
+        super().__init__(
+            T, surrogate_function=surrogate_function, param_dtype=param_dtype, rngs=rngs
+        )
+        self.k = _checks.size("k", k)
+        self.lambda_: float | jax.Array = _checks.probability("lambda_init", lambda_init)
+
+    def _weight(self, weight: jax.Array) -> jax.Array:
+        lambda_ = jax.lax.stop_gradient(jnp.asarray(self.lambda_, weight.dtype))
+        return functional.masked_psn_weight(weight, k=self.k, lambda_=lambda_)
+
+
+def with_lambda(module: Any, lambda_: float | jax.Array) -> Any:
+    """A copy of `module` in which every `MaskedPSN` masks by `lambda_`; parameters are shared.
+
+    A Python number becomes a setting, and a jitted function compiles anew for each one. An array
+    does not: inside a jitted training step, take `lambda_` as an argument and begin with this.
+    (`jaxsnn.training.create` takes a network with a number only.)
+
+    Args:
+        module: a `MaskedPSN`, or a module with at least one inside.
+        lambda_: how far to mask, from 0 to 1 (not checked for an array).
+
+    Raises:
+        TypeError: `lambda_` is not a number.
+        ValueError: there is no `MaskedPSN` in `module`, or `lambda_` is not between 0 and 1.
+
+    Example:
+        >>> net = Sequential(Linear(4, 3, rngs=nnx.Rngs(0)), MaskedPSN(2, T=8, rngs=nnx.Rngs(1)))
+        >>> with_lambda(net, 0.25)[1].lambda_
+        0.25
+    """
+    if not isinstance(lambda_, jax.Array):
+        lambda_ = _checks.probability("lambda_", lambda_)
+    mark = nnx.data if isinstance(lambda_, jax.Array) else nnx.static  # said to Flax if it changes
+    module = nnx.merge(*nnx.split(module))
+    found = [part for _, part in nnx.iter_modules(module) if isinstance(part, MaskedPSN)]
+    if not found:
+        raise ValueError(f"there is no MaskedPSN in {type(module).__name__}")
+    for neuron in found:
+        neuron.lambda_ = mark(lambda_)
+    return module
+
+
+class SlidingPSN(Cell):
+    """Parallel spiking neuron with one weight for each of the last `k` steps; the equation is in
+    `jaxsnn.functional.sliding_psn_step`.
+
+    Parameters are `weight` `[k]`, the last one that of the present step, and `bias`, at first -1.
+    All neurons of the layer share them. It takes sequences of any length, runs on a stream, and
+    over a sequence computes all steps in one product.
+
+    Args:
+        k: how many steps it sees: the present one and the `k - 1` before it.
+        exp_init: whether the weights begin as `..., 1/4, 1/2, 1`; otherwise they are drawn from
+            `U(-1/sqrt(k), 1/sqrt(k))`.
+        surrogate_function: spike function of the potential.
+        param_dtype: dtype of the parameters.
+        rngs: random streams; `params` is used. Not needed with `exp_init`.
+
+    Carry: `past`, the last `k - 1` inputs, along the last axis, the oldest first, `[..., k - 1]`;
+    0 before the first step.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: `k` is below 1.
+
+    Example:
+        >>> _, spikes = unroll(SlidingPSN(k=2), jnp.array([[0.5], [0.6], [0.8], [0.0]]))
+        >>> spikes[:, 0]
+        Array([0., 0., 1., 0.], dtype=float32)
+    """
+
+    printed = ("k", "exp_init", "surrogate_function")
+    state_name = "past"
+
+    def __init__(
+        self,
+        k: int,
+        exp_init: bool = True,
+        *,
+        surrogate_function: SurrogateFunction = ATan(),
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs | None = None,
+    ) -> None:
+        self.k = _checks.size("k", k)
+        self.exp_init = _checks.boolean("exp_init", exp_init)
+        self.surrogate_function = _checks.function("surrogate_function", surrogate_function)
+        if exp_init:
+            weight = jnp.asarray(0.5 ** np.arange(self.k - 1, -1, -1), param_dtype)
+        else:
+            weight = uniform(self.k)(_checks.streams(rngs).params(), (self.k,), param_dtype)
+        self.weight = nnx.Param(weight)
+        self.bias = nnx.Param(jnp.asarray(-1, param_dtype))
+
+    def initialize_carry(
+        self,
+        input_shape: tuple[int, ...],
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
+        *,
+        dtype: Any = jnp.float32,
+    ) -> jax.Array:
+        """The inputs before the first step, 0."""
+        return jnp.zeros((*input_shape, self.k - 1), state_dtype(dtype))
+
+    def __call__(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        self._check(carry, x)
+        return functional.sliding_psn_step(
+            carry, x, self.weight[...], self.bias[...], surrogate=self.surrogate_function
+        )
+
+    def _over_time(self, carry: Any, xs: jax.Array, mode: Mode) -> tuple[Any, jax.Array, Seen]:
+        carry = self._start(carry, xs)
+        self._check(carry, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))
+        if mode.mask is not None or see_states(self, carry, mode).records:
+            return super()._over_time(carry, xs, mode)  # what is asked for lies between the steps
+        carry, spikes = functional.sliding_psn(
+            carry, xs, self.weight[...], self.bias[...], surrogate=self.surrogate_function
+        )
+        return carry, spikes, NOTHING
+
+    def _check(self, past: Any, x: Any) -> None:
+        """`past` must be inputs like `x`, as many as there should be."""
+        shape = getattr(past, "shape", None)
+        if shape is not None and shape != (*x.shape, self.k - 1):
+            raise ValueError(
+                f"the carry of SlidingPSN(k={self.k}) must hold {self.k - 1} inputs of shape "
+                f"{x.shape} along its last axis, got an array of shape {shape}; for a new batch "
+                "start from a fresh state (carry=None, or initialize_carry)"
+            )
+        one = past if shape is None else jax.ShapeDtypeStruct(x.shape, past.dtype)
+        check_step(self, one, x)
+
+
+def check_length(layer: SequenceLayer, T: int, xs: jax.Array) -> None:
+    """`xs` must have the `T` time steps that `layer` was made for."""
+    if xs.ndim == 0 or len(xs) != T:
+        raise ValueError(
+            f"{type(layer).__name__}(T={T}) needs sequences of {T} time steps, [{T}, ...], got "
+            f"{list(xs.shape)}"
+        )
