@@ -3,6 +3,7 @@
 Neurons without a reset, and those trained by their mean output, take all steps at once.
 """
 
+from jaxsnn.functional._gated_lif import gated_lif_step as gated_lif_step
 from jaxsnn.functional._integrate_and_fire import if_step as if_step
 from jaxsnn.functional._integrate_and_fire import lif_step as lif_step
 from jaxsnn.functional._kept import KEPT as KEPT

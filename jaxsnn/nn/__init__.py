@@ -5,6 +5,7 @@ from jaxsnn.nn._containers import ElementWiseRecurrentContainer as ElementWiseRe
 from jaxsnn.nn._containers import LinearRecurrentContainer as LinearRecurrentContainer
 from jaxsnn.nn._dropout import Dropout as Dropout
 from jaxsnn.nn._dropout import Dropout2d as Dropout2d
+from jaxsnn.nn._gated_lif import GatedLIFNode as GatedLIFNode
 from jaxsnn.nn._layers import Conv as Conv
 from jaxsnn.nn._layers import Linear as Linear
 from jaxsnn.nn._modal_layer import SequenceLayer as SequenceLayer
