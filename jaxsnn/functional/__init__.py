@@ -3,6 +3,10 @@
 Neurons without a reset, and those trained by their mean output, take all steps at once.
 """
 
+from jaxsnn.functional._activation_aware import activation_aware_if_step as activation_aware_if_step
+from jaxsnn.functional._analog import liaf_step as liaf_step
+from jaxsnn.functional._analog import nonspiking_if_step as nonspiking_if_step
+from jaxsnn.functional._analog import nonspiking_lif_step as nonspiking_lif_step
 from jaxsnn.functional._gated_lif import gated_lif_step as gated_lif_step
 from jaxsnn.functional._integrate_and_fire import if_step as if_step
 from jaxsnn.functional._integrate_and_fire import lif_step as lif_step

@@ -1,5 +1,6 @@
 """Cells, containers and layers; `unroll` runs any of them over time."""
 
+from jaxsnn.nn._activation_aware import ActivationAwareIFNode as ActivationAwareIFNode
 from jaxsnn.nn._cell import Cell as Cell
 from jaxsnn.nn._containers import ElementWiseRecurrentContainer as ElementWiseRecurrentContainer
 from jaxsnn.nn._containers import LinearRecurrentContainer as LinearRecurrentContainer
@@ -13,6 +14,8 @@ from jaxsnn.nn._modal_layer import needs_training_mode as needs_training_mode
 from jaxsnn.nn._neurons import IFNode as IFNode
 from jaxsnn.nn._neurons import LIFNode as LIFNode
 from jaxsnn.nn._neurons import ParametricLIFNode as ParametricLIFNode
+from jaxsnn.nn._nonspiking import NonSpikingIFNode as NonSpikingIFNode
+from jaxsnn.nn._nonspiking import NonSpikingLIFNode as NonSpikingLIFNode
 from jaxsnn.nn._normalization import BatchNorm as BatchNorm
 from jaxsnn.nn._normalization import BatchNormThroughTime as BatchNormThroughTime
 from jaxsnn.nn._normalization import TemporalEffectiveBatchNorm as TemporalEffectiveBatchNorm

@@ -1,0 +1,48 @@
+"""The integrate-and-fire neuron with a threshold and an offset for each channel."""
+
+from collections.abc import Callable
+
+import jax
+
+from jaxsnn.functional._integrate_and_fire import if_step
+
+
+def activation_aware_if_step(
+    v: jax.Array,
+    x: jax.Array,
+    *,
+    v_threshold: jax.Array,
+    v_offset: jax.Array,
+    v_reset: float | None,
+    surrogate: Callable[[jax.Array], jax.Array],
+    detach_reset: bool,
+) -> tuple[jax.Array, jax.Array]:
+    """One time step of the activation-aware integrate-and-fire neuron.
+
+        h = v + x
+        s = H(h + v_offset - v_threshold),  H(0) = 1
+
+    then a reset as in `if_step`: the soft one subtracts `v_threshold`, without the offset. The
+    equation is SpikingJelly's, for networks that are converted from ones without spikes.
+
+    Args:
+        v: membrane potential after the last reset, any shape.
+        x: input current of this step, the shape of `v`.
+        v_threshold: firing thresholds, a scalar, or an array that broadcasts to `v`.
+        v_offset: what is added to the potential when it is compared, likewise.
+        v_reset: potential after a spike; None subtracts the threshold instead.
+        surrogate: spike function of `h + v_offset - v_threshold`.
+        detach_reset: no gradient flows through the `s` of the reset (that of the output stays).
+
+    Returns:
+        `(v, s)`: the potential after the reset in the dtype of `v`, spikes in that of `x`.
+    """
+    v_offset = v_offset.astype(v.dtype)
+    return if_step(
+        v,
+        x,
+        v_threshold=v_threshold.astype(v.dtype),  # type: ignore[arg-type]  # may be many
+        v_reset=v_reset,
+        surrogate=lambda above: surrogate(above + v_offset),
+        detach_reset=detach_reset,
+    )

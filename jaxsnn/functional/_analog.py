@@ -1,0 +1,96 @@
+"""LIF neurons that put out a number instead of spikes, and neurons that do not spike at all."""
+
+from collections.abc import Callable
+
+import jax
+
+from jaxsnn.functional._integrate_and_fire import lif_step
+
+
+def liaf_step(
+    v: jax.Array,
+    x: jax.Array,
+    *,
+    act: Callable[[jax.Array], jax.Array],
+    threshold_related: bool,
+    tau: float,
+    decay_input: bool,
+    v_threshold: float,
+    v_reset: float | None,
+    surrogate: Callable[[jax.Array], jax.Array],
+    detach_reset: bool,
+) -> tuple[jax.Array, jax.Array]:
+    """One time step of the leaky integrate and analog fire neuron.
+
+        h, s, v: as in `lif_step`
+        y = act(h - v_threshold)      threshold_related=True
+        y = act(h)                    threshold_related=False
+
+    The spikes `s` cause the resets, but are not put out.
+
+    Args:
+        v: membrane potential after the last reset, any shape.
+        x: input current of this step, the shape of `v`.
+        act: activation of the output, e.g. `jax.nn.relu`.
+        threshold_related: whether the threshold is subtracted before the activation.
+        tau: membrane time constant in time steps, > 1.
+        decay_input: whether the input is divided by `tau` too.
+        v_threshold: firing threshold.
+        v_reset: potential after a spike and at rest; None subtracts the threshold instead.
+        surrogate: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
+        detach_reset: no gradient flows through the `s` of the reset.
+
+    Returns:
+        `(v, y)`: the potential after the reset in the dtype of `v`, outputs in that of `x`.
+
+    Source: Wu et al. 2021, "LIAF-Net: leaky integrate and analog fire network for lightweight
+    and efficient spatiotemporal information processing".
+    """
+    current = x.astype(v.dtype)
+    above_rest = v if v_reset is None else v - v_reset
+    h = v + (current - above_rest) / tau if decay_input else v - above_rest / tau + current
+    y = act(h - v_threshold if threshold_related else h)
+    v, _ = lif_step(
+        v,
+        x,
+        tau=tau,
+        decay_input=decay_input,
+        v_threshold=v_threshold,
+        v_reset=v_reset,
+        surrogate=surrogate,
+        detach_reset=detach_reset,
+    )
+    return v, y.astype(x.dtype)
+
+
+def nonspiking_if_step(v: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """One time step of the integrator that never fires.
+
+        v = v + x
+
+    Args:
+        v: membrane potential, any shape.
+        x: input current of this step, the shape of `v`.
+
+    Returns:
+        `(v, v)`: the potential as the new state in the dtype of `v`, and as output in that of `x`.
+    """
+    v = v + x.astype(v.dtype)
+    return v, v.astype(x.dtype)
+
+
+def nonspiking_lif_step(v: jax.Array, x: jax.Array, *, tau: float) -> tuple[jax.Array, jax.Array]:
+    """One time step of the leaky integrator that never fires.
+
+        v = v + (x - v) / tau
+
+    Args:
+        v: membrane potential, any shape.
+        x: input current of this step, the shape of `v`.
+        tau: membrane time constant in time steps, > 1.
+
+    Returns:
+        `(v, v)`: the potential as the new state in the dtype of `v`, and as output in that of `x`.
+    """
+    v = v + (x.astype(v.dtype) - v) / tau
+    return v, v.astype(x.dtype)
