@@ -11,6 +11,10 @@ from jaxsnn.functional._gated_lif import gated_lif_step as gated_lif_step
 from jaxsnn.functional._integrate_and_fire import if_step as if_step
 from jaxsnn.functional._integrate_and_fire import lif_step as lif_step
 from jaxsnn.functional._kept import KEPT as KEPT
+from jaxsnn.functional._online import OTTTState as OTTTState
+from jaxsnn.functional._online import ottt_lif_step as ottt_lif_step
+from jaxsnn.functional._online import sltt_lif_step as sltt_lif_step
+from jaxsnn.functional._online import with_trace_gradient as with_trace_gradient
 from jaxsnn.functional._parallel import masked_psn_weight as masked_psn_weight
 from jaxsnn.functional._parallel import psn as psn
 from jaxsnn.functional._parallel import sliding_psn as sliding_psn

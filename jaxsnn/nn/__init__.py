@@ -9,6 +9,9 @@ from jaxsnn.nn._dropout import Dropout2d as Dropout2d
 from jaxsnn.nn._gated_lif import GatedLIFNode as GatedLIFNode
 from jaxsnn.nn._layers import Conv as Conv
 from jaxsnn.nn._layers import Linear as Linear
+from jaxsnn.nn._leaky import LIAFNode as LIAFNode
+from jaxsnn.nn._leaky import OTTTLIFNode as OTTTLIFNode
+from jaxsnn.nn._leaky import SLTTLIFNode as SLTTLIFNode
 from jaxsnn.nn._modal_layer import SequenceLayer as SequenceLayer
 from jaxsnn.nn._modal_layer import needs_training_mode as needs_training_mode
 from jaxsnn.nn._neurons import IFNode as IFNode
