@@ -19,4 +19,6 @@ from jaxsnn.functional._parallel import masked_psn_weight as masked_psn_weight
 from jaxsnn.functional._parallel import psn as psn
 from jaxsnn.functional._parallel import sliding_psn as sliding_psn
 from jaxsnn.functional._parallel import sliding_psn_step as sliding_psn_step
+from jaxsnn.functional._spike_representation import dsr_if as dsr_if
+from jaxsnn.functional._spike_representation import dsr_lif as dsr_lif
 from jaxsnn.functional._synapse_filter import synapse_filter_step as synapse_filter_step

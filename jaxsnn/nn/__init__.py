@@ -28,6 +28,8 @@ from jaxsnn.nn._parallel import MaskedPSN as MaskedPSN
 from jaxsnn.nn._parallel import SlidingPSN as SlidingPSN
 from jaxsnn.nn._parallel import with_lambda as with_lambda
 from jaxsnn.nn._sequential import Sequential as Sequential
+from jaxsnn.nn._spike_representation import DSRIFNode as DSRIFNode
+from jaxsnn.nn._spike_representation import DSRLIFNode as DSRLIFNode
 from jaxsnn.nn._statistics import statistics as statistics
 from jaxsnn.nn._statistics import with_statistics as with_statistics
 from jaxsnn.nn._synapses import SynapseFilter as SynapseFilter
