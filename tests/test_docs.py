@@ -39,6 +39,8 @@ MODULES = [
     *("surrogate._surrogate", "surrogate._smooth_steps", "surrogate._windows"),
     *("surrogate._heavy_tailed", "surrogate._rectifiers"),
     *("nn._neurons", "nn._synapses", "nn._sequential", "nn._containers", "nn._unroll"),
+    *("nn._activation_aware", "nn._leaky", "nn._nonspiking", "nn._parallel"),
+    "nn._spike_representation",
     *("readouts", "quantize", "losses._cross_entropy", "losses._labels", "losses._similarity"),
     *("encoding._rate", "encoding._repetition", "encoding._timing", "encoding._population"),
     *("plotting._time", "plotting._surrogate", "plotting._results", "plotting._diagrams"),

@@ -26,6 +26,8 @@ CELLS = {
     "PLIF": lambda dtype: nn.ParametricLIFNode(v_threshold=0.5, param_dtype=dtype),
     "SynapseFilter": lambda dtype: nn.SynapseFilter(tau=3.0),
     "SynapseFilter learnable": lambda dtype: nn.SynapseFilter(2.0, True, param_dtype=dtype),
+    "OTTTLIF": lambda dtype: nn.OTTTLIFNode(),
+    "SlidingPSN": lambda dtype: nn.SlidingPSN(k=3, param_dtype=dtype),
     "Sequential": lambda dtype: nn.Sequential(
         linear(F, 6, dtype), nn.IFNode(v_threshold=0.2), jax.nn.relu, nn.SynapseFilter(tau=2.0)
     ),
