@@ -11,6 +11,15 @@ from jaxsnn.functional._gated_lif import gated_lif_step as gated_lif_step
 from jaxsnn.functional._integrate_and_fire import if_step as if_step
 from jaxsnn.functional._integrate_and_fire import lif_step as lif_step
 from jaxsnn.functional._kept import KEPT as KEPT
+from jaxsnn.functional._linear_synapses import RisingCurrent as RisingCurrent
+from jaxsnn.functional._linear_synapses import (
+    double_exponential_factors as double_exponential_factors,
+)
+from jaxsnn.functional._linear_synapses import (
+    double_exponential_synapse_step as double_exponential_synapse_step,
+)
+from jaxsnn.functional._linear_synapses import exponential_decay as exponential_decay
+from jaxsnn.functional._linear_synapses import exponential_synapse_step as exponential_synapse_step
 from jaxsnn.functional._online import OTTTState as OTTTState
 from jaxsnn.functional._online import ottt_lif_step as ottt_lif_step
 from jaxsnn.functional._online import sltt_lif_step as sltt_lif_step
@@ -21,4 +30,8 @@ from jaxsnn.functional._parallel import sliding_psn as sliding_psn
 from jaxsnn.functional._parallel import sliding_psn_step as sliding_psn_step
 from jaxsnn.functional._spike_representation import dsr_if as dsr_if
 from jaxsnn.functional._spike_representation import dsr_lif as dsr_lif
+from jaxsnn.functional._spiking_rnns import LSTMState as LSTMState
+from jaxsnn.functional._spiking_rnns import spiking_gru_step as spiking_gru_step
+from jaxsnn.functional._spiking_rnns import spiking_lstm_step as spiking_lstm_step
+from jaxsnn.functional._spiking_rnns import spiking_rnn_step as spiking_rnn_step
 from jaxsnn.functional._synapse_filter import synapse_filter_step as synapse_filter_step

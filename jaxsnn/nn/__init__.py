@@ -1,6 +1,7 @@
 """Cells, containers and layers; `unroll` runs any of them over time."""
 
 from jaxsnn.nn._activation_aware import ActivationAwareIFNode as ActivationAwareIFNode
+from jaxsnn.nn._bidirectional import Bidirectional as Bidirectional
 from jaxsnn.nn._cell import Cell as Cell
 from jaxsnn.nn._containers import ElementWiseRecurrentContainer as ElementWiseRecurrentContainer
 from jaxsnn.nn._containers import LinearRecurrentContainer as LinearRecurrentContainer
@@ -12,6 +13,9 @@ from jaxsnn.nn._layers import Linear as Linear
 from jaxsnn.nn._leaky import LIAFNode as LIAFNode
 from jaxsnn.nn._leaky import OTTTLIFNode as OTTTLIFNode
 from jaxsnn.nn._leaky import SLTTLIFNode as SLTTLIFNode
+from jaxsnn.nn._linear_synapses import AlphaSynapse as AlphaSynapse
+from jaxsnn.nn._linear_synapses import DoubleExponentialSynapse as DoubleExponentialSynapse
+from jaxsnn.nn._linear_synapses import ExponentialSynapse as ExponentialSynapse
 from jaxsnn.nn._modal_layer import SequenceLayer as SequenceLayer
 from jaxsnn.nn._modal_layer import needs_training_mode as needs_training_mode
 from jaxsnn.nn._neurons import IFNode as IFNode
@@ -30,6 +34,9 @@ from jaxsnn.nn._parallel import with_lambda as with_lambda
 from jaxsnn.nn._sequential import Sequential as Sequential
 from jaxsnn.nn._spike_representation import DSRIFNode as DSRIFNode
 from jaxsnn.nn._spike_representation import DSRLIFNode as DSRLIFNode
+from jaxsnn.nn._spiking_rnns import SpikingGRUCell as SpikingGRUCell
+from jaxsnn.nn._spiking_rnns import SpikingLSTMCell as SpikingLSTMCell
+from jaxsnn.nn._spiking_rnns import SpikingRNNCell as SpikingRNNCell
 from jaxsnn.nn._statistics import statistics as statistics
 from jaxsnn.nn._statistics import with_statistics as with_statistics
 from jaxsnn.nn._synapses import SynapseFilter as SynapseFilter

@@ -1,0 +1,252 @@
+"""Spiking recurrent cells: an RNN, a GRU and an LSTM whose gates are spikes."""
+
+import abc
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsnn import _checks, functional
+from jaxsnn.nn._cell import Carry, Cell, see_states, state_dtype
+from jaxsnn.nn._layers import Linear, uniform
+from jaxsnn.nn._linear_recurrence import linear_recurrence, product
+from jaxsnn.nn._mode import Mode, Seen
+from jaxsnn.nn._neurons import SurrogateFunction
+from jaxsnn.nn._states import check_state
+from jaxsnn.surrogate import Erf
+
+
+class _SpikingRNNCell(Cell):
+    """Abstract: two linear layers, of the input and of the last spikes `h`, drive the gates.
+
+    A subclass says how many gates there are and what they do to its inner state, which is all of
+    the carry but `h`.
+    """
+
+    printed = ("input_size", "hidden_size", "bias", "surrogate_function")
+    state_name = "h"
+    gates: ClassVar[int]
+
+    def __init__(
+        self,
+        input_size: int,
+        hidden_size: int,
+        bias: bool = True,
+        *,
+        surrogate_function: SurrogateFunction = Erf(),
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.input_size = _checks.size("input_size", input_size)
+        self.hidden_size = _checks.size("hidden_size", hidden_size)
+        self.bias = _checks.boolean("bias", bias)
+        self.surrogate_function = _checks.function("surrogate_function", surrogate_function)
+        settings: dict[str, Any] = {
+            "use_bias": self.bias,
+            "kernel_init": uniform(self.hidden_size),
+            "bias_init": uniform(self.hidden_size),
+            "dtype": dtype,
+            "param_dtype": param_dtype,
+            "rngs": rngs,
+        }
+        drives = self.gates * self.hidden_size
+        self.linear_ih = Linear(self.input_size, drives, **settings)
+        self.linear_hh = Linear(self.hidden_size, drives, **settings)
+
+    def initialize_carry(
+        self,
+        input_shape: tuple[int, ...],
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
+        *,
+        dtype: Any = jnp.float32,
+    ) -> Carry:
+        """The state before the first step, 0."""
+        self._check_features(input_shape)
+        zeros = jnp.zeros((*input_shape[:-1], self.hidden_size), state_dtype(dtype))
+        return self._join(self._inner_zeros(zeros), zeros)
+
+    def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+        inner, h = self._split(carry, x)
+        w = self._recurrent(x.dtype)
+        inner, h = self._step(inner, self._feed(x) + product(h.astype(w.dtype), w), h)
+        return self._join(inner, h), h.astype(x.dtype)
+
+    def _over_time(self, carry: Carry, xs: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
+        """The input's share of the drives for all steps in one product, then the recurrence."""
+        carry = self._start(carry, xs)
+        carry = self._split(carry, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))
+
+        def step(cell: Any, inner: Carry, a: jax.Array, h: jax.Array, mode: Mode) -> Any:
+            inner, h = cell._step(inner, a, h)
+            return (inner, h), h, see_states(cell, cell._join(inner, h), mode)
+
+        w = self._recurrent(xs.dtype)
+        (inner, h), ys, seen = linear_recurrence(step, self, w, carry, self._feed(xs), mode)
+        return self._join(inner, h), ys.astype(xs.dtype), seen
+
+    @abc.abstractmethod
+    def _step(self, inner: Carry, a: jax.Array, h: jax.Array) -> tuple[Carry, jax.Array]:
+        """The new inner state and spikes for the drives `a`."""
+
+    def _feed(self, x: jax.Array) -> jax.Array:
+        """The share of the input and of both biases in the drives, of one step or many."""
+        _, w, b = self._promoted(self.linear_ih, x.dtype)
+        a = product(x.astype(w.dtype), w)
+        if b is not None:
+            a += self._spread(b + self._promoted(self.linear_hh, x.dtype)[2], a)
+        return a
+
+    def _recurrent(self, dtype: Any) -> jax.Array:
+        """The weights of the last spikes, in the dtype of the product."""
+        return self._promoted(self.linear_hh, dtype)[1]
+
+    @staticmethod
+    def _promoted(layer: Linear, dtype: Any) -> Any:
+        """`(_, W, b)` of a layer in the dtype of its product with inputs of `dtype`."""
+        b = None if layer.bias is None else layer.bias[...]
+        arrays = jnp.zeros((), dtype), layer.kernel[...], b
+        return layer.promote_dtype(arrays, dtype=layer.dtype)
+
+    @staticmethod
+    def _spread(b: jax.Array, a: jax.Array) -> jax.Array:
+        return b.reshape((1,) * (a.ndim - 1) + (-1,)).astype(a.dtype)
+
+    def _split(self, carry: Carry, x: Any) -> tuple[Carry, jax.Array]:
+        """`(inner state, h)`, checked."""
+        self._check_features(x.shape)
+        check_state(self, None, carry, (*x.shape[:-1], self.hidden_size), x)
+        return (), carry
+
+    def _join(self, inner: Carry, h: jax.Array) -> Carry:
+        return h
+
+    def _inner_zeros(self, zeros: jax.Array) -> Carry:
+        return ()
+
+    def _check_features(self, shape: tuple[int, ...]) -> None:
+        if not shape or shape[-1] != self.input_size:
+            raise ValueError(
+                f"{type(self).__name__}(input_size={self.input_size}) needs inputs of shape "
+                f"[..., {self.input_size}], got {list(shape)}"
+            )
+
+    def _feature_axes(self) -> int | None:
+        return 1
+
+
+class SpikingRNNCell(_SpikingRNNCell):
+    """Vanilla RNN with spikes for its activation, SpikingJelly's `SpikingVanillaRNNCell`; the
+    equation is in `jaxsnn.functional.spiking_rnn_step`.
+
+    Several layers are a `Sequential` of cells, both directions of time `Bidirectional`.
+
+    Args:
+        input_size: features of the input.
+        hidden_size: number of hidden units, features of the output.
+        bias: whether both linear layers have a bias.
+        surrogate_function: spike function, e.g. `jaxsnn.surrogate.ATan()`.
+        dtype: dtype of the matrix products, None for that of their operands.
+        param_dtype: dtype of the weights and biases, which all start in
+            `U(-1/sqrt(hidden_size), 1/sqrt(hidden_size))`.
+        rngs: random streams; `params` is used.
+
+    Carry: the spikes `h` of the last step, `[..., hidden_size]`, 0 before the first.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: a size is below 1; when run, if a shape does not fit.
+    """
+
+    gates = 1
+
+    def _step(self, inner: Carry, a: jax.Array, h: jax.Array) -> tuple[Carry, jax.Array]:
+        spikes = functional.spiking_rnn_step(a, surrogate=self.surrogate_function)
+        return (), spikes.astype(h.dtype)
+
+
+class SpikingGRUCell(_SpikingRNNCell):
+    """Gated recurrent unit whose gates are spikes; the equation is in
+    `jaxsnn.functional.spiking_gru_step`.
+
+    Args:
+        input_size: features of the input.
+        hidden_size: number of hidden units `H`, features of the output.
+        bias: whether both linear layers have a bias.
+        surrogate_function: spike function, e.g. `jaxsnn.surrogate.ATan()`.
+        dtype: dtype of the matrix products, None for that of their operands.
+        param_dtype: dtype of the weights and biases, which all start in
+            `U(-1/sqrt(hidden_size), 1/sqrt(hidden_size))`. Their columns are those of the gates
+            `r, z, n`, `H` each, as in torch.
+        rngs: random streams; `params` is used.
+
+    Carry: the spikes `h` of the last step, `[..., hidden_size]`, 0 before the first.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: a size is below 1; when run, if a shape does not fit.
+    """
+
+    gates = 3
+
+    def _feed(self, x: jax.Array) -> jax.Array:
+        """The drives of r and z, the bias of what the spikes give n, what the input gives n."""
+        _, w, b = self._promoted(self.linear_ih, x.dtype)
+        a = product(x.astype(w.dtype), w)
+        a_h = jnp.zeros((*a.shape[:-1], self.hidden_size), a.dtype)
+        if b is not None:
+            b_rz, b_n = jnp.split(self._promoted(self.linear_hh, x.dtype)[2], [2 * a_h.shape[-1]])
+            a += self._spread(b + jnp.pad(b_rz, (0, b_n.size)), a)
+            a_h += self._spread(b_n, a)
+        a_rz, a_i = jnp.split(a, [2 * self.hidden_size], axis=-1)
+        return jnp.concatenate([a_rz, a_h, a_i], axis=-1)
+
+    def _recurrent(self, dtype: Any) -> jax.Array:
+        # The input's share of n stands alone: r scales only what comes from the spikes.
+        return jnp.pad(super()._recurrent(dtype), ((0, 0), (0, self.hidden_size)))
+
+    def _step(self, inner: Carry, a: jax.Array, h: jax.Array) -> tuple[Carry, jax.Array]:
+        return (), functional.spiking_gru_step(h, a, surrogate=self.surrogate_function)
+
+
+class SpikingLSTMCell(_SpikingRNNCell):
+    """Long short-term memory whose gates are spikes; the equation is in
+    `jaxsnn.functional.spiking_lstm_step`.
+
+    Args:
+        input_size: features of the input.
+        hidden_size: number of hidden units `H`, features of the output.
+        bias: whether both linear layers have a bias.
+        surrogate_function: spike function, e.g. `jaxsnn.surrogate.ATan()`.
+        dtype: dtype of the matrix products, None for that of their operands.
+        param_dtype: dtype of the weights and biases, which all start in
+            `U(-1/sqrt(hidden_size), 1/sqrt(hidden_size))`. Their columns are those of the gates
+            `i, f, g, o`, `H` each, as in torch.
+        rngs: random streams; `params` is used.
+
+    Carry: `jaxsnn.functional.LSTMState(h, c)`, each `[..., hidden_size]`, 0 before the first step.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: a size is below 1; when run, if a shape does not fit.
+    """
+
+    gates = 4
+
+    def _step(self, inner: Carry, a: jax.Array, h: jax.Array) -> tuple[Carry, jax.Array]:
+        state = functional.spiking_lstm_step(inner, a, surrogate=self.surrogate_function)
+        return state.c, state.h
+
+    def _split(self, carry: Carry, x: Any) -> tuple[Carry, jax.Array]:
+        self._check_features(x.shape)
+        shape = (*x.shape[:-1], self.hidden_size)
+        check_state(self, functional.LSTMState, carry, shape, x)
+        h, c = carry
+        return c, h
+
+    def _join(self, inner: Carry, h: jax.Array) -> Carry:
+        return functional.LSTMState(h, inner)
+
+    def _inner_zeros(self, zeros: jax.Array) -> Carry:
+        return zeros
