@@ -43,11 +43,12 @@ MODULES = [
     "nn._spike_representation",
     *("readouts", "quantize", "losses._cross_entropy", "losses._labels", "losses._similarity"),
     *("encoding._rate", "encoding._repetition", "encoding._timing", "encoding._population"),
+    *("nn._linear_synapses", "nn._bidirectional", "learning._stdp"),
     *("plotting._time", "plotting._surrogate", "plotting._results", "plotting._diagrams"),
 ]
 MEMBERS = [jaxsnn.surrogate, jaxsnn.nn, jaxsnn.functional, jaxsnn.models, jaxsnn.data]
 MEMBERS += [jaxsnn.training, jaxsnn.plotting, jaxsnn.readouts, jaxsnn.encoding, jaxsnn.losses]
-MEMBERS += [jaxsnn.quantize]
+MEMBERS += [jaxsnn.quantize, jaxsnn.learning]
 
 
 @pytest.mark.parametrize("block", BLOCKS)
@@ -77,7 +78,12 @@ def test_every_public_name_is_in_the_reference():
 @pytest.mark.parametrize("name", MODULES)
 def test_examples_in_docstrings(name):
     module = importlib.import_module(f"jaxsnn.{name}")
-    names = vars(module) | vars(nn) | {"jax": jax, "jnp": jnp, "nnx": nnx, "operator": operator}
+    names = (
+        vars(module)
+        | vars(nn)
+        | vars(jaxsnn.learning)
+        | {"jax": jax, "jnp": jnp, "nnx": nnx, "operator": operator}
+    )
     result = doctest.testmod(module, extraglobs=names | {"jaxsnn": jaxsnn})
     plt.close("all")
     assert result.attempted > 0

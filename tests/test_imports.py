@@ -18,7 +18,7 @@ LAYERS = [
     {"nn"},
     {"readouts"},
     {"models"},
-    {"data", "encoding", "losses", "plotting"},
+    {"data", "encoding", "learning", "losses", "plotting"},
     {"training"},
     {"runs"},
     {"checkpointing"},
