@@ -36,7 +36,7 @@ from jaxsnn.nn._spike_representation import DSRIFNode as DSRIFNode
 from jaxsnn.nn._spike_representation import DSRLIFNode as DSRLIFNode
 from jaxsnn.nn._spiking_rnns import SpikingGRUCell as SpikingGRUCell
 from jaxsnn.nn._spiking_rnns import SpikingLSTMCell as SpikingLSTMCell
-from jaxsnn.nn._spiking_rnns import SpikingRNNCell as SpikingRNNCell
+from jaxsnn.nn._spiking_rnns import SpikingVanillaRNNCell as SpikingVanillaRNNCell
 from jaxsnn.nn._statistics import statistics as statistics
 from jaxsnn.nn._statistics import with_statistics as with_statistics
 from jaxsnn.nn._synapses import SynapseFilter as SynapseFilter

@@ -136,7 +136,7 @@ class _SpikingRNNCell(Cell):
         return 1
 
 
-class SpikingRNNCell(_SpikingRNNCell):
+class SpikingVanillaRNNCell(_SpikingRNNCell):
     """Vanilla RNN with spikes for its activation, SpikingJelly's `SpikingVanillaRNNCell`; the
     equation is in `jaxsnn.functional.spiking_rnn_step`.
 

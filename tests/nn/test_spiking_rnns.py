@@ -11,7 +11,7 @@ from jaxsnn import functional, nn, surrogate
 
 GOLDEN = golden_arrays.Golden("rnn")
 CLASSES = {
-    "SpikingVanillaRNN": nn.SpikingRNNCell,
+    "SpikingVanillaRNN": nn.SpikingVanillaRNNCell,
     "SpikingGRU": nn.SpikingGRUCell,
     "SpikingLSTM": nn.SpikingLSTMCell,
 }
@@ -150,15 +150,19 @@ RNGS = {"rngs": nnx.Rngs(0)}
 @pytest.mark.parametrize(
     ("call", "error", "message"),
     [
-        (lambda: nn.SpikingRNNCell(0, 3, **RNGS), ValueError, "input_size must be at least 1"),
+        (
+            lambda: nn.SpikingVanillaRNNCell(0, 3, **RNGS),
+            ValueError,
+            "input_size must be at least 1",
+        ),
         (lambda: nn.SpikingGRUCell(2, 3.5, **RNGS), TypeError, "hidden_size must be an integer"),
         (lambda: nn.SpikingLSTMCell(2, 3, 1, **RNGS), TypeError, "bias must be True or False"),
         (lambda: nn.SpikingLSTMCell(2, 3, rngs=0), TypeError, "rngs must be"),
         (lambda: nn.Bidirectional(nn.IFNode(), 3), TypeError, "backward_cell must be callable"),
         (
-            lambda: nn.unroll(nn.SpikingRNNCell(2, 3, **RNGS), jnp.ones((5, 2, 4))),
+            lambda: nn.unroll(nn.SpikingVanillaRNNCell(2, 3, **RNGS), jnp.ones((5, 2, 4))),
             ValueError,
-            r"SpikingRNNCell\(input_size=2\) needs inputs",
+            r"SpikingVanillaRNNCell\(input_size=2\) needs inputs",
         ),
         (
             lambda: nn.unroll(nn.SpikingLSTMCell(2, 3, **RNGS), jnp.ones((5, 4, 2)), jnp.ones(2)),
