@@ -79,6 +79,14 @@ def size(name: str, value: Any) -> int:
     return number
 
 
+def count(name: str, value: Any) -> int:
+    """Returns `value` as an int of at least 0."""
+    number = integer(name, value)
+    if number < 0:
+        raise ValueError(f"{name} must be at least 0, got {value!r}")
+    return number
+
+
 def seed(value: Any) -> int:
     """Returns `value` as a seed: JAX would take larger ones modulo 2^32."""
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):

@@ -7,6 +7,8 @@ from jaxsnn.functional._activation_aware import activation_aware_if_step as acti
 from jaxsnn.functional._analog import liaf_step as liaf_step
 from jaxsnn.functional._analog import nonspiking_if_step as nonspiking_if_step
 from jaxsnn.functional._analog import nonspiking_lif_step as nonspiking_lif_step
+from jaxsnn.functional._delay import delay as delay
+from jaxsnn.functional._delay import delay_step as delay_step
 from jaxsnn.functional._gated_lif import gated_lif_step as gated_lif_step
 from jaxsnn.functional._integrate_and_fire import if_step as if_step
 from jaxsnn.functional._integrate_and_fire import lif_step as lif_step
@@ -20,6 +22,7 @@ from jaxsnn.functional._linear_synapses import (
 )
 from jaxsnn.functional._linear_synapses import exponential_decay as exponential_decay
 from jaxsnn.functional._linear_synapses import exponential_synapse_step as exponential_synapse_step
+from jaxsnn.functional._neunorm import neunorm_step as neunorm_step
 from jaxsnn.functional._online import OTTTState as OTTTState
 from jaxsnn.functional._online import ottt_lif_step as ottt_lif_step
 from jaxsnn.functional._online import sltt_lif_step as sltt_lif_step

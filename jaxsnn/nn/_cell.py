@@ -94,7 +94,7 @@ def is_cell(layer: Any) -> bool:
 
 def feature_axes(layer: Any) -> int | None:
     """Trailing axes that `layer` takes as features, None if it does not care."""
-    if isinstance(layer, Cell):
+    if hasattr(layer, "_feature_axes"):  # ours
         return layer._feature_axes()
     if is_cell(layer):
         return layer.num_feature_axes
@@ -149,3 +149,16 @@ def check_step(cell: Cell, state: Any, x: jax.Array) -> None:
             f"the carry of {name} has shape {state.shape}, the input of this step {x.shape}; "
             "for a new batch start from a fresh state (carry=None, or initialize_carry)"
         )
+
+
+def check_past(cell: Cell, past: Any, x: Any, steps: int) -> None:
+    """`past` must be the last `steps` inputs like `x`, along an axis of their own, the last."""
+    shape = getattr(past, "shape", None)
+    if shape is not None and shape != (*x.shape, steps):
+        raise ValueError(
+            f"the carry of {type(cell).__name__} must hold {steps} inputs of shape {x.shape} along "
+            f"its last axis, got an array of shape {shape}; for a new batch start from a fresh "
+            "state (carry=None, or initialize_carry)"
+        )
+    one = past if shape is None else jax.ShapeDtypeStruct(x.shape, past.dtype)
+    check_step(cell, one, x)

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._cell import Cell, check_step, see_states, state_dtype
+from jaxsnn.nn._cell import Cell, check_past, see_states, state_dtype
 from jaxsnn.nn._layers import uniform
 from jaxsnn.nn._modal_layer import SequenceLayer
 from jaxsnn.nn._mode import NOTHING, Mode, Seen
@@ -225,32 +225,20 @@ class SlidingPSN(Cell):
         return jnp.zeros((*input_shape, self.k - 1), state_dtype(dtype))
 
     def __call__(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        self._check(carry, x)
+        check_past(self, carry, x, self.k - 1)
         return functional.sliding_psn_step(
             carry, x, self.weight[...], self.bias[...], surrogate=self.surrogate_function
         )
 
     def _over_time(self, carry: Any, xs: jax.Array, mode: Mode) -> tuple[Any, jax.Array, Seen]:
         carry = self._start(carry, xs)
-        self._check(carry, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))
+        check_past(self, carry, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype), self.k - 1)
         if mode.mask is not None or see_states(self, carry, mode).records:
             return super()._over_time(carry, xs, mode)  # what is asked for lies between the steps
         carry, spikes = functional.sliding_psn(
             carry, xs, self.weight[...], self.bias[...], surrogate=self.surrogate_function
         )
         return carry, spikes, NOTHING
-
-    def _check(self, past: Any, x: Any) -> None:
-        """`past` must be inputs like `x`, as many as there should be."""
-        shape = getattr(past, "shape", None)
-        if shape is not None and shape != (*x.shape, self.k - 1):
-            raise ValueError(
-                f"the carry of SlidingPSN(k={self.k}) must hold {self.k - 1} inputs of shape "
-                f"{x.shape} along its last axis, got an array of shape {shape}; for a new batch "
-                "start from a fresh state (carry=None, or initialize_carry)"
-            )
-        one = past if shape is None else jax.ShapeDtypeStruct(x.shape, past.dtype)
-        check_step(self, one, x)
 
 
 def check_length(layer: SequenceLayer, T: int, xs: jax.Array) -> None:

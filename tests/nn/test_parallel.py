@@ -110,7 +110,7 @@ def test_a_sliding_neuron_can_be_masked_and_watched():
 def test_a_carry_of_another_k_is_refused():
     xs = jnp.ones((5, 2, 3))
     carry = jnp.zeros((2, 3, 3))
-    with pytest.raises(ValueError, match=r"SlidingPSN\(k=3\) must hold 2 inputs of shape \(2, 3\)"):
+    with pytest.raises(ValueError, match=r"SlidingPSN must hold 2 inputs of shape \(2, 3\)"):
         nn.unroll(nn.SlidingPSN(3), xs, carry)
 
 

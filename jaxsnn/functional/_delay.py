@@ -1,0 +1,43 @@
+"""Delay by whole time steps."""
+
+import jax
+import jax.numpy as jnp
+
+from jaxsnn import _checks
+
+
+def delay_step(past: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    """One time step of a delay by `n` steps.
+
+        y[t] = x[t - n],  x = 0 before the first step
+
+    Args:
+        past: the last `n` inputs along the last axis, the oldest first, `[..., n]`.
+        x: input of this step, `[...]`.
+
+    Returns:
+        `(past, y)`: the last `n` inputs with this one, and the oldest before in the dtype of `x`.
+    """
+    inputs = jnp.concatenate([past, x.astype(past.dtype)[..., None]], axis=-1)
+    return inputs[..., 1:], inputs[..., 0].astype(x.dtype)
+
+
+def delay(xs: jax.Array, delay_steps: int) -> jax.Array:
+    """A whole sequence delayed; what is pushed out at the end is lost.
+
+        y[t] = x[t - delay_steps],  0 where t < delay_steps
+
+    Args:
+        xs: the sequence, time first, `[T, ...]`.
+        delay_steps: the delay in time steps, at least 0.
+
+    Returns:
+        The sequence `y`, in the shape of `xs`.
+
+    Raises:
+        TypeError: `delay_steps` is not an integer.
+        ValueError: `delay_steps` is below 0.
+    """
+    delay_steps = _checks.count("delay_steps", delay_steps)
+    first = jnp.zeros((min(delay_steps, len(xs)), *xs.shape[1:]), xs.dtype)
+    return jnp.concatenate([first, xs])[: len(xs)]

@@ -1,0 +1,27 @@
+"""NeuNorm: inhibition by what the layer has received of late, summed over its channels."""
+
+import jax
+import jax.numpy as jnp
+
+
+def neunorm_step(
+    s: jax.Array, x: jax.Array, w: jax.Array, *, k: float
+) -> tuple[jax.Array, jax.Array]:
+    """One time step of NeuNorm (Wu et al. 2019, "Direct training for spiking neural networks:
+    faster, larger, better").
+
+        s = k s + (1 - k) / C^2  sum_c x[c]
+        y = x - w s
+
+    Args:
+        s: the trace of all channels, at each position, `[..., 1]`.
+        x: input of this step (spikes, as a rule), channels last, `[..., C]`.
+        w: strength of the inhibition, with as many axes as `x` and broadcasting to it.
+        k: decay of the trace a step.
+
+    Returns:
+        `(s, y)`: the trace in its dtype, the output in that of `x`.
+    """
+    wide = x.astype(s.dtype)
+    s = k * s + (1 - k) / x.shape[-1] ** 2 * jnp.sum(wide, -1, keepdims=True)
+    return s, (wide - w.astype(s.dtype) * s).astype(x.dtype)

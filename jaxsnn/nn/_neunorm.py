@@ -1,0 +1,88 @@
+"""`NeuNorm`: a cell whose carry is a trace of what came in, over all channels."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsnn import _checks, functional
+from jaxsnn.nn._cell import Cell, check_step, state_dtype
+from jaxsnn.nn._layers import uniform
+
+
+class NeuNorm(Cell):
+    """Inhibits each position of an image by its recent past; the equation is in
+    `jaxsnn.functional.neunorm_step`.
+
+    Args:
+        in_channels: channels of the input `[N, height, width, in_channels]`.
+        height: rows of the input.
+        width: columns of the input.
+        k: decay of the trace a step, between 0 and 1.
+        shared_across_channels: whether all channels share the weights `w`, which are
+            `[height, width, 1]` then, else `[height, width, in_channels]`.
+        param_dtype: dtype of `w`.
+        rngs: random streams; `params` is used.
+
+    Carry: the trace `s`, `[N, height, width, 1]`, 0 before the first step.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: an argument is out of range; when run, if the input does not fit.
+    """
+
+    printed = ("in_channels", "height", "width", "k", "shared_across_channels")
+    state_name = "s"
+
+    def __init__(
+        self,
+        in_channels: int,
+        height: int,
+        width: int,
+        k: float = 0.9,
+        shared_across_channels: bool = False,
+        *,
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
+        self.in_channels = _checks.size("in_channels", in_channels)
+        self.height = _checks.size("height", height)
+        self.width = _checks.size("width", width)
+        self.k = _checks.probability("k", k)
+        self.shared_across_channels = _checks.boolean(
+            "shared_across_channels", shared_across_channels
+        )
+        shape = (self.height, self.width, 1 if shared_across_channels else self.in_channels)
+        key = _checks.streams(rngs).params()
+        self.w = nnx.Param(uniform(self.height * self.width)(key, shape, param_dtype))
+
+    def initialize_carry(
+        self,
+        input_shape: tuple[int, ...],
+        rngs: nnx.Rngs | nnx.RngStream | None = None,
+        *,
+        dtype: Any = jnp.float32,
+    ) -> jax.Array:
+        """The trace before the first step, 0."""
+        self._check(input_shape)
+        return jnp.zeros((*input_shape[:-1], 1), state_dtype(dtype))
+
+    def __call__(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        self._check(x.shape)
+        check_step(self, carry, x[..., :1])
+        w = self.w[...]
+        w = w.reshape((1,) * (x.ndim - w.ndim) + w.shape)
+        return functional.neunorm_step(carry, x, w, k=self.k)
+
+    def _check(self, shape: tuple[int, ...]) -> None:
+        expected = self.height, self.width, self.in_channels
+        if tuple(shape[-3:]) != expected:
+            raise ValueError(
+                f"NeuNorm(in_channels={self.in_channels}, height={self.height}, "
+                f"width={self.width}) needs images with channels last, [N, "
+                f"{', '.join(map(str, expected))}] a step, got {list(shape)}"
+            )
+
+    def _feature_axes(self) -> int | None:
+        return 3
