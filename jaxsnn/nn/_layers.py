@@ -6,7 +6,7 @@ own defaults (narrower weights, biases of 0) an untrained spiking network barely
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
@@ -64,7 +64,7 @@ class Linear(Printable, nnx.Linear):
         ValueError: a size is below 1; when called on an input that does not fit.
     """
 
-    printed = ("in_features", "out_features", "use_bias")
+    printed: ClassVar[tuple[str, ...]] = ("in_features", "out_features", "use_bias")
 
     def __init__(
         self, in_features: int, out_features: int, *, rngs: nnx.Rngs, **kwargs: Any
@@ -109,7 +109,9 @@ class Conv(Printable, nnx.Conv):
         ValueError: a size is below 1; when called on an input that does not fit.
     """
 
-    printed = ("in_features", "out_features", "kernel_size", "strides", "padding", "use_bias")
+    printed: ClassVar[tuple[str, ...]] = (
+        *("in_features", "out_features", "kernel_size", "strides", "padding", "use_bias"),
+    )
 
     def __init__(
         self,

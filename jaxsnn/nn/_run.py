@@ -10,6 +10,7 @@ from jaxsnn.nn._cell import Carry, Cell, first_carry, is_cell, see_states
 from jaxsnn.nn._layers import Linear, on_rows
 from jaxsnn.nn._modal_layer import ModalLayer
 from jaxsnn.nn._mode import NOTHING, Mode, Seen
+from jaxsnn.nn._pooling import Pool
 from jaxsnn.nn._schedule import scan
 
 
@@ -51,7 +52,7 @@ def step(module: Any, carry: Carry, x: jax.Array, mode: Mode) -> tuple[Carry, ja
 def map_steps(layer: Callable[[jax.Array], jax.Array], xs: jax.Array) -> jax.Array:
     """A layer without state, on every step."""
     _refuse_flax_in_training(layer)
-    if isinstance(layer, Linear):
+    if isinstance(layer, Linear | Pool):  # which take any leading axes
         return layer(xs)
     if isinstance(layer, nnx.Linear):
         return on_rows(layer, xs)

@@ -1,0 +1,149 @@
+"""Fewer numbers a step: pooling over windows, voting of groups; and `Flatten`."""
+
+import math
+from collections.abc import Sequence
+from typing import Any, ClassVar
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsnn import _checks
+from jaxsnn.nn._repr import Printable
+
+
+class Pool(Printable, nnx.Module):
+    """Abstract: what both poolings share."""
+
+    printed: ClassVar[tuple[str, ...]] = ("kernel_size", "strides", "padding")
+
+    def __init__(
+        self,
+        kernel_size: Sequence[int],
+        strides: int | Sequence[int] | None = None,
+        *,
+        padding: int | str | Sequence[tuple[int, int]] = 0,
+    ) -> None:
+        if not isinstance(kernel_size, Sequence):
+            raise TypeError(
+                f"kernel_size must have one size for each axis of the window, e.g. (2, 2) for "
+                f"images, got {kernel_size!r}"
+            )
+        self.kernel_size = tuple(_checks.size("kernel_size", side) for side in kernel_size)
+        axes = len(self.kernel_size)
+        if strides is None:
+            strides = self.kernel_size
+        each = strides if isinstance(strides, Sequence) else (strides,) * axes
+        self.strides = tuple(_checks.size("strides", stride) for stride in each)
+        if len(self.strides) != axes:
+            raise ValueError(
+                f"strides must be as many as the sizes of the window {self.kernel_size}, got "
+                f"{self.strides}"
+            )
+        if not isinstance(padding, str | Sequence):
+            padding = ((_checks.count("padding", padding),) * 2,) * axes
+        self.padding = padding if isinstance(padding, str) else tuple(map(tuple, padding))
+
+    def _pool(self, x: jax.Array, first: float, reduce: Any) -> jax.Array:
+        """Each window of `x` `[..., *positions, channels]` reduced, as torch and Flax do it."""
+        name = type(self).__name__
+        x = jnp.asarray(x)
+        _checks.floating(f"the input of {name}", x)
+        axes = self._feature_axes()
+        if x.ndim < axes:
+            raise ValueError(
+                f"{name}(kernel_size={self.kernel_size}) needs inputs of at least {axes} axes with "
+                f"channels last, got {list(x.shape)}"
+            )
+        rows = x.reshape(-1, *x.shape[x.ndim - axes :])  # Flax pads only where one axis is batch
+        y = nnx.pool(rows, first, reduce, self.kernel_size, self.strides, self.padding)
+        return y.reshape(*x.shape[: x.ndim - axes], *y.shape[1:])
+
+    def _feature_axes(self) -> int:
+        return len(self.kernel_size) + 1
+
+
+class MaxPool(Pool):
+    """The largest of each window, channels last `[N, H, W, C]`.
+
+    Where several are the largest, as among spikes, the first of them gets the gradient.
+
+    Args:
+        kernel_size: sizes of the window, one for each axis, e.g. `(2, 2)` for images.
+        strides: from one window to the next, e.g. `2` or `(2, 1)`; None is the window's size.
+        padding: on every side, e.g. `1`, or `"SAME"`, `"VALID"`, or a pair for each axis. What
+            is padded is never the largest.
+
+    Raises:
+        TypeError: a size is not an integer, or `kernel_size` is no tuple.
+        ValueError: a size is out of range; when called on an input that does not fit.
+    """
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self._pool(x, -jnp.inf, jax.lax.max)
+
+
+class AvgPool(Pool):
+    """The mean of each window, channels last `[N, H, W, C]`.
+
+    Args:
+        kernel_size: sizes of the window, one for each axis, e.g. `(2, 2)` for images.
+        strides: from one window to the next, e.g. `2` or `(2, 1)`; None is the window's size.
+        padding: on every side, e.g. `1`, or `"SAME"`, `"VALID"`, or a pair for each axis. What
+            is padded counts as 0.
+
+    Raises:
+        TypeError: a size is not an integer, or `kernel_size` is no tuple.
+        ValueError: a size is out of range; when called on an input that does not fit.
+    """
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        return self._pool(x, 0.0, jax.lax.add) / math.prod(self.kernel_size)
+
+
+class Flatten(Printable, nnx.Module):
+    """Makes one axis of all but the batch: `[N, ...]` to `[N, features]` at each step.
+
+    With channels last the order is (row, column, channel), torch's is (channel, row, column): the
+    weights of a `Linear` behind it that come from torch have to be sorted accordingly.
+    """
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = jnp.asarray(x)
+        if x.ndim < 2:
+            raise ValueError(
+                f"Flatten needs inputs with a batch axis, [N, ...] a step, got {list(x.shape)}"
+            )
+        return x.reshape(len(x), -1)
+
+
+class VotingLayer(Printable, nnx.Module):
+    """The mean of each group of neighbours on the last axis, so that several neurons vote for a
+    class: `[..., features]` to `[..., features // voting_size]`. A rest is left out.
+
+    Args:
+        voting_size: how many vote for the same.
+
+    Raises:
+        TypeError: `voting_size` is not an integer.
+        ValueError: `voting_size` is below 1; when called, if there are fewer features.
+
+    Source: Fang et al. 2021, "Incorporating learnable membrane time constant to enhance learning
+    of spiking neural networks".
+    """
+
+    printed = ("voting_size",)
+
+    def __init__(self, voting_size: int = 10) -> None:
+        self.voting_size = _checks.size("voting_size", voting_size)
+
+    def __call__(self, x: jax.Array) -> jax.Array:
+        x = jnp.asarray(x)
+        groups = x.shape[-1] // self.voting_size if x.ndim else 0
+        if groups == 0:
+            raise ValueError(
+                f"VotingLayer(voting_size={self.voting_size}) needs at least as many features on "
+                f"the last axis, got an input of shape {list(x.shape)}"
+            )
+        x = x[..., : groups * self.voting_size]
+        return x.reshape(*x.shape[:-1], groups, self.voting_size).mean(-1)
