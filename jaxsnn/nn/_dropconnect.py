@@ -1,0 +1,161 @@
+"""`DropConnectLinear`: a linear layer that drops weights, other ones for each example."""
+
+import math
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsnn import _checks
+from jaxsnn.nn._layers import Linear
+from jaxsnn.nn._modal_layer import ModalLayer
+from jaxsnn.nn._mode import NOTHING, Mode, Seen
+
+_NODES = 64  # of the inference; for a ReLU it is then 1e-3 standard deviations off at most
+_WIDTH = 6.0  # standard deviations to either side
+
+
+class DropConnectLinear(ModalLayer, Linear):
+    """A linear layer that drops single weights when training, and an activation behind it.
+
+        y = f((M * W) x + m * b),  each entry of M and m is 0 with probability p, else 1
+
+    Each example has masks of its own. What stays is not scaled up. They are drawn anew at each
+    step, or with `invariant` once a sequence. In inference `y` is the mean of `f` under the normal
+    distribution that approximates the sum over the masks,
+
+        y = E[f(z)],  z ~ N((1 - p)(W x + b), p (1 - p)(W^2 x^2 + b^2))
+
+    which is computed with a fixed rule of equally spaced points (Gauss-Hermite's points, better
+    for smooth functions, are worse at the kink of a ReLU), where Wan et al. draw samples.
+
+    Args:
+        in_features: size of the input's last axis.
+        out_features: size of the output's last axis.
+        use_bias: whether there is a `b`.
+        p: probability with which a weight is dropped, in `[0, 1)`.
+        invariant: whether a sequence keeps its masks for all steps. Inside a recurrent container
+            and with `checkpoint_every`, where it sees a part of the sequence, it must.
+        activation: `f`, an element-wise function; None for none.
+        dtype: dtype of the product, None for that of its operands.
+        param_dtype: dtype of `W` and `b`.
+        rngs: random streams; `params` is used.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: an argument is out of range; when run, if the input does not fit, or if it
+            sees a part of the sequence when training and is not `invariant`.
+
+    Source: Wan et al. 2013, "Regularization of neural networks using DropConnect".
+    """
+
+    printed = ("in_features", "out_features", "use_bias", "p", "invariant", "activation")
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        use_bias: bool = True,
+        p: float = 0.5,
+        *,
+        invariant: bool = False,
+        activation: Callable[[jax.Array], jax.Array] | None = jax.nn.relu,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
+        super().__init__(
+            in_features,
+            out_features,
+            use_bias=_checks.boolean("use_bias", use_bias),
+            dtype=dtype,
+            param_dtype=param_dtype,
+            rngs=rngs,
+        )
+        self.p = _checks.probability("p", p, below_one=True)
+        self.invariant = _checks.boolean("invariant", invariant)
+        if activation is not None:
+            _checks.function("activation", activation)
+        self.activation = activation
+
+    def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
+        """The mean over the masks, `[..., in_features]` to `[..., out_features]`."""
+        x, w, b = self._operands(inputs)
+        mean = (1 - self.p) * _affine(x, w, b)
+        if self.activation is None:
+            return mean
+        b_squared = None if b is None else jnp.square(b)
+        var = self.p * (1 - self.p) * _affine(jnp.square(x), jnp.square(w), b_squared)
+        # Where nothing is dropped the root has no derivative.
+        std = jnp.where(var > 0, jnp.sqrt(jnp.where(var > 0, var, 1)), 0)
+        points = jnp.linspace(-_WIDTH, _WIDTH, _NODES, dtype=mean.dtype)
+        points = points.reshape((-1,) + (1,) * mean.ndim)
+        weights = jnp.exp(-0.5 * jnp.square(points))
+        weights /= jnp.sum(weights)
+        return jnp.sum(weights * self.activation(mean[None] + std[None] * points), 0)
+
+    def _all_steps(self, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
+        if not mode.training:
+            return self(xs), NOTHING
+        if self.invariant:
+            return self._dropped(xs, mode.layer_key()), NOTHING
+        if not mode.whole:
+            self._refuse_part("with checkpoint_every")
+        # Masks of one step are as large as the weights of all examples: none are kept.
+        step = jax.checkpoint(lambda now: self._dropped(now[0][None], now[1])[0])
+        return jax.lax.map(step, (xs, jax.random.split(mode.layer_key(), len(xs)))), NOTHING
+
+    def _one_step(self, x: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
+        if not mode.training:
+            return self(x), NOTHING
+        if not self.invariant:
+            self._refuse_part("step by step, e.g. inside a recurrent container")
+        return self._dropped(x[None], mode.layer_key())[0], NOTHING
+
+    def _refuse_part(self, how: str) -> None:
+        raise ValueError(
+            "DropConnectLinear draws other masks at each step of a sequence when training, so it "
+            f"cannot run {how}; with invariant=True it keeps them"
+        )
+
+    def _kept(self, key: jax.Array, examples: int) -> tuple[jax.Array, jax.Array]:
+        """Which weights `[N, in, out]` and biases `[N, out]` stay."""
+        of_weights, of_biases = jax.random.split(key)
+        shape = (examples, self.in_features, self.out_features)
+        return (
+            jax.random.bernoulli(of_weights, 1 - self.p, shape),
+            jax.random.bernoulli(of_biases, 1 - self.p, (examples, self.out_features)),
+        )
+
+    def _dropped(self, xs: jax.Array, key: jax.Array) -> jax.Array:
+        """All steps `[T, N, ..., in]` with the same masks."""
+        if xs.ndim < 3:
+            raise ValueError(
+                "DropConnectLinear needs inputs with a batch axis when training, "
+                f"[N, ..., {self.in_features}] a step, got {list(xs.shape[1:])}"
+            )
+        xs, w, b = self._operands(xs)
+        kept_w, kept_b = self._kept(key, xs.shape[1])
+        ys = jnp.einsum("tn...i,nio->tn...o", xs, jnp.where(kept_w, w[None], 0))
+        if b is not None:
+            dropped = jnp.where(kept_b, b[None], 0)
+            ys += dropped.reshape(1, len(dropped), *(1,) * (ys.ndim - 3), -1)
+        return ys if self.activation is None else self.activation(ys)
+
+    def _operands(self, inputs: jax.Array) -> Any:
+        """Input, `W` and `b` in the dtype of the product."""
+        inputs = jnp.asarray(inputs)
+        if inputs.ndim == 0 or inputs.shape[-1] != self.in_features:
+            raise ValueError(
+                f"DropConnectLinear(in_features={self.in_features}) needs inputs of shape "
+                f"[..., {self.in_features}], got {list(inputs.shape)}"
+            )
+        bias = None if self.bias is None else self.bias[...]
+        return self.promote_dtype((inputs, self.kernel[...], bias), dtype=self.dtype)
+
+
+def _affine(x: jax.Array, w: jax.Array, b: jax.Array | None) -> jax.Array:
+    y = (x.reshape(math.prod(x.shape[:-1]), -1) @ w).reshape(*x.shape[:-1], -1)
+    return y if b is None else y + b.reshape((1,) * (y.ndim - 1) + (-1,))
