@@ -44,6 +44,7 @@ MODULES = [
     *("readouts", "quantize", "losses._cross_entropy", "losses._labels", "losses._similarity"),
     *("encoding._rate", "encoding._repetition", "encoding._timing", "encoding._population"),
     *("nn._linear_synapses", "nn._bidirectional", "learning._stdp"),
+    *("nn._delay", "nn._spike_counts"),
     *("plotting._time", "plotting._surrogate", "plotting._results", "plotting._diagrams"),
 ]
 MEMBERS = [jaxsnn.surrogate, jaxsnn.nn, jaxsnn.functional, jaxsnn.models, jaxsnn.data]

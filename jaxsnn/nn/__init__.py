@@ -1,10 +1,14 @@
 """Cells, containers and layers; `unroll` runs any of them over time."""
 
 from jaxsnn.nn._activation_aware import ActivationAwareIFNode as ActivationAwareIFNode
+from jaxsnn.nn._attention import MultiDimensionalAttention as MultiDimensionalAttention
+from jaxsnn.nn._attention import TemporalWiseAttention as TemporalWiseAttention
 from jaxsnn.nn._bidirectional import Bidirectional as Bidirectional
 from jaxsnn.nn._cell import Cell as Cell
 from jaxsnn.nn._containers import ElementWiseRecurrentContainer as ElementWiseRecurrentContainer
 from jaxsnn.nn._containers import LinearRecurrentContainer as LinearRecurrentContainer
+from jaxsnn.nn._delay import Delay as Delay
+from jaxsnn.nn._dropconnect import DropConnectLinear as DropConnectLinear
 from jaxsnn.nn._dropout import Dropout as Dropout
 from jaxsnn.nn._dropout import Dropout2d as Dropout2d
 from jaxsnn.nn._gated_lif import GatedLIFNode as GatedLIFNode
@@ -18,6 +22,7 @@ from jaxsnn.nn._linear_synapses import DoubleExponentialSynapse as DoubleExponen
 from jaxsnn.nn._linear_synapses import ExponentialSynapse as ExponentialSynapse
 from jaxsnn.nn._modal_layer import SequenceLayer as SequenceLayer
 from jaxsnn.nn._modal_layer import needs_training_mode as needs_training_mode
+from jaxsnn.nn._neunorm import NeuNorm as NeuNorm
 from jaxsnn.nn._neurons import IFNode as IFNode
 from jaxsnn.nn._neurons import LIFNode as LIFNode
 from jaxsnn.nn._neurons import ParametricLIFNode as ParametricLIFNode
@@ -31,9 +36,19 @@ from jaxsnn.nn._parallel import PSN as PSN
 from jaxsnn.nn._parallel import MaskedPSN as MaskedPSN
 from jaxsnn.nn._parallel import SlidingPSN as SlidingPSN
 from jaxsnn.nn._parallel import with_lambda as with_lambda
+from jaxsnn.nn._pooling import AvgPool as AvgPool
+from jaxsnn.nn._pooling import Flatten as Flatten
+from jaxsnn.nn._pooling import MaxPool as MaxPool
+from jaxsnn.nn._pooling import VotingLayer as VotingLayer
 from jaxsnn.nn._sequential import Sequential as Sequential
+from jaxsnn.nn._spike_counts import SpikeCountToBinary as SpikeCountToBinary
+from jaxsnn.nn._spike_counts import TemporalBinSum as TemporalBinSum
 from jaxsnn.nn._spike_representation import DSRIFNode as DSRIFNode
 from jaxsnn.nn._spike_representation import DSRLIFNode as DSRLIFNode
+from jaxsnn.nn._spiking_attention import AttentionState as AttentionState
+from jaxsnn.nn._spiking_attention import ChannelQKAttention as ChannelQKAttention
+from jaxsnn.nn._spiking_attention import SpikingSelfAttention as SpikingSelfAttention
+from jaxsnn.nn._spiking_attention import TokenQKAttention as TokenQKAttention
 from jaxsnn.nn._spiking_rnns import SpikingGRUCell as SpikingGRUCell
 from jaxsnn.nn._spiking_rnns import SpikingLSTMCell as SpikingLSTMCell
 from jaxsnn.nn._spiking_rnns import SpikingVanillaRNNCell as SpikingVanillaRNNCell
@@ -43,3 +58,5 @@ from jaxsnn.nn._synapses import SynapseFilter as SynapseFilter
 from jaxsnn.nn._unroll import Extras as Extras
 from jaxsnn.nn._unroll import steps_before as steps_before
 from jaxsnn.nn._unroll import unroll as unroll
+from jaxsnn.nn._weight_standardization import WSConv as WSConv
+from jaxsnn.nn._weight_standardization import WSLinear as WSLinear

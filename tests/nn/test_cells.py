@@ -34,6 +34,7 @@ CELLS = {
     "Spiking LSTM": lambda dtype: nn.SpikingLSTMCell(
         F, 6, param_dtype=dtype, dtype=dtype, rngs=nnx.Rngs(0)
     ),
+    "Delay": lambda dtype: nn.Delay(2),
     "Sequential": lambda dtype: nn.Sequential(
         linear(F, 6, dtype), nn.IFNode(v_threshold=0.2), jax.nn.relu, nn.SynapseFilter(tau=2.0)
     ),
