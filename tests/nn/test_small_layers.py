@@ -12,8 +12,11 @@ from flax import nnx
 from jaxsnn import nn
 
 KEY = jax.random.key(0)
-RNGS = nnx.Rngs(0)
 ATTENTIONS = [nn.SpikingSelfAttention, nn.TokenQKAttention, nn.ChannelQKAttention]
+
+
+def rngs():
+    return nnx.Rngs(0)
 
 
 def spikes(shape, rate=0.4, seed=0):
@@ -92,17 +95,12 @@ def test_neunorm_and_attention_run_step_by_step():
     xs = spikes((5, 2, 4, 3, 2), 0.5)
 
     def runs(xs):
-        attentions = [cls(4, 2, rngs=nnx.Rngs(1)) for cls in ATTENTIONS[:2]]
-        for cell in attentions:  # so that they fire
-            cell.in_proj[1].bias[...] += 2.0
-            cell.out_proj[1].bias[...] += 1.0
-        cells = (
-            nn.NeuNorm(2, 4, 3, rngs=nnx.Rngs(0)),
-            nn.Sequential(nn.BatchNorm(4), attentions[0]),
-            attentions[1],
-        )
+        attention = nn.SpikingSelfAttention(4, 2, rngs=nnx.Rngs(1))
+        attention.in_proj[1].bias[...] += 2.0  # so that it fires
+        attention.out_proj[1].bias[...] += 1.0
+        norm = nn.NeuNorm(2, 4, 3, rngs=nnx.Rngs(0))
         results = []
-        for cell, x in zip(cells, (xs, *[xs.reshape(5, 2, 6, 4)] * 2), strict=True):
+        for cell, x in ((norm, xs), (attention, xs.reshape(5, 2, 6, 4))):
             carry, ys = cell.initialize_carry(x.shape[1:]), []
             for now in x:
                 carry, y = cell(carry, now)
@@ -231,32 +229,50 @@ def test_spiking_attention_attends(cls):
     )
 
 
-def test_attention_of_time_refuses_parts():
-    layer = nn.TemporalWiseAttention(4, 2, rngs=RNGS)
-    xs = jnp.ones((4, 2, 3))
-    with pytest.raises(ValueError, match=r"all time steps at once.* checkpoint_every"):
-        nn.unroll(layer, xs, checkpoint_every=2)
-    with pytest.raises(ValueError, match="cannot leave some out by mask"):
-        nn.unroll(layer, xs, mask=jnp.ones((4, 2), bool))
-    with pytest.raises(ValueError, match="cannot run step by step"):
+@pytest.mark.parametrize(
+    ("kwargs", "message"),
+    [
+        ({"checkpoint_every": 2}, r"all time steps at once.* checkpoint_every"),
+        ({"mask": np.ones((4, 2), bool)}, "cannot leave some out by mask"),
+    ],
+)
+def test_attention_of_time_refuses_parts(kwargs, message):
+    def run(xs):
+        nn.unroll(nn.TemporalWiseAttention(4, 2, rngs=rngs()), xs, **kwargs)
+
+    with pytest.raises(ValueError, match=message):
+        jax.eval_shape(run, jnp.ones((4, 2, 3)))
+
+
+def test_attention_of_time_refuses_to_stand_in_a_container():
+    def run(xs):
+        layer = nn.TemporalWiseAttention(4, 2, rngs=rngs())
         nn.unroll(nn.ElementWiseRecurrentContainer(layer, operator.add), xs)
+
+    with pytest.raises(ValueError, match="cannot run step by step"):
+        jax.eval_shape(run, jnp.ones((4, 2, 3)))
 
 
 def test_printing():
-    expected = {
-        nn.MaxPool((2, 2)): "MaxPool(kernel_size=(2, 2), strides=(2, 2), padding=((0, 0), (0, 0)))",
-        nn.Flatten(): "Flatten()",
-        nn.Delay(3): "Delay(delay_steps=3)",
-        nn.DropConnectLinear(2, 3, rngs=RNGS): (
-            "DropConnectLinear(in_features=2, out_features=3, use_bias=True, p=0.5, "
-            "invariant=False, activation=relu)"
-        ),
-        nn.WSLinear(2, 3, rngs=RNGS): (
-            "WSLinear(in_features=2, out_features=3, use_bias=True, eps=0.0001)"
-        ),
-    }
-    for layer, text in expected.items():
-        assert repr(layer) == text
+    def check():
+        expected = {
+            nn.MaxPool((2, 2), padding="SAME"): (
+                "MaxPool(kernel_size=(2, 2), strides=(2, 2), padding='SAME')"
+            ),
+            nn.Flatten(): "Flatten()",
+            nn.Delay(3): "Delay(delay_steps=3)",
+            nn.DropConnectLinear(2, 3, rngs=rngs()): (
+                "DropConnectLinear(in_features=2, out_features=3, use_bias=True, p=0.5, "
+                "invariant=False, activation=relu)"
+            ),
+            nn.WSLinear(2, 3, rngs=rngs()): (
+                "WSLinear(in_features=2, out_features=3, use_bias=True, eps=0.0001)"
+            ),
+        }
+        for layer, text in expected.items():
+            assert repr(layer) == text
+
+    jax.eval_shape(check)
 
 
 def images(*shape):
@@ -276,34 +292,42 @@ def images(*shape):
         (lambda: nn.VotingLayer()(images(2, 9)), ValueError, r"voting_size=10.*\[2, 9\]"),
         (lambda: nn.Delay(-1), ValueError, "delay_steps must be at least 0, got -1"),
         (lambda: nn.Delay(1.0), TypeError, "delay_steps must be an integer"),
-        (lambda: nn.NeuNorm(2, 3, 3, k=2.0, rngs=RNGS), ValueError, "k must be between 0 and 1"),
+        (lambda: nn.NeuNorm(2, 3, 3, k=2.0, rngs=rngs()), ValueError, "k must be between 0 and 1"),
         (
-            lambda: nn.unroll(nn.NeuNorm(2, 3, 3, rngs=RNGS), images(4, 1, 2, 3, 3)),
+            lambda: nn.unroll(nn.NeuNorm(2, 3, 3, rngs=rngs()), images(4, 1, 2, 3, 3)),
             ValueError,
             r"\[N, 3, 3, 2\] a step, got \[1, 2, 3, 3\]",
         ),
-        (lambda: nn.WSLinear(1, 3, rngs=RNGS), ValueError, "at least 2 weights for each output"),
-        (lambda: nn.WSConv(1, 3, (3, 3), gain=1, rngs=RNGS), TypeError, "gain must be True"),
+        (lambda: nn.WSLinear(1, 3, rngs=rngs()), ValueError, "at least 2 weights for each output"),
+        (lambda: nn.WSConv(1, 3, (3, 3), gain=1, rngs=rngs()), TypeError, "gain must be True"),
         (lambda: nn.SpikeCountToBinary(0), ValueError, "num_slots must be at least 1"),
-        (lambda: nn.TemporalWiseAttention(8, rngs=RNGS), ValueError, "T=8 must be at most 8, got"),
         (
-            lambda: nn.TemporalWiseAttention(2, 1, rngs=RNGS)(images(3, 1, 2)),
+            lambda: nn.TemporalWiseAttention(8, rngs=rngs()),
+            ValueError,
+            "T=8 must be at most 8, got",
+        ),
+        (
+            lambda: nn.TemporalWiseAttention(2, 1, rngs=rngs())(images(3, 1, 2)),
             ValueError,
             r"\[2, N, ...\], got \[3, 1, 2\]",
         ),
         (
-            lambda: nn.MultiDimensionalAttention(2, 2, 1, 1, rngs=RNGS)(images(2, 1, 2, 3, 3)),
+            lambda: nn.MultiDimensionalAttention(2, 2, 1, 1, rngs=rngs())(images(2, 1, 2, 3, 3)),
             ValueError,
             r"\[2, N, H, W, 2\], got \[2, 1, 2, 3, 3\]",
         ),
-        (lambda: nn.TokenQKAttention(6, 4, rngs=RNGS), ValueError, "dim must be a multiple of num"),
         (
-            lambda: nn.unroll(nn.TokenQKAttention(4, 2, rngs=RNGS), images(3, 1, 4, 5)),
+            lambda: nn.TokenQKAttention(6, 4, rngs=rngs()),
+            ValueError,
+            "dim must be a multiple of num",
+        ),
+        (
+            lambda: nn.unroll(nn.TokenQKAttention(4, 2, rngs=rngs()), images(3, 1, 4, 5)),
             ValueError,
             r"\[N, L, 4\] a step, got \[1, 4, 5\]",
         ),
         (
-            lambda: nn.unroll(nn.TokenQKAttention(4, 2, rngs=RNGS), images(3, 1, 5, 4), (1, 2)),
+            lambda: nn.unroll(nn.TokenQKAttention(4, 2, rngs=rngs()), images(3, 1, 5, 4), (1, 2)),
             ValueError,
             "must be an AttentionState",
         ),
@@ -311,4 +335,4 @@ def images(*shape):
 )
 def test_bad_arguments(make, error, message):
     with pytest.raises(error, match=message):
-        make()
+        jax.eval_shape(make)  # which draws no parameters
