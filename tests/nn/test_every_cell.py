@@ -1,0 +1,151 @@
+"""The contract in short for every cell there is; tests/nn/test_cells.py has it at length for a few.
+
+One compilation a cell: stepping by hand, `unroll`, `jax.lax.scan`, stretches, masks, records,
+`vmap` and gradients agree, and dtypes are kept.
+"""
+
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import quick
+from flax import nnx
+
+from jaxsnn import nn
+
+T, N, F = 4, 3, 4
+
+
+def rngs():
+    return nnx.Rngs(0)
+
+
+# What stands between batch and features.
+SHAPES = {
+    "NeuNorm": (2, 2),
+    "SpikingSelfAttention": (2,),
+    "TokenQKAttention": (2,),
+    "ChannelQKAttention": (2,),
+}
+
+CELLS = {
+    "ActivationAwareIFNode": lambda: nn.ActivationAwareIFNode((0.9, 1.0, 1.1, 1.2), 0.1),
+    "AdaptiveLIFNode": lambda: nn.AdaptiveLIFNode(),
+    "AlphaSynapse": lambda: nn.AlphaSynapse(3.0),
+    "CUBALIFNode": lambda: nn.CUBALIFNode(),
+    "ChannelQKAttention": lambda: nn.ChannelQKAttention(F, num_heads=2, rngs=rngs()),
+    "ComplementaryLIFNode": lambda: nn.ComplementaryLIFNode(),
+    "Delay": lambda: nn.Delay(2),
+    "DoubleExponentialSynapse": lambda: nn.DoubleExponentialSynapse(4.0, 1.5),
+    "EIFNode": lambda: nn.EIFNode(),
+    "ElementWiseRecurrentContainer": lambda: nn.ElementWiseRecurrentContainer(
+        nn.IFNode(), operator.add
+    ),
+    "ExponentialSynapse": lambda: nn.ExponentialSynapse(3.0),
+    "HalfThresholdIFNode": lambda: nn.HalfThresholdIFNode(1.0),
+    "IFNode": lambda: nn.IFNode(),
+    "ILIFNode": lambda: nn.ILIFNode(),
+    "IzhikevichNode": lambda: nn.IzhikevichNode(),
+    "KLIFNode": lambda: nn.KLIFNode(),
+    "LIAFNode": lambda: nn.LIAFNode(jax.nn.relu, True),
+    "LIFNode": lambda: nn.LIFNode(),
+    "LINode": lambda: nn.LINode(),
+    "LinearRecurrentContainer": lambda: nn.LinearRecurrentContainer(
+        nn.LIFNode(v_threshold=0.3), F, F, rngs=rngs()
+    ),
+    "NeuNorm": lambda: nn.NeuNorm(F, 2, 2, rngs=rngs()),
+    "NonSpikingIFNode": lambda: nn.NonSpikingIFNode(),
+    "NonSpikingLIFNode": lambda: nn.NonSpikingLIFNode(),
+    "OTTTLIFNode": lambda: nn.OTTTLIFNode(),
+    "ParametricLIFNode": lambda: nn.ParametricLIFNode(),
+    "QIFNode": lambda: nn.QIFNode(),
+    "RAFNode": lambda: nn.RAFNode(),
+    "SLTTLIFNode": lambda: nn.SLTTLIFNode(),
+    "Sequential": lambda: nn.Sequential(nn.Linear(F, 2, rngs=rngs()), nn.IFNode()),
+    "SlidingPSN": lambda: nn.SlidingPSN(k=3, rngs=rngs()),
+    "SpikingGRUCell": lambda: nn.SpikingGRUCell(F, 3, rngs=rngs()),
+    "SpikingLSTMCell": lambda: nn.SpikingLSTMCell(F, 3, rngs=rngs()),
+    "SpikingSelfAttention": lambda: nn.SpikingSelfAttention(F, num_heads=2, rngs=rngs()),
+    "SpikingVanillaRNNCell": lambda: nn.SpikingVanillaRNNCell(F, 3, rngs=rngs()),
+    "SynapseFilter": lambda: nn.SynapseFilter(tau=2.0),
+    "TernaryIFNode": lambda: nn.TernaryIFNode(),
+    "TernaryLIFNode": lambda: nn.TernaryLIFNode(),
+    "TokenQKAttention": lambda: nn.TokenQKAttention(F, num_heads=2, rngs=rngs()),
+}
+
+
+def test_every_cell_is_here():
+    cells = {
+        name
+        for name, value in vars(nn).items()
+        if isinstance(value, type) and issubclass(value, nn.Cell) and value is not nn.Cell
+    }
+    assert cells == set(CELLS)
+
+
+def by_hand(cell, xs):
+    carry = cell.initialize_carry(xs.shape[1:], dtype=xs.dtype)
+    ys = []
+    for x in xs:
+        carry, y = cell(carry, x)
+        ys.append(y)
+    return carry, jnp.stack(ys)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_contract(name):
+    cell = CELLS[name]()
+    shape = (T, N, *SHAPES.get(name, ()), F)
+    xs = jax.random.uniform(jax.random.key(0), shape, jnp.float32, 0, 1.5)
+    mask = nn.steps_before(jnp.array([T, 2, T]), T)
+
+    def total(run, cell, xs):
+        carry, ys = run(cell, xs)[:2]
+        return jnp.sum(ys * jnp.cos(jnp.arange(ys.size, dtype=ys.dtype)).reshape(ys.shape))
+
+    def everything(cell, xs):
+        first = cell.initialize_carry(xs.shape[1:], dtype=xs.dtype)
+        half, head = nn.unroll(cell, xs[:2])
+        carry, tail = nn.unroll(cell, xs[2:], half)
+        found = {
+            "by hand": by_hand(cell, xs),
+            "unroll": nn.unroll(cell, xs),
+            "scan": jax.lax.scan(cell, first, xs),
+            "parts": (carry, jnp.concatenate([head, tail])),
+            "stretches": nn.unroll(cell, xs, checkpoint_every=3),
+            "recorded": nn.unroll(cell, xs, record="*")[:2],
+            "vmap": (carry, jax.vmap(lambda x: nn.unroll(cell, x[:, None])[1][:, 0], 1, 1)(xs)),
+        }
+        masked = nn.unroll(cell, xs, mask=mask)
+        short = nn.unroll(cell, xs[:2])
+        gradients = [
+            jax.grad(lambda *a, r=r: total(r, *a), (0, 1))(cell, xs) for r in (by_hand, nn.unroll)
+        ]
+        return first, found, masked, short, gradients
+
+    first, found, masked, short, gradients = quick.run_once(everything, cell, xs)
+
+    expected = found.pop("by hand")
+    assert jax.tree.map(lambda a: (a.shape, a.dtype), first) == jax.tree.map(
+        lambda a: (a.shape, a.dtype), expected[0]
+    )
+    assert expected[1].dtype == np.float32
+    for way, actual in found.items():
+        assert jax.tree.structure(actual) == jax.tree.structure(expected), way
+        jax.tree.map(
+            lambda a, b, way=way: np.testing.assert_allclose(
+                a, b, rtol=1e-5, atol=1e-5, err_msg=way
+            ),
+            actual,
+            expected,
+        )
+    # of the masked batch, the example of two steps ends as it does after two steps
+    for a, b in zip(jax.tree.leaves(masked[0]), jax.tree.leaves(short[0]), strict=True):
+        np.testing.assert_allclose(a[1], b[1], rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(masked[1][:, 0], expected[1][:, 0], rtol=1e-5, atol=1e-5)
+    assert not masked[1][2:, 1].any()
+    for a, b in zip(*map(jax.tree.leaves, gradients), strict=True):
+        assert np.isfinite(a).all()
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-4)
