@@ -86,8 +86,9 @@ v, spikes = nn.unroll(neuron, xs)  # all time steps
 print("spikes", spikes[:, 0], "last potential", v)
 
 # %% [markdown]
-# `unroll` returns the last potential only. To see all of them, run the cell in a scan of your own
-# and put the carry out in every step. A cell is a body for `jax.lax.scan`, so this is short:
+# `unroll` returns the last potential, and all of them if asked to
+# [`record`](../docs/how-to/look-inside.md) them. Here it is by hand, to see what happens: a scan that
+# puts the carry out in every step. A cell is a body for `jax.lax.scan`, so this is short:
 
 
 # %%

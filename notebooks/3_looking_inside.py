@@ -71,9 +71,11 @@ for name, model in models.MODELS.items():
 # %% [markdown]
 # ## Recording
 #
-# The state of a cell is its carry, so recording means: run the layers step by step, and put the
-# carries out. Each network has a stack of layers `fc`. A layer with a state has
-# `initialize_carry` and is called with its state; any other is called with its input alone.
+# `nn.unroll(net.fc, xs, record="*")` returns all of this
+# ([Look inside a network](../docs/how-to/look-inside.md)). Here it is by hand, to see what happens: run
+# the layers step by step, and put the carries out. Each network has a stack of layers `fc`. A layer
+# with a state has `initialize_carry` and is called with its state; any other is called with its input
+# alone.
 
 
 # %%
