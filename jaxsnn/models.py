@@ -43,7 +43,8 @@ class _Net(Printable, nnx.Module):
         if xs.ndim != 3 or xs.shape[-1] != FEATURES:
             raise ValueError(
                 f"{type(self).__name__} needs xs of shape [T, N, {FEATURES}] (time, batch, "
-                f"features), got {list(xs.shape)}; jaxsnn.data.columns makes it of images"
+                f"features), got {list(xs.shape)}; jaxsnn.data.columns makes it of images, and "
+                "unroll(net.fc, xs) runs its layers"
             )
         _, spikes = unroll(self.fc, xs)
         return jnp.mean(spikes, axis=0, dtype=state_dtype(spikes.dtype))
