@@ -3,25 +3,9 @@
 from collections.abc import Callable
 
 import jax
-from jax.ad_checkpoint import checkpoint_name
 
-from jaxsnn.functional._kept import KEPT
-
-
-def _fire_and_reset(
-    h: jax.Array,
-    *,
-    v_threshold: float,
-    v_reset: float | None,
-    surrogate: Callable[[jax.Array], jax.Array],
-    detach_reset: bool,
-) -> tuple[jax.Array, jax.Array]:
-    """`s = H(h - v_threshold)`, then the hard or (`v_reset=None`) the soft reset of `h`."""
-    h = checkpoint_name(h, KEPT)  # spike, reset and their derivatives follow from it
-    spikes = surrogate(h - v_threshold)
-    s = jax.lax.stop_gradient(spikes) if detach_reset else spikes
-    v = h - s * v_threshold if v_reset is None else s * v_reset + (1 - s) * h
-    return v, spikes
+from jaxsnn.functional._kept import keep
+from jaxsnn.functional._phases import fire_and_reset, leaky_charge
 
 
 def if_step(
@@ -51,14 +35,8 @@ def if_step(
     Returns:
         `(v, s)`: the potential after the reset in the dtype of `v`, spikes in that of `x`.
     """
-    h = v + x.astype(v.dtype)
-    v, spikes = _fire_and_reset(
-        h,
-        v_threshold=v_threshold,
-        v_reset=v_reset,
-        surrogate=surrogate,
-        detach_reset=detach_reset,
-    )
+    h = keep(v + x.astype(v.dtype))  # spike, reset and their derivatives follow from it
+    v, spikes = fire_and_reset(h, v_threshold, v_reset, surrogate, detach_reset)
     return v, spikes.astype(x.dtype)
 
 
@@ -93,16 +71,10 @@ def lif_step(
 
     Returns:
         `(v, s)`: the potential after the reset in the dtype of `v`, spikes in that of `x`.
+
+    Source: after Lapicque 1907, "Recherches quantitatives sur l'excitation électrique des nerfs
+    traitée comme une polarisation".
     """
-    tau = tau.astype(v.dtype) if isinstance(tau, jax.Array) else tau
-    current = x.astype(v.dtype)
-    above_rest = v if v_reset is None else v - v_reset
-    h = v + (current - above_rest) / tau if decay_input else v - above_rest / tau + current
-    v, spikes = _fire_and_reset(
-        h,
-        v_threshold=v_threshold,
-        v_reset=v_reset,
-        surrogate=surrogate,
-        detach_reset=detach_reset,
-    )
+    h = keep(leaky_charge(v, x, tau=tau, decay_input=decay_input, v_reset=v_reset))
+    v, spikes = fire_and_reset(h, v_threshold, v_reset, surrogate, detach_reset)
     return v, spikes.astype(x.dtype)
