@@ -38,6 +38,7 @@ BLOCKS.append(pytest.param("".join(python_blocks(TUTORIALS[0])), id="docs/tutori
 MODULES = [
     *("surrogate._surrogate", "surrogate._smooth_steps", "surrogate._windows"),
     *("surrogate._heavy_tailed", "surrogate._rectifiers"),
+    *("nn._relatives", "nn._adaptive", "nn._graded"),
     *("nn._neurons", "nn._synapses", "nn._sequential", "nn._containers", "nn._unroll"),
     *("nn._activation_aware", "nn._leaky", "nn._nonspiking", "nn._parallel"),
     "nn._spike_representation",
