@@ -37,8 +37,22 @@ def non_negative(name: str, value: Any) -> float:
     return number
 
 
+def negative(name: str, value: Any) -> float:
+    """Returns `value` as a float that is less than 0."""
+    number = real(name, value)
+    if number >= 0:
+        raise ValueError(f"{name} must be less than 0, got {value!r}")
+    return number
+
+
+def less(name: str, value: float | None, other_name: str, other: float | None) -> None:
+    """`value` must be less than `other`, unless one of them is None."""
+    if value is not None and other is not None and value >= other:
+        raise ValueError(f"{name} must be less than {other_name}, got {value!r} and {other!r}")
+
+
 def probability(name: str, value: Any, *, below_one: bool = False) -> float:
-    """Returns `value` as a float from 0 to 1, or below 1."""
+    """Returns `value` as a float from 0 to 1, or below 1: a probability or a fraction."""
     number = real(name, value)
     if number < 0 or number > 1 or (below_one and number == 1):
         allowed = "at least 0 and below 1" if below_one else "between 0 and 1"

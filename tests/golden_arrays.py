@@ -31,6 +31,13 @@ class Golden:
     def has(self, name):
         return name in self.arrays
 
+    def names(self, case):
+        """The names of the arrays that belong to a case, each once for both precisions."""
+        names = {
+            name.removeprefix(f"{case}/") for name in self.arrays if name.startswith(f"{case}/")
+        }
+        return {name for name in names if name.removesuffix("64") not in names - {name}}
+
 
 def assert_close(actual, expected, precision, name=""):
     actual, expected = np.asarray(actual), np.asarray(expected)

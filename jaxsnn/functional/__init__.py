@@ -4,13 +4,23 @@ Neurons without a reset, and those trained by their mean output, take all steps 
 """
 
 from jaxsnn.functional._activation_aware import activation_aware_if_step as activation_aware_if_step
+from jaxsnn.functional._adaptive import AdaptiveLIFState as AdaptiveLIFState
+from jaxsnn.functional._adaptive import ComplementaryLIFState as ComplementaryLIFState
+from jaxsnn.functional._adaptive import IzhikevichState as IzhikevichState
+from jaxsnn.functional._adaptive import adaptive_lif_step as adaptive_lif_step
+from jaxsnn.functional._adaptive import complementary_lif_step as complementary_lif_step
+from jaxsnn.functional._adaptive import izhikevich_step as izhikevich_step
 from jaxsnn.functional._analog import liaf_step as liaf_step
 from jaxsnn.functional._analog import nonspiking_if_step as nonspiking_if_step
 from jaxsnn.functional._analog import nonspiking_lif_step as nonspiking_lif_step
 from jaxsnn.functional._delay import delay as delay
 from jaxsnn.functional._delay import delay_step as delay_step
 from jaxsnn.functional._gated_lif import gated_lif_step as gated_lif_step
+from jaxsnn.functional._graded import ilif_step as ilif_step
+from jaxsnn.functional._graded import ternary_if_step as ternary_if_step
+from jaxsnn.functional._graded import ternary_lif_step as ternary_lif_step
 from jaxsnn.functional._integrate_and_fire import if_step as if_step
+from jaxsnn.functional._integrate_and_fire import klif_step as klif_step
 from jaxsnn.functional._integrate_and_fire import lif_step as lif_step
 from jaxsnn.functional._kept import KEPT as KEPT
 from jaxsnn.functional._linear_synapses import RisingCurrent as RisingCurrent
@@ -23,6 +33,8 @@ from jaxsnn.functional._linear_synapses import (
 from jaxsnn.functional._linear_synapses import exponential_decay as exponential_decay
 from jaxsnn.functional._linear_synapses import exponential_synapse_step as exponential_synapse_step
 from jaxsnn.functional._neunorm import neunorm_step as neunorm_step
+from jaxsnn.functional._nonlinear import eif_step as eif_step
+from jaxsnn.functional._nonlinear import qif_step as qif_step
 from jaxsnn.functional._online import OTTTState as OTTTState
 from jaxsnn.functional._online import ottt_lif_step as ottt_lif_step
 from jaxsnn.functional._online import sltt_lif_step as sltt_lif_step
@@ -38,3 +50,7 @@ from jaxsnn.functional._spiking_rnns import spiking_gru_step as spiking_gru_step
 from jaxsnn.functional._spiking_rnns import spiking_lstm_step as spiking_lstm_step
 from jaxsnn.functional._spiking_rnns import spiking_rnn_step as spiking_rnn_step
 from jaxsnn.functional._synapse_filter import synapse_filter_step as synapse_filter_step
+from jaxsnn.functional._two_variables import CUBALIFState as CUBALIFState
+from jaxsnn.functional._two_variables import RAFState as RAFState
+from jaxsnn.functional._two_variables import cubalif_step as cubalif_step
+from jaxsnn.functional._two_variables import raf_step as raf_step

@@ -4,7 +4,8 @@ from collections.abc import Callable
 
 import jax
 
-from jaxsnn.functional._integrate_and_fire import lif_step
+from jaxsnn.functional._kept import keep
+from jaxsnn.functional._phases import fire_and_reset, leaky_charge
 
 
 def liaf_step(
@@ -46,20 +47,9 @@ def liaf_step(
     Source: Wu et al. 2021, "LIAF-Net: leaky integrate and analog fire network for lightweight
     and efficient spatiotemporal information processing".
     """
-    current = x.astype(v.dtype)
-    above_rest = v if v_reset is None else v - v_reset
-    h = v + (current - above_rest) / tau if decay_input else v - above_rest / tau + current
+    h = keep(leaky_charge(v, x, tau=tau, decay_input=decay_input, v_reset=v_reset))
     y = act(h - v_threshold if threshold_related else h)
-    v, _ = lif_step(
-        v,
-        x,
-        tau=tau,
-        decay_input=decay_input,
-        v_threshold=v_threshold,
-        v_reset=v_reset,
-        surrogate=surrogate,
-        detach_reset=detach_reset,
-    )
+    v, _ = fire_and_reset(h, v_threshold, v_reset, surrogate, detach_reset)
     return v, y.astype(x.dtype)
 
 
@@ -79,18 +69,22 @@ def nonspiking_if_step(v: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array
     return v, v.astype(x.dtype)
 
 
-def nonspiking_lif_step(v: jax.Array, x: jax.Array, *, tau: float) -> tuple[jax.Array, jax.Array]:
+def nonspiking_lif_step(
+    v: jax.Array, x: jax.Array, *, tau: float, decay_input: bool
+) -> tuple[jax.Array, jax.Array]:
     """One time step of the leaky integrator that never fires.
 
-        v = v + (x - v) / tau
+        v = v + (x - v) / tau     decay_input=True
+        v = v - v / tau + x       decay_input=False
 
     Args:
         v: membrane potential, any shape.
         x: input current of this step, the shape of `v`.
         tau: membrane time constant in time steps, > 1.
+        decay_input: whether the input is divided by `tau` too.
 
     Returns:
         `(v, v)`: the potential as the new state in the dtype of `v`, and as output in that of `x`.
     """
-    v = v + (x.astype(v.dtype) - v) / tau
+    v = leaky_charge(v, x, tau=tau, decay_input=decay_input, v_reset=None)
     return v, v.astype(x.dtype)

@@ -3,9 +3,8 @@
 from collections.abc import Callable
 
 import jax
-from jax.ad_checkpoint import checkpoint_name
 
-from jaxsnn.functional._kept import KEPT
+from jaxsnn.functional._kept import keep
 
 
 def gated_lif_step(
@@ -56,6 +55,6 @@ def gated_lif_step(
     current = x.astype(v.dtype) * (1 - beta * (1 - conduct))
     decay = 1 - alpha * (1 - tau)
     reset = (decay * gamma * v + (1 - gamma) * v_subreset) * s
-    v = checkpoint_name(decay * v - (1 - alpha) * linear_decay + current - reset, KEPT)
+    v = keep(decay * v - (1 - alpha) * linear_decay + current - reset)
     s = surrogate(v - v_threshold)
     return (v, s), s.astype(x.dtype)

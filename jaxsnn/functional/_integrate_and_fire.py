@@ -3,25 +3,9 @@
 from collections.abc import Callable
 
 import jax
-from jax.ad_checkpoint import checkpoint_name
 
-from jaxsnn.functional._kept import KEPT
-
-
-def _fire_and_reset(
-    h: jax.Array,
-    *,
-    v_threshold: float,
-    v_reset: float | None,
-    surrogate: Callable[[jax.Array], jax.Array],
-    detach_reset: bool,
-) -> tuple[jax.Array, jax.Array]:
-    """`s = H(h - v_threshold)`, then the hard or (`v_reset=None`) the soft reset of `h`."""
-    h = checkpoint_name(h, KEPT)  # spike, reset and their derivatives follow from it
-    spikes = surrogate(h - v_threshold)
-    s = jax.lax.stop_gradient(spikes) if detach_reset else spikes
-    v = h - s * v_threshold if v_reset is None else s * v_reset + (1 - s) * h
-    return v, spikes
+from jaxsnn.functional._kept import keep
+from jaxsnn.functional._phases import fire_and_reset, in_dtype_of, leaky_charge, reset
 
 
 def if_step(
@@ -51,14 +35,8 @@ def if_step(
     Returns:
         `(v, s)`: the potential after the reset in the dtype of `v`, spikes in that of `x`.
     """
-    h = v + x.astype(v.dtype)
-    v, spikes = _fire_and_reset(
-        h,
-        v_threshold=v_threshold,
-        v_reset=v_reset,
-        surrogate=surrogate,
-        detach_reset=detach_reset,
-    )
+    h = keep(v + x.astype(v.dtype))  # spike, reset and their derivatives follow from it
+    v, spikes = fire_and_reset(h, v_threshold, v_reset, surrogate, detach_reset)
     return v, spikes.astype(x.dtype)
 
 
@@ -93,16 +71,65 @@ def lif_step(
 
     Returns:
         `(v, s)`: the potential after the reset in the dtype of `v`, spikes in that of `x`.
+
+    Source: after Lapicque 1907, "Recherches quantitatives sur l'excitation électrique des nerfs
+    traitée comme une polarisation".
     """
-    tau = tau.astype(v.dtype) if isinstance(tau, jax.Array) else tau
-    current = x.astype(v.dtype)
-    above_rest = v if v_reset is None else v - v_reset
-    h = v + (current - above_rest) / tau if decay_input else v - above_rest / tau + current
-    v, spikes = _fire_and_reset(
-        h,
-        v_threshold=v_threshold,
+    h = keep(leaky_charge(v, x, tau=tau, decay_input=decay_input, v_reset=v_reset))
+    v, spikes = fire_and_reset(h, v_threshold, v_reset, surrogate, detach_reset)
+    return v, spikes.astype(x.dtype)
+
+
+def klif_step(
+    v: jax.Array,
+    x: jax.Array,
+    *,
+    k: float | jax.Array,
+    scale_reset: bool,
+    tau: float | jax.Array,
+    decay_input: bool,
+    v_threshold: float,
+    v_reset: float | None,
+    surrogate: Callable[[jax.Array], jax.Array],
+    detach_reset: bool,
+) -> tuple[jax.Array, jax.Array]:
+    """One time step of the KLIF neuron, a LIF neuron with a gain `k` before the threshold.
+
+        u = the h of lif_step
+        h = max(k u, 0)
+        s = H(h - v_threshold)
+
+    then the reset as in `if_step`, of `h` and `v_threshold` or, with `scale_reset`, of `h / k`
+    and `v_threshold / k`, which brings the potential back to the scale of its input.
+
+    Args:
+        v: membrane potential after the last reset, any shape.
+        x: input current of this step, the shape of `v`.
+        k: gain; a scalar, or an array that broadcasts to `v`. Not 0 with `scale_reset`.
+        scale_reset: whether the gain is taken back in the reset.
+        tau: membrane time constant in time steps, > 1.
+        decay_input: whether the input is divided by `tau` too.
+        v_threshold: firing threshold.
+        v_reset: potential after a spike and at rest; None subtracts the threshold instead.
+        surrogate: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
+        detach_reset: no gradient flows through the `s` of the reset (that of the output stays).
+
+    Returns:
+        `(v, s)`: the potential after the reset in the dtype of `v`, spikes in that of `x`.
+
+    Source: Jiang & Zhang 2023, "KLIF: an optimized spiking neuron unit for tuning surrogate
+    gradient slope and membrane potential".
+    """
+    k = in_dtype_of(v, k)
+    u = keep(leaky_charge(v, x, tau=tau, decay_input=decay_input, v_reset=v_reset))
+    h = jax.nn.relu(k * u)
+    spikes = surrogate(h - v_threshold)
+    gain = k if scale_reset else 1.0
+    v = reset(
+        h / gain,
+        spikes,
+        v_threshold=v_threshold / gain,
         v_reset=v_reset,
-        surrogate=surrogate,
         detach_reset=detach_reset,
     )
     return v, spikes.astype(x.dtype)

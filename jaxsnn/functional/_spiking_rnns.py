@@ -5,9 +5,8 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jax.ad_checkpoint import checkpoint_name
 
-from jaxsnn.functional._kept import KEPT
+from jaxsnn.functional._kept import keep
 
 SpikeFunction = Callable[[jax.Array], jax.Array]
 
@@ -38,7 +37,7 @@ def spiking_rnn_step(a: jax.Array, *, surrogate: SpikeFunction) -> jax.Array:
     Returns:
         `h`, spikes, in the shape and dtype of `a`.
     """
-    return surrogate(checkpoint_name(a, KEPT))
+    return surrogate(keep(a))
 
 
 def spiking_gru_step(h: jax.Array, a: jax.Array, *, surrogate: SpikeFunction) -> jax.Array:
@@ -57,7 +56,7 @@ def spiking_gru_step(h: jax.Array, a: jax.Array, *, surrogate: SpikeFunction) ->
     Returns:
         The new `h`, in the dtype of the old one.
     """
-    reset, update, hidden, fed = jnp.split(checkpoint_name(a, KEPT), 4, axis=-1)
+    reset, update, hidden, fed = jnp.split(keep(a), 4, axis=-1)
     r, z = surrogate(reset), surrogate(update)
     n = surrogate(fed + r * hidden)
     return (1 - z).astype(h.dtype) * n.astype(h.dtype) + z.astype(h.dtype) * h
@@ -82,7 +81,7 @@ def spiking_lstm_step(c: jax.Array, a: jax.Array, *, surrogate: SpikeFunction) -
     Returns:
         `(h, c)` in the dtype of the old `c`.
     """
-    drives = jnp.split(checkpoint_name(a, KEPT), 4, axis=-1)
+    drives = jnp.split(keep(a), 4, axis=-1)
     i, f, g, o = (surrogate(drive).astype(c.dtype) for drive in drives)
     c = f * c + i * g
     c += jax.lax.stop_gradient(jnp.minimum(c, 1) - c)

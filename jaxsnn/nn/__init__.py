@@ -1,6 +1,9 @@
 """Cells, containers and layers; `unroll` runs any of them over time."""
 
 from jaxsnn.nn._activation_aware import ActivationAwareIFNode as ActivationAwareIFNode
+from jaxsnn.nn._adaptive import AdaptiveLIFNode as AdaptiveLIFNode
+from jaxsnn.nn._adaptive import ComplementaryLIFNode as ComplementaryLIFNode
+from jaxsnn.nn._adaptive import IzhikevichNode as IzhikevichNode
 from jaxsnn.nn._attention import MultiDimensionalAttention as MultiDimensionalAttention
 from jaxsnn.nn._attention import TemporalWiseAttention as TemporalWiseAttention
 from jaxsnn.nn._bidirectional import Bidirectional as Bidirectional
@@ -12,6 +15,9 @@ from jaxsnn.nn._dropconnect import DropConnectLinear as DropConnectLinear
 from jaxsnn.nn._dropout import Dropout as Dropout
 from jaxsnn.nn._dropout import Dropout2d as Dropout2d
 from jaxsnn.nn._gated_lif import GatedLIFNode as GatedLIFNode
+from jaxsnn.nn._graded import ILIFNode as ILIFNode
+from jaxsnn.nn._graded import TernaryIFNode as TernaryIFNode
+from jaxsnn.nn._graded import TernaryLIFNode as TernaryLIFNode
 from jaxsnn.nn._layers import Conv as Conv
 from jaxsnn.nn._layers import Linear as Linear
 from jaxsnn.nn._leaky import LIAFNode as LIAFNode
@@ -26,6 +32,8 @@ from jaxsnn.nn._neunorm import NeuNorm as NeuNorm
 from jaxsnn.nn._neurons import IFNode as IFNode
 from jaxsnn.nn._neurons import LIFNode as LIFNode
 from jaxsnn.nn._neurons import ParametricLIFNode as ParametricLIFNode
+from jaxsnn.nn._nonlinear import EIFNode as EIFNode
+from jaxsnn.nn._nonlinear import QIFNode as QIFNode
 from jaxsnn.nn._nonspiking import NonSpikingIFNode as NonSpikingIFNode
 from jaxsnn.nn._nonspiking import NonSpikingLIFNode as NonSpikingLIFNode
 from jaxsnn.nn._normalization import BatchNorm as BatchNorm
@@ -40,6 +48,8 @@ from jaxsnn.nn._pooling import AvgPool as AvgPool
 from jaxsnn.nn._pooling import Flatten as Flatten
 from jaxsnn.nn._pooling import MaxPool as MaxPool
 from jaxsnn.nn._pooling import VotingLayer as VotingLayer
+from jaxsnn.nn._relatives import HalfThresholdIFNode as HalfThresholdIFNode
+from jaxsnn.nn._relatives import KLIFNode as KLIFNode
 from jaxsnn.nn._sequential import Sequential as Sequential
 from jaxsnn.nn._spike_counts import SpikeCountToBinary as SpikeCountToBinary
 from jaxsnn.nn._spike_counts import TemporalBinSum as TemporalBinSum
@@ -55,6 +65,8 @@ from jaxsnn.nn._spiking_rnns import SpikingVanillaRNNCell as SpikingVanillaRNNCe
 from jaxsnn.nn._statistics import statistics as statistics
 from jaxsnn.nn._statistics import with_statistics as with_statistics
 from jaxsnn.nn._synapses import SynapseFilter as SynapseFilter
+from jaxsnn.nn._two_variables import CUBALIFNode as CUBALIFNode
+from jaxsnn.nn._two_variables import RAFNode as RAFNode
 from jaxsnn.nn._unroll import Extras as Extras
 from jaxsnn.nn._unroll import steps_before as steps_before
 from jaxsnn.nn._unroll import unroll as unroll

@@ -130,25 +130,46 @@ def state_dtype(dtype: Any) -> Any:
     return dtype if dtype.itemsize > 4 else jnp.dtype(jnp.float32)
 
 
-def check_step(cell: Cell, state: Any, x: jax.Array) -> None:
-    """`state` must be an array that fits the input `x` of one time step."""
+def check_step(
+    cell: Cell,
+    carry: Carry,
+    x: jax.Array,
+    kind: type[Any] | None = None,
+    shape: tuple[int, ...] | None = None,
+) -> None:
+    """`carry` must be an array that fits the input `x` of one time step, or a `kind` (a
+    NamedTuple) of such arrays. Their shape is that of `x`, unless another is given.
+    """
     name = type(cell).__name__
-    if not hasattr(state, "dtype") or not hasattr(state, "shape"):
+    shape = x.shape if shape is None else shape
+    if kind is None:
+        states = {cell.state_name: carry}
+    elif isinstance(carry, kind):
+        states = carry._asdict()
+    else:
+        found = "one array" if hasattr(carry, "shape") else type(carry).__name__
         raise TypeError(
-            f"the carry of {name} must be an array, got {type(state).__name__}; "
-            "start from initialize_carry(x.shape) or hand on the last carry"
+            f"the carry of {name} must be {kind.__name__}({', '.join(kind._fields)}), got "
+            f"{found}; start from initialize_carry(x.shape) or hand on the last carry"
         )
     _checks.floating(f"the input x of {name}", x)
-    if state.dtype != state_dtype(x.dtype) and state.dtype != jnp.float64:
-        raise TypeError(
-            f"the carry of {name} has dtype {state.dtype}, but for inputs of {x.dtype} it is kept "
-            f"in {state_dtype(x.dtype)}; convert it with .astype"
-        )
-    if state.shape != x.shape:
-        raise ValueError(
-            f"the carry of {name} has shape {state.shape}, the input of this step {x.shape}; "
-            "for a new batch start from a fresh state (carry=None, or initialize_carry)"
-        )
+    for field, state in states.items():
+        if not hasattr(state, "dtype") or not hasattr(state, "shape"):
+            raise TypeError(
+                f"{field} in the carry of {name} must be an array, got {type(state).__name__}; "
+                "start from initialize_carry(x.shape) or hand on the last carry"
+            )
+        if state.dtype != state_dtype(x.dtype) and state.dtype != jnp.float64:
+            raise TypeError(
+                f"{field} in the carry of {name} has dtype {state.dtype}, but for inputs of "
+                f"{x.dtype} it is kept in {state_dtype(x.dtype)}; convert it with .astype"
+            )
+        if state.shape != shape:
+            raise ValueError(
+                f"{field} in the carry of {name} has shape {state.shape}, but for an input of "
+                f"shape {x.shape} it needs {shape}; for a new batch start from a fresh state "
+                "(carry=None, or initialize_carry)"
+            )
 
 
 def check_past(cell: Cell, past: Any, x: Any, steps: int) -> None:

@@ -4,8 +4,6 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
-import jax.numpy as jnp
-from flax import nnx
 
 from jaxsnn import _checks, functional
 from jaxsnn.functional import OTTTState
@@ -183,24 +181,9 @@ class OTTTLIFNode(_LeakyNeuron):
             detach_reset=detach_reset,
         )
 
-    def initialize_carry(
-        self,
-        input_shape: tuple[int, ...],
-        rngs: nnx.Rngs | nnx.RngStream | None = None,
-        *,
-        dtype: Any = jnp.float32,
-    ) -> OTTTState:
-        """The potential before the first step, `v_reset` (0 for the soft reset), and no trace."""
-        v = super().initialize_carry(input_shape, rngs, dtype=dtype)
-        return OTTTState(v, jnp.zeros_like(v))
+    def _first(self, full: Callable[[float], jax.Array]) -> OTTTState:
+        return OTTTState(v=super()._first(full), trace=full(0.0))
 
     def _step(self, carry: OTTTState, x: jax.Array) -> tuple[OTTTState, jax.Array]:
-        if not isinstance(carry, OTTTState):
-            raise TypeError(
-                f"the carry of OTTTLIFNode must be OTTTState(v, trace), got "
-                f"{type(carry).__name__}; start from initialize_carry(x.shape) or hand on the "
-                "last carry"
-            )
-        for state in carry:
-            check_step(self, state, x)
+        check_step(self, carry, x, OTTTState)
         return functional.ottt_lif_step(carry, x, **self._settings())

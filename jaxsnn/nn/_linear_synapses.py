@@ -11,7 +11,6 @@ from jaxsnn import _checks, functional
 from jaxsnn.nn._cell import check_step, state_dtype
 from jaxsnn.nn._elementwise import ElementwiseCell
 from jaxsnn.nn._neurons import tau_of_w, w_of_tau
-from jaxsnn.nn._states import check_state
 
 
 class _LinearSynapse(ElementwiseCell):
@@ -118,10 +117,10 @@ class _RisingSynapse(_LinearSynapse):
     def _step(
         self, carry: functional.RisingCurrent, x: jax.Array, *factors: jax.Array
     ) -> tuple[functional.RisingCurrent, jax.Array]:
-        check_state(self, functional.RisingCurrent, carry, x.shape, x)
+        check_step(self, carry, x, functional.RisingCurrent)
         decay, rise, gain = factors or self._factors()
         return functional.double_exponential_synapse_step(
-            functional.RisingCurrent(*carry), x, decay=decay, rise=rise, gain=gain
+            carry, x, decay=decay, rise=rise, gain=gain
         )
 
 
@@ -144,8 +143,8 @@ class AlphaSynapse(_RisingSynapse):
 
     Example:
         >>> _, current = unroll(AlphaSynapse(tau=2.0), jnp.eye(1, 5).T)
-        >>> [f"{i:.3f}" for i in current[:, 0]]
-        ['0.000', '0.824', '1.000', '0.910', '0.736']
+        >>> print(*(f"{i:.3f}" for i in current[:, 0]))
+        0.000 0.824 1.000 0.910 0.736
     """
 
     def __init__(
@@ -186,8 +185,8 @@ class DoubleExponentialSynapse(_RisingSynapse):
     Example:
         >>> synapse = DoubleExponentialSynapse(tau_decay=4.0, tau_rise=1.0)
         >>> _, current = unroll(synapse, jnp.eye(1, 5).T)
-        >>> [f"{i:.3f}" for i in current[:, 0]]
-        ['0.000', '0.870', '0.997', '0.894', '0.740']
+        >>> print(*(f"{i:.3f}" for i in current[:, 0]))
+        0.000 0.870 0.997 0.894 0.740
     """
 
     time_constants = ("tau_decay", "tau_rise")

@@ -1,4 +1,4 @@
-"""Spiking neurons: cells whose carry is the membrane potential `v`."""
+"""What all neurons share; the integrate-and-fire neuron without and with a leak."""
 
 import math
 from collections.abc import Callable
@@ -29,7 +29,6 @@ class _Neuron(ElementwiseCell):
 
     def __init__(
         self,
-        *,
         v_threshold: float,
         v_reset: float | None,
         surrogate_function: SurrogateFunction,
@@ -46,10 +45,13 @@ class _Neuron(ElementwiseCell):
         rngs: nnx.Rngs | nnx.RngStream | None = None,
         *,
         dtype: Any = jnp.float32,
-    ) -> jax.Array:
-        """The potential before the first step, `v_reset` (0 for the soft reset)."""
-        v = 0.0 if self.v_reset is None else self.v_reset
-        return jnp.full(input_shape, v, state_dtype(dtype))
+    ) -> Any:
+        """The state before the first step: `v` is `v_reset` (0 for the soft reset)."""
+        return self._first(lambda value: jnp.full(input_shape, value, state_dtype(dtype)))
+
+    def _first(self, full: Callable[[float], jax.Array]) -> Any:
+        """The first state; `full` fills an array in the shape of the input with a number."""
+        return full(0.0 if self.v_reset is None else self.v_reset)
 
     def _fire_and_reset(self) -> dict[str, Any]:
         return {
@@ -90,12 +92,7 @@ class IFNode(_Neuron):
         surrogate_function: SurrogateFunction = Sigmoid(),
         detach_reset: bool = False,
     ) -> None:
-        super().__init__(
-            v_threshold=v_threshold,
-            v_reset=v_reset,
-            surrogate_function=surrogate_function,
-            detach_reset=detach_reset,
-        )
+        super().__init__(v_threshold, v_reset, surrogate_function, detach_reset)
 
     def _step(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         check_step(self, carry, x)
@@ -133,12 +130,7 @@ class LIFNode(_Neuron):
         surrogate_function: SurrogateFunction = Sigmoid(),
         detach_reset: bool = False,
     ) -> None:
-        super().__init__(
-            v_threshold=v_threshold,
-            v_reset=v_reset,
-            surrogate_function=surrogate_function,
-            detach_reset=detach_reset,
-        )
+        super().__init__(v_threshold, v_reset, surrogate_function, detach_reset)
         self.tau = _checks.time_constant("tau", tau)
         self.decay_input = _checks.boolean("decay_input", decay_input)
 
@@ -183,12 +175,7 @@ class ParametricLIFNode(_Neuron):
         detach_reset: bool = False,
         param_dtype: Any = jnp.float32,
     ) -> None:
-        super().__init__(
-            v_threshold=v_threshold,
-            v_reset=v_reset,
-            surrogate_function=surrogate_function,
-            detach_reset=detach_reset,
-        )
+        super().__init__(v_threshold, v_reset, surrogate_function, detach_reset)
         self.w = nnx.Param(w_of_tau("init_tau", init_tau, param_dtype))
         self.decay_input = _checks.boolean("decay_input", decay_input)
 

@@ -42,7 +42,7 @@ class NonSpikingIFNode(_NonSpikingNode):
 
 
 class NonSpikingLIFNode(_NonSpikingNode):
-    """Leaky integrator that never fires; the equation is in
+    """Leaky integrator (LI) that never fires; the equation is in
     `jaxsnn.functional.nonspiking_lif_step`.
 
     It puts out its potential at each step. As the last layer of a network it is followed by a
@@ -50,11 +50,12 @@ class NonSpikingLIFNode(_NonSpikingNode):
 
     Args:
         tau: membrane time constant in time steps, greater than 1.
+        decay_input: whether the input is divided by `tau` too.
 
     Carry: the potential `v`, 0 before the first step, in the shape of one step's input.
 
     Raises:
-        TypeError: `tau` is not a number.
+        TypeError: `tau` is not a number, or `decay_input` not a bool.
         ValueError: `tau` is not greater than 1, or not finite.
 
     Example:
@@ -63,11 +64,12 @@ class NonSpikingLIFNode(_NonSpikingNode):
         Array([0.75], dtype=float32)
     """
 
-    printed = ("tau",)
+    printed = ("tau", "decay_input")
 
-    def __init__(self, tau: float = 2.0) -> None:
+    def __init__(self, tau: float = 2.0, *, decay_input: bool = True) -> None:
         self.tau = _checks.time_constant("tau", tau)
+        self.decay_input = _checks.boolean("decay_input", decay_input)
 
     def _step(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         check_step(self, carry, x)
-        return functional.nonspiking_lif_step(carry, x, tau=self.tau)
+        return functional.nonspiking_lif_step(carry, x, tau=self.tau, decay_input=self.decay_input)

@@ -8,12 +8,11 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._cell import Carry, Cell, see_states, state_dtype
+from jaxsnn.nn._cell import Carry, Cell, check_step, see_states, state_dtype
 from jaxsnn.nn._layers import Linear, uniform
 from jaxsnn.nn._linear_recurrence import linear_recurrence, product
 from jaxsnn.nn._mode import Mode, Seen
 from jaxsnn.nn._neurons import SurrogateFunction
-from jaxsnn.nn._states import check_state
 from jaxsnn.surrogate import Erf
 
 
@@ -116,7 +115,7 @@ class _SpikingRNNCell(Cell):
     def _split(self, carry: Carry, x: Any) -> tuple[Carry, jax.Array]:
         """`(inner state, h)`, checked."""
         self._check_features(x.shape)
-        check_state(self, None, carry, (*x.shape[:-1], self.hidden_size), x)
+        check_step(self, carry, x, shape=(*x.shape[:-1], self.hidden_size))
         return (), carry
 
     def _join(self, inner: Carry, h: jax.Array) -> Carry:
@@ -241,7 +240,7 @@ class SpikingLSTMCell(_SpikingRNNCell):
     def _split(self, carry: Carry, x: Any) -> tuple[Carry, jax.Array]:
         self._check_features(x.shape)
         shape = (*x.shape[:-1], self.hidden_size)
-        check_state(self, functional.LSTMState, carry, shape, x)
+        check_step(self, carry, x, functional.LSTMState, shape)
         h, c = carry
         return c, h
 

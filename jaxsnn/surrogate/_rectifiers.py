@@ -118,8 +118,9 @@ class MultiLevelSpikeCount(Surrogate):
     `clip(u, 0, max_spike_count)`.
 
     The only surrogate here that is no step at `u = 0`: its `u` is a potential over its
-    threshold, `h / v_threshold`, not the difference `h - v_threshold` that `jaxsnn.nn.IFNode`
-    passes, and spikes are counts. Where `u` is not a number, neither is the count.
+    threshold, `h / v_threshold`, which `jaxsnn.nn.ILIFNode` passes, not the difference
+    `h - v_threshold` of the other neurons, and spikes are counts. Where `u` is not a number,
+    neither is the count.
 
     Args:
         max_spike_count: greatest number of spikes in one step, at least 1.

@@ -266,3 +266,19 @@ def test_integer_inputs_are_refused(cell):
         pytest.skip("begins with a Linear, which takes integers as Flax's does")
     with pytest.raises(TypeError, match=r"floating|dtype"):
         nn.unroll(cell, jnp.ones((T, N, F), jnp.int32))
+
+
+def test_states_are_checked_one_by_one():
+    """A carry of several states is a NamedTuple, and each fits the input."""
+    cell, x = nn.CUBALIFNode(), jnp.zeros((N, F))
+    carry = cell.initialize_carry((N, F))
+    with pytest.raises(
+        TypeError, match=r"carry of CUBALIFNode must be CUBALIFState\(v, c\), got tuple"
+    ):
+        cell(tuple(carry), x)
+    with pytest.raises(TypeError, match=r"c in the carry of CUBALIFNode must be an array, got flo"):
+        cell(carry._replace(c=0.0), x)
+    with pytest.raises(ValueError, match=r"v in the carry of CUBALIFNode has shape \(4,\)"):
+        cell(carry._replace(v=carry.v[0]), x)
+    with pytest.raises(TypeError, match=r"c in the carry of CUBALIFNode has dtype int32"):
+        cell(carry._replace(c=carry.c.astype(jnp.int32)), x)

@@ -44,14 +44,13 @@ CELLS = {
         nn.IFNode(), operator.add
     ),
     "ExponentialSynapse": lambda: nn.ExponentialSynapse(3.0),
-    "HalfThresholdIFNode": lambda: nn.HalfThresholdIFNode(1.0),
+    "HalfThresholdIFNode": lambda: nn.HalfThresholdIFNode(),
     "IFNode": lambda: nn.IFNode(),
     "ILIFNode": lambda: nn.ILIFNode(),
     "IzhikevichNode": lambda: nn.IzhikevichNode(),
     "KLIFNode": lambda: nn.KLIFNode(),
     "LIAFNode": lambda: nn.LIAFNode(jax.nn.relu, True),
     "LIFNode": lambda: nn.LIFNode(),
-    "LINode": lambda: nn.LINode(),
     "LinearRecurrentContainer": lambda: nn.LinearRecurrentContainer(
         nn.LIFNode(v_threshold=0.3), F, F, rngs=rngs()
     ),
@@ -85,6 +84,20 @@ def test_every_cell_is_here():
     assert cells == set(CELLS)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
+def test_neurons_keep_their_dtypes(dtype):
+    """Of the output that of the input, of the states at least float32; nothing is compiled."""
+    with jax.enable_x64(dtype == "float64"):
+        for name in (name for name in CELLS if name.endswith("Node")):
+            cell = CELLS[name]()
+            first = cell.initialize_carry((N, F), dtype=jnp.dtype(dtype))
+            carry, y = jax.eval_shape(cell, first, jax.ShapeDtypeStruct((N, F), dtype))
+            assert (y.shape, y.dtype) == ((N, F), dtype), name
+            assert jax.tree.structure(carry) == jax.tree.structure(first), name
+            for leaf in jax.tree.leaves((first, carry)):
+                assert leaf.dtype == ("float64" if dtype == "float64" else "float32"), name
+
+
 def by_hand(cell, xs):
     carry = cell.initialize_carry(xs.shape[1:], dtype=xs.dtype)
     ys = []
@@ -102,7 +115,7 @@ def test_contract(name):
     mask = nn.steps_before(jnp.array([T, 2, T]), T)
 
     def total(run, cell, xs):
-        carry, ys = run(cell, xs)[:2]
+        _, ys = run(cell, xs)[:2]
         return jnp.sum(ys * jnp.cos(jnp.arange(ys.size, dtype=ys.dtype)).reshape(ys.shape))
 
     def everything(cell, xs):

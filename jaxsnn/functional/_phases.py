@@ -1,0 +1,55 @@
+"""The phases of a step that neurons share: charge, fire, reset."""
+
+from collections.abc import Callable
+
+import jax
+
+from jaxsnn.functional._kept import keep
+
+
+def leaky_charge(
+    v: jax.Array,
+    x: jax.Array,
+    *,
+    tau: float | jax.Array,
+    decay_input: bool,
+    v_reset: float | None,
+) -> jax.Array:
+    """The potential that has leaked towards `v_reset` (None: towards 0) and taken in `x`."""
+    tau = in_dtype_of(v, tau)
+    current = x.astype(v.dtype)
+    above_rest = v if v_reset is None else v - v_reset
+    if decay_input:
+        return v + keep(current - above_rest) / tau  # kept for the gradient of tau, if it has one
+    return v - above_rest / tau + current
+
+
+def reset(
+    h: jax.Array,
+    spikes: jax.Array,
+    *,
+    v_threshold: float | jax.Array,
+    v_reset: float | None,
+    detach_reset: bool,
+) -> jax.Array:
+    """The hard or (`v_reset=None`) the soft reset of `h` where there are spikes."""
+    s = jax.lax.stop_gradient(spikes) if detach_reset else spikes
+    return h - s * v_threshold if v_reset is None else s * v_reset + (1 - s) * h
+
+
+def fire_and_reset(
+    h: jax.Array,
+    v_threshold: float,
+    v_reset: float | None,
+    surrogate: Callable[[jax.Array], jax.Array],
+    detach_reset: bool,
+) -> tuple[jax.Array, jax.Array]:
+    """`s = H(h - v_threshold)`, then the reset: `(v, s)`."""
+    spikes = surrogate(h - v_threshold)
+    v = reset(h, spikes, v_threshold=v_threshold, v_reset=v_reset, detach_reset=detach_reset)
+    return v, spikes
+
+
+def in_dtype_of(v: jax.Array, number: float | jax.Array) -> float | jax.Array:
+    """`number` as it can be combined with `v`: a parameter may have another dtype."""
+    return number.astype(v.dtype) if isinstance(number, jax.Array) else number
