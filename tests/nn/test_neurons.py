@@ -1,5 +1,7 @@
 """Neurons against SpikingJelly: spikes, potentials, gradients; then their arguments."""
 
+import functools
+
 import golden_arrays
 import jax
 import jax.numpy as jnp
@@ -34,7 +36,6 @@ def make(meta, precision):
     return getattr(nn, meta["cls"])(**kwargs)
 
 
-@jax.jit
 def everything(node, v0, arrays):
     """Loss, gradients, and the outputs of `unroll` and of stepping by hand."""
 
@@ -49,8 +50,8 @@ def everything(node, v0, arrays):
     return jax.value_and_grad(loss, (0, 1, 2), has_aux=True)(node, arrays["x"], v0)
 
 
-@pytest.mark.parametrize(("file", "case"), CASES)
-def test_golden(file, case, precision):
+def arguments(file, case, precision):
+    """The neuron of a case, its first potential and its arrays."""
     golden = FILES[file]
     node = make(golden.cases[case], precision)
     arrays = {name: golden.input(name, precision) for name in ("x", "w_out", "w_state")}
@@ -64,8 +65,20 @@ def test_golden(file, case, precision):
         w = golden.input(f"{case}/p_w", precision)
         np.testing.assert_allclose(node.w[...], w, rtol=1e-7)
         node.w[...] = w
+    return node, v0, arrays
 
-    (value, (out, stepped, v_seq)), (g_node, g_x, g_v0) = everything(node, v0, arrays)
+
+@functools.cache
+def results(file, precision):
+    """`everything` by case."""
+    cases = {case: arguments(file, case, precision) for f, case in CASES if f == file}
+    return golden_arrays.all_at_once(everything, cases)
+
+
+@pytest.mark.parametrize(("file", "case"), CASES)
+def test_golden(file, case, precision):
+    golden = FILES[file]
+    (value, (out, stepped, v_seq)), (g_node, g_x, g_v0) = results(file, precision)[case]
     golden_arrays.assert_equal(out, golden(f"{case}/out", precision))
     golden_arrays.assert_equal(stepped, golden(f"{case}/out", precision))
     golden_arrays.assert_loss_close(value, golden(f"{case}/loss", precision), precision)
