@@ -76,8 +76,8 @@ def elementwise_results(precision):
             net = nn.ElementWiseRecurrentContainer(
                 node(meta["sub_module"]), FUNCTIONS[meta["function"]]
             )
-            cases[case] = (net, x, w_out, w_state, w_state)
-    return golden_arrays.all_at_once(everything, cases)
+            cases[case] = (everything, net, x, w_out, w_state, w_state)
+    return golden_arrays.all_at_once(cases)
 
 
 @pytest.mark.parametrize("case", [c for c in ELEMENTWISE.cases if c not in TUTORIAL])
@@ -129,8 +129,9 @@ def linear_results(precision):
         x, w_out, w_state = (
             LINEAR.input(f"{case}/{name}", precision) for name in ("x", "w_out", "w_state")
         )
-        cases[case] = (linear_container(case, precision), x, w_out, w_state, None)
-    return golden_arrays.all_at_once(everything, cases)
+        net = linear_container(case, precision)
+        cases[case] = (everything, net, x, w_out, w_state, None)
+    return golden_arrays.all_at_once(cases)
 
 
 @pytest.mark.parametrize("case", LINEAR.cases)

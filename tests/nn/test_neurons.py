@@ -71,8 +71,10 @@ def arguments(file, case, precision):
 @functools.cache
 def results(file, precision):
     """`everything` by case."""
-    cases = {case: arguments(file, case, precision) for f, case in CASES if f == file}
-    return golden_arrays.all_at_once(everything, cases)
+    cases = [case for in_file, case in CASES if in_file == file]
+    return golden_arrays.all_at_once(
+        {case: (everything, *arguments(file, case, precision)) for case in cases}
+    )
 
 
 @pytest.mark.parametrize(("file", "case"), CASES)
