@@ -60,6 +60,20 @@ def assert_equal(actual, expected, name=""):
     np.testing.assert_array_equal(np.asarray(actual), np.asarray(expected), err_msg=name)
 
 
+def all_at_once(calls):
+    """`{name: function(*args)}` of `{name: (function, *args)}`, as NumPy arrays.
+
+    Compiled as one, which takes a third of the time of one by one.
+    """
+    functions = {name: function for name, (function, *_) in calls.items()}
+
+    @jax.jit
+    def run(args):
+        return {name: functions[name](*args) for name, args in args.items()}
+
+    return jax.device_get(run({name: args for name, (_, *args) in calls.items()}))
+
+
 def scan_with_states(cell, carry, xs):
     """Steps a cell through `xs`; returns the last carry, all carries and all outputs."""
 

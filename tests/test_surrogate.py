@@ -48,9 +48,8 @@ def slope(f, x):
     return jax.grad(lambda x: jnp.sum(f(x)))(x)
 
 
-@functools.partial(jax.jit, static_argnums=0)
 def everything(f, u):
-    """Forward and backward, of the spikes and of the primal, in one compilation."""
+    """Forward and backward, of the spikes and of the primal."""
     return {
         "fwd": f(u),
         "grad": slope(f, u),
@@ -58,6 +57,14 @@ def everything(f, u):
         "prim_grad": slope(smooth(f), u),
         "derivative": f.derivative(u),
     }
+
+
+def for_every(calls):
+    """`{f: calls(f)}`, compiled as one; `calls` gives `{name: (function, *args)}`."""
+    found = golden_arrays.all_at_once(
+        {(str(f), name): call for f in ROWS for name, call in calls(f).items()}
+    )
+    return {f: {name: found[str(f), name] for name in calls(f)} for f in ROWS}
 
 
 def make(case):
@@ -68,19 +75,29 @@ def make(case):
     return getattr(surrogate, meta["surrogate"])(**settings)
 
 
+@functools.cache
+def golden_results(precision):
+    """`everything` by case, on the grid and then at the points where each is special."""
+    grid = GOLDEN("x", precision)  # float64 has one of its own
+    return golden_arrays.all_at_once(
+        {
+            case: (
+                functools.partial(everything, make(case)),
+                np.concatenate([grid, GOLDEN.arrays[f"{case}/x_special"].astype(precision)]),
+            )
+            for case in GOLDEN.cases
+        }
+    )
+
+
 @pytest.mark.parametrize("case", GOLDEN.cases)
 def test_golden(case, precision):
-    """On the grid (float64 has one of its own) and at the points where each is special."""
-    grid, special = (
-        jnp.asarray(GOLDEN("x", precision)),
-        GOLDEN.input(f"{case}/x_special", precision),
-    )
-    outcome = everything(make(case), jnp.concatenate([grid, special]))
+    outcome = golden_results(precision)[case]
     names = ["fwd", "grad"]
     if GOLDEN.has(f"{case}/prim"):
         names += ["prim", "prim_grad"]
     for name in names:
-        actual = jnp.split(outcome[name], [len(grid)])
+        actual = np.split(outcome[name], [len(GOLDEN("x", precision))])
         for points, array in zip(["", "_special"], actual, strict=True):
             expected = GOLDEN(f"{case}/{name}{points}", precision)
             if name == "fwd":
@@ -103,21 +120,38 @@ def test_every_surrogate_has_a_row():
     assert {c.__name__ for c in classes} == golden | beyond | {"Surrogate"}
 
 
+EPS = 1e-5
+
+
+@functools.cache
+def smooth_results():
+    """Off the kinks, and a little below and above for finite differences."""
+
+    def calls(f):
+        kinks = np.array([*ROWS[f], np.inf])
+        x = np.linspace(-3, 3, 122)
+        x = jnp.asarray(x[np.min(np.abs(x[:, None] - kinks), axis=1) > 1e-3])
+        return {
+            "at": (functools.partial(everything, f), x),
+            "below": (smooth(f), x - EPS),
+            "above": (smooth(f), x + EPS),
+        }
+
+    return for_every(calls)
+
+
 @every
 def test_derivative_is_that_of_the_primal(f):
     """By `jax.grad` of the primal and by finite differences of it, off its kinks."""
     with jax.enable_x64(True):
-        kinks = np.array([*ROWS[f], np.inf])
-        x = np.linspace(-3, 3, 122)
-        x = jnp.asarray(x[np.min(np.abs(x[:, None] - kinks), axis=1) > 1e-3])
-        # S2NN's primal has SpikingJelly's 1e-5 inside of the logarithm, its derivative has not
-        rtol = 1.1e-5 if isinstance(f, surrogate.S2NN) else 1e-12
-        outcome, eps = everything(f, x), 1e-5
-        derivative = outcome["derivative"]
-        np.testing.assert_array_equal(outcome["grad"], derivative)
-        np.testing.assert_allclose(outcome["prim_grad"], derivative, rtol=rtol, atol=1e-15)
-        rise = everything(f, x + eps)["prim"] - everything(f, x - eps)["prim"]
-        np.testing.assert_allclose(rise / (2 * eps), derivative, rtol=max(rtol, 1e-8), atol=1e-9)
+        found = smooth_results()[f]
+    # S2NN's primal has SpikingJelly's 1e-5 inside of the logarithm, its derivative has not
+    rtol = 1.1e-5 if isinstance(f, surrogate.S2NN) else 1e-12
+    derivative = found["at"]["derivative"]
+    np.testing.assert_array_equal(found["at"]["grad"], derivative)
+    np.testing.assert_allclose(found["at"]["prim_grad"], derivative, rtol=rtol, atol=1e-15)
+    slopes = (found["above"] - found["below"]) / (2 * EPS)
+    np.testing.assert_allclose(slopes, derivative, rtol=max(rtol, 1e-8), atol=1e-9)
 
 
 @every
@@ -142,46 +176,75 @@ def test_threshold_fires_and_nan_does_not(f, dtype):
     golden_arrays.assert_equal(spikes.astype("float32"), expected)
 
 
+@functools.cache
+def results_at_extremes(dtype):
+    tiny = float(jnp.finfo(dtype).tiny)
+    u = np.array([0.0, tiny, 1e-8, 1e-4, 1.0, 2.0, 88.0, 104.0, 1e4, 1e18])
+    finite = jnp.asarray(np.concatenate([u, -u]), dtype)
+    infinite = jnp.asarray([-np.inf, np.inf], dtype)
+    return for_every(
+        lambda f: {
+            "finite": (functools.partial(everything, f), finite),
+            "infinite": (f.derivative, infinite),
+        }
+    )
+
+
 @every
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float64"])
 def test_finite_everywhere(f, dtype):
     """Everything up to 1e18; at infinity the derivative, which only a wave lacks there."""
     with jax.enable_x64(dtype == "float64"):
-        tiny = float(jnp.finfo(dtype).tiny)
-        u = jnp.array([0.0, tiny, 1e-8, 1e-4, 1.0, 2.0, 88.0, 104.0, 1e4, 1e18], dtype)
-        u = jnp.concatenate([u, -u])
-        for name, y in everything(f, u).items():
-            assert jnp.all(jnp.isfinite(y)), name
-        if not isinstance(f, surrogate.SquarewaveFourierSeries):
-            assert jnp.all(jnp.isfinite(f.derivative(jnp.array([-jnp.inf, jnp.inf], dtype))))
+        found = results_at_extremes(dtype)[f]
+    for name, y in found["finite"].items():
+        assert np.all(np.isfinite(np.asarray(y, "float64"))), name
+    if not isinstance(f, surrogate.SquarewaveFourierSeries):
+        assert np.all(np.isfinite(np.asarray(found["infinite"], "float64")))
+
+
+@functools.cache
+def compiled_and_mapped():
+    u = jnp.linspace(-3, 3, 20).reshape(4, 5)
+
+    def calls(f):
+        run = functools.partial(everything, f)
+        return {"jit": (run, u), "vmap": (jax.vmap(run, in_axes=1, out_axes=1), u)}
+
+    return u, for_every(calls)
 
 
 @every
 def test_jit_and_vmap_change_nothing(f):
-    u = jnp.linspace(-3, 3, 20).reshape(4, 5)
-    with jax.disable_jit():
-        expected = everything(f, u)
-    mapped = jax.vmap(functools.partial(everything, f), in_axes=1, out_axes=1)
-    for actual in (everything(f, u), mapped(u)):
-        for name, y in actual.items():
-            np.testing.assert_allclose(y, expected[name], rtol=1e-6, atol=1e-6, err_msg=name)
+    u, found = compiled_and_mapped()
+    expected = everything(f, u)
+    for way, outcome in found[f].items():
+        for name, y in outcome.items():
+            message = f"{way}, {name}"
+            np.testing.assert_allclose(y, expected[name], rtol=1e-6, atol=1e-6, err_msg=message)
+
+
+@functools.cache
+def gradients_through_a_scan(v_reset):
+    """The inputs, and the gradient by surrogate."""
+    xs = jax.random.uniform(jax.random.key(0), (6, 5), minval=-0.5, maxval=1.5)
+
+    def calls(f):
+        node = nn.IFNode(v_reset=v_reset, surrogate_function=f)
+
+        def total(xs):
+            v, out = nn.unroll(node, xs)
+            return jnp.sum(out) + jnp.sum(v)
+
+        return {"gradient": (jax.grad(total), xs)}
+
+    return xs, for_every(calls)
 
 
 @every
 @pytest.mark.parametrize("v_reset", [0.0, None])
 def test_gradient_through_a_scan(f, v_reset):
     """Against the gradient of IF written out: `derivative` alone goes back through time."""
-    xs = jax.random.uniform(jax.random.key(0), (6, 5), minval=-0.5, maxval=1.5)
-    node = nn.IFNode(v_reset=v_reset, surrogate_function=f)
-
-    @jax.jit
-    def gradient(xs):
-        def total(xs):
-            v, out = nn.unroll(node, xs)
-            return jnp.sum(out) + jnp.sum(v)
-
-        return jax.grad(total)(xs)
-
+    xs, found = gradients_through_a_scan(v_reset)
     v, hs, spikes = np.zeros(5, "float32"), [], []
     for x in np.asarray(xs):
         hs.append(v + x)
@@ -196,7 +259,7 @@ def test_gradient_through_a_scan(f, v_reset):
     assert np.any(spikes)
     assert np.any(expected)
     limit = 1e-5 * np.max(np.abs(expected))
-    np.testing.assert_allclose(gradient(xs), np.stack(expected), rtol=1e-5, atol=limit)
+    np.testing.assert_allclose(found[f]["gradient"], np.stack(expected), rtol=1e-5, atol=limit)
 
 
 @every

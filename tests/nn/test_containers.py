@@ -1,5 +1,6 @@
 """Recurrent containers against SpikingJelly, the tutorial's example, and what they refuse."""
 
+import functools
 import operator
 
 import golden_arrays
@@ -38,7 +39,6 @@ def node(meta):
     return getattr(nn, meta["cls"])(**kwargs)
 
 
-@jax.jit
 def everything(net, x, w_out, w_v, w_y):
     """Loss, gradients, and the outputs of `unroll` and of stepping by hand.
 
@@ -56,14 +56,8 @@ def everything(net, x, w_out, w_v, w_y):
     return jax.value_and_grad(loss, (0, 1), has_aux=True)(net, x)
 
 
-def check(golden, case, net, w_y, precision):
-    prefix = "" if golden is ELEMENTWISE else f"{case}/"
-    x, w_out, w_state = (
-        golden.input(prefix + name, precision) for name in ("x", "w_out", "w_state")
-    )
-    (value, (out, stepped, v_seq)), (g_net, g_x) = everything(
-        net, x, w_out, w_state, w_state if w_y else None
-    )
+def check(golden, case, result, precision):
+    (value, (out, stepped, v_seq)), (g_net, g_x) = result
     golden_arrays.assert_equal(out, golden(f"{case}/out", precision))
     golden_arrays.assert_equal(stepped, golden(f"{case}/out", precision))
     golden_arrays.assert_loss_close(value, golden(f"{case}/loss", precision), precision)
@@ -72,15 +66,26 @@ def check(golden, case, net, w_y, precision):
     return g_net
 
 
+@functools.cache
+def elementwise_results(precision):
+    """`everything` by case."""
+    x, w_out, w_state = (ELEMENTWISE.input(name, precision) for name in ("x", "w_out", "w_state"))
+    cases = {}
+    for case, meta in ELEMENTWISE.cases.items():
+        if case not in TUTORIAL:
+            net = nn.ElementWiseRecurrentContainer(
+                node(meta["sub_module"]), FUNCTIONS[meta["function"]]
+            )
+            cases[case] = (everything, net, x, w_out, w_state, w_state)
+    return golden_arrays.all_at_once(cases)
+
+
 @pytest.mark.parametrize("case", [c for c in ELEMENTWISE.cases if c not in TUTORIAL])
 def test_elementwise_golden(case, precision):
-    meta = ELEMENTWISE.cases[case]
-    net = nn.ElementWiseRecurrentContainer(node(meta["sub_module"]), FUNCTIONS[meta["function"]])
-    check(ELEMENTWISE, case, net, True, precision)
+    check(ELEMENTWISE, case, elementwise_results(precision)[case], precision)
 
 
-@pytest.mark.parametrize("case", LINEAR.cases)
-def test_linear_golden(case, precision):
+def linear_container(case, precision):
     meta = LINEAR.cases[case]
     kinds = {"param_dtype": precision, "rngs": nnx.Rngs(0)}
     if meta["sub_module"].startswith("Sequential"):
@@ -99,21 +104,40 @@ def test_linear_golden(case, precision):
     net = nn.LinearRecurrentContainer(
         sub_module, meta["in_features"], meta["out_features"], meta["bias"], **kinds
     )
-    linears = {"rc": net.rc}
-    if isinstance(sub_module, nn.Sequential):
-        linears["sub_module.0"] = sub_module[0]
-    for name, linear in linears.items():
+    for name, linear in linears(net).items():
         linear.kernel[...] = LINEAR.input(f"{case}/p_{name}.weight", precision).T
         if LINEAR.has(f"{case}/p_{name}.bias"):
             linear.bias[...] = LINEAR.input(f"{case}/p_{name}.bias", precision)
         else:
             assert linear.bias is None
+    return net
 
-    g_net = check(LINEAR, case, net, False, precision)
-    gradients = {"rc": g_net.rc}
-    if isinstance(sub_module, nn.Sequential):
-        gradients["sub_module.0"] = g_net.sub_module[0]
-    for name, g in gradients.items():
+
+def linears(net):
+    """The linear layers of a container under SpikingJelly's names."""
+    found = {"rc": net.rc}
+    if isinstance(net.sub_module, nn.Sequential):
+        found["sub_module.0"] = net.sub_module[0]
+    return found
+
+
+@functools.cache
+def linear_results(precision):
+    """`everything` by case."""
+    cases = {}
+    for case in LINEAR.cases:
+        x, w_out, w_state = (
+            LINEAR.input(f"{case}/{name}", precision) for name in ("x", "w_out", "w_state")
+        )
+        net = linear_container(case, precision)
+        cases[case] = (everything, net, x, w_out, w_state, None)
+    return golden_arrays.all_at_once(cases)
+
+
+@pytest.mark.parametrize("case", LINEAR.cases)
+def test_linear_golden(case, precision):
+    g_net = check(LINEAR, case, linear_results(precision)[case], precision)
+    for name, g in linears(g_net).items():
         weight = LINEAR(f"{case}/g_p_{name}.weight", precision)
         golden_arrays.assert_close(g.kernel[...].T, weight, precision, name)
         if LINEAR.has(f"{case}/g_p_{name}.bias"):
