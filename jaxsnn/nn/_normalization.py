@@ -53,11 +53,14 @@ class _Normalization(Statistics, ModalLayer):
             mean = jnp.mean(x, axes, keepdims=True)
             var = jnp.mean(jnp.square(x - mean), axes, keepdims=True)
             return Batch(mean, var, jnp.full_like(mean, size))
-        weight = jnp.broadcast_to(over(mask, x), x.shape).astype(x.dtype)
-        numbers = jnp.sum(weight, axes, keepdims=True)
-        mean = jnp.sum(x * weight, axes, keepdims=True) / jnp.maximum(numbers, 1)
-        var = jnp.sum(jnp.square(x - mean) * weight, axes, keepdims=True) / jnp.maximum(numbers, 1)
-        return Batch(mean, var, numbers)
+        counted = jnp.broadcast_to(over(mask, x), x.shape)
+        numbers = jnp.sum(counted, axes, keepdims=True, dtype=x.dtype)
+
+        def over_counted(a: jax.Array) -> jax.Array:
+            return jnp.sum(a, axes, keepdims=True, where=counted) / jnp.maximum(numbers, 1)
+
+        mean = over_counted(x)
+        return Batch(mean, over_counted(jnp.square(x - mean)), numbers)
 
     def _normalize(self, x: jax.Array, axes: tuple[int, ...], mode: Mode) -> tuple[jax.Array, Seen]:
         """`(x - mean) / sqrt(var + eps)`: of the batch when training, else the running ones."""

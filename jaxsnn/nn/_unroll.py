@@ -50,8 +50,8 @@ def unroll(
         xs: the sequence, time first, `[T, ...]`, as a rule `[T, N, ...]`.
         carry: the state to start from, as returned for the stretch before; None starts afresh.
         mask: for sequences of different lengths, padded: which steps count, bool `[T, N]` (or
-            as many leading axes of `xs` as there are). At the others no state changes, and the
-            outputs are 0; see `steps_before`.
+            as many leading axes of `xs` as there are). At the others no state changes, `xs` counts
+            as 0 whatever it holds, and the outputs are 0; see `steps_before`.
         training: a random key (`jax.random.key`): dropout drops, and normalisations use the
             statistics of this sequence. None, the default, is inference.
         record: paths of what is to be returned as well, e.g. `"1"` for the output of layer 1 of a
@@ -141,6 +141,9 @@ def _run_all(
     record: tuple[str, ...],
     length: int | None,
 ) -> tuple[Carry, jax.Array, Extras]:
+    if mask is not None:
+        # Of NaN or infinity even a gradient of 0 makes NaN.
+        xs = jnp.where(over(mask, xs), xs, jnp.zeros((), xs.dtype))
     mode = Mode(record=record, key=key, mask=mask)
     if length is None or length >= xs.shape[0]:
         carry, ys, seen = run(module, carry, xs, mode)
