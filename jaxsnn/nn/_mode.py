@@ -93,7 +93,18 @@ Step = Callable[[Carry, jax.Array, Mode], tuple[Carry, jax.Array, Seen]]
 
 def over(mask: jax.Array, like: jax.Array) -> jax.Array:
     """`mask` `[N]` with as many axes as `like` `[N, ...]`."""
+    if mask.shape != like.shape[: mask.ndim]:
+        raise ValueError(
+            f"the mask, here of shape {list(mask.shape)}, does not fit a state or an output of "
+            f"shape {list(like.shape)}: what a mask tells apart, as a rule the sequences of a "
+            "batch, must have states and outputs apart, [N, ...], from the first layer to the last"
+        )
     return mask.reshape(mask.shape + (1,) * (like.ndim - mask.ndim))
+
+
+def zero(mask: jax.Array, a: jax.Array) -> jax.Array:
+    """`a` where `mask` is true, elsewhere 0."""
+    return jnp.where(over(mask, a), a, jnp.zeros((), a.dtype))
 
 
 def hold(mask: jax.Array | None, after: Carry, before: Carry) -> Carry:

@@ -29,8 +29,8 @@ class Statistics(nnx.Module):
         shape = before[0].shape
 
         def update(running: Any, batch: Batch) -> tuple[Any, None]:
-            # A batch of which everything was masked teaches nothing.
-            m = jnp.where(batch.numbers > 0, self.momentum, 0.0).astype(running[0].dtype)
+            # What a mask leaves may be a single number, which has no variance, or nothing.
+            m = jnp.where(batch.numbers > 1, self.momentum, 0.0).astype(running[0].dtype)
             new = (batch.mean, batch.var)
             return tuple(
                 (1 - m) * old + m * now.astype(old.dtype)

@@ -10,7 +10,7 @@ from flax import nnx
 
 from jaxsnn import _checks
 from jaxsnn.nn._cell import Carry
-from jaxsnn.nn._mode import Mode, Seen, over
+from jaxsnn.nn._mode import Mode, Seen, zero
 from jaxsnn.nn._run import run
 from jaxsnn.nn._statistics import updated_statistics
 
@@ -128,6 +128,8 @@ def steps_before(lengths: jax.Array, steps: int) -> jax.Array:
     lengths = jnp.asarray(lengths)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise TypeError(f"lengths must be integers, got dtype {lengths.dtype}")
+    if lengths.dtype.itemsize < 4:  # which may not count as far as `steps`
+        lengths = lengths.astype(jnp.int32)
     times = jnp.arange(_checks.size("steps", steps), dtype=lengths.dtype)
     return times.reshape((-1,) + (1,) * lengths.ndim) < lengths[None]
 
@@ -142,8 +144,7 @@ def _run_all(
     length: int | None,
 ) -> tuple[Carry, jax.Array, Extras]:
     if mask is not None:
-        # Of NaN or infinity even a gradient of 0 makes NaN.
-        xs = jnp.where(over(mask, xs), xs, jnp.zeros((), xs.dtype))
+        xs = zero(mask, xs)  # of NaN or infinity even a gradient of 0 makes NaN
     mode = Mode(record=record, key=key, mask=mask)
     if length is None or length >= xs.shape[0]:
         carry, ys, seen = run(module, carry, xs, mode)
@@ -151,7 +152,7 @@ def _run_all(
         carry, ys, seen = _run_stretches(module, carry, xs, mode, length)
     records = seen.records
     if mask is not None:
-        ys, records = jax.tree.map(lambda a: jnp.where(over(mask, a), a, 0), (ys, records))
+        ys, records = jax.tree.map(functools.partial(zero, mask), (ys, records))
     return carry, ys, Extras(records, updated_statistics(module, seen.batches))
 
 

@@ -125,6 +125,13 @@ def test_statistics_do_not_see_the_padding():
     np.testing.assert_allclose(ys[mask].mean(0), 0, atol=1e-5)
 
 
+def test_a_single_number_teaches_no_variance():
+    xs, layer = inputs(), nn.BatchNorm(F)
+    mask = jnp.zeros((T, N), bool).at[0, 0].set(True)
+    _, _, extras = nn.unroll(layer, xs, mask=mask, training=jax.random.key(0))
+    jax.tree.map(np.testing.assert_array_equal, extras.statistics, nn.statistics(layer))
+
+
 def test_mask_with_stretches():
     net = nn.LinearRecurrentContainer(nn.LIFNode(v_threshold=0.2), F, F, rngs=nnx.Rngs(3))
     xs, mask = inputs(), nn.steps_before(jnp.array(LENGTHS), T)
@@ -142,6 +149,35 @@ def test_mask_with_stretches():
 def test_bad_masks(mask, error, message):
     with pytest.raises(error, match=message):
         nn.unroll(nn.IFNode(), inputs(), mask=mask)
+
+
+class Clock(nn.Cell):
+    """Counts the steps, of all sequences together."""
+
+    def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
+        return jnp.zeros((), jnp.int32)
+
+    def __call__(self, carry, x):
+        return carry + 1, x
+
+
+@pytest.mark.parametrize("module", [Clock(), lambda x: x.mean(0)], ids=["state", "output"])
+def test_what_is_masked_apart_must_be_apart(module):
+    with pytest.raises(
+        ValueError, match=r"mask, here of shape .* does not fit a state or an output"
+    ):
+        nn.unroll(module, inputs(), mask=jnp.ones((T, N), bool))
+
+
+def test_masked_outputs_keep_their_dtype():
+    mask = nn.steps_before(jnp.array(LENGTHS), T)
+    _, ys = nn.unroll(lambda x: x >= 0, inputs(), mask=mask)
+    np.testing.assert_array_equal(ys, jnp.broadcast_to(mask[..., None], ys.shape))
+
+
+def test_lengths_in_a_short_integer():
+    lengths = jnp.array([4, 200], jnp.uint8)
+    np.testing.assert_array_equal(nn.steps_before(lengths, 300).sum(0), lengths)
 
 
 def test_bad_lengths():
