@@ -97,7 +97,7 @@ def unroll(
         _checks.random_key("training", training)
     if checkpoint_every is not None:
         checkpoint_every = _checks.size("checkpoint_every", checkpoint_every)
-    patterns = (record,) if isinstance(record, str) else tuple(record)
+    patterns = _check_record(record)
 
     arguments = module, carry, xs, mask, training
     # Only in a module can anything go stale.
@@ -194,14 +194,28 @@ def _check_mask(mask: Any, xs: jax.Array) -> jax.Array:
     return mask
 
 
+def _check_record(record: Any) -> tuple[str, ...]:
+    patterns = (record,) if isinstance(record, str) else record
+    if not isinstance(patterns, Sequence | set) or not all(isinstance(p, str) for p in patterns):
+        raise TypeError(
+            f"record must be a path or several, e.g. record='1.v' or record=['1.v', '2'], got "
+            f"{record!r}"
+        )
+    return tuple(sorted(patterns)) if isinstance(patterns, set) else tuple(patterns)
+
+
 def _check_found(patterns: tuple[str, ...], records: Any, arguments: tuple[Any, ...]) -> None:
     """Every pattern must have found something."""
     import fnmatch
 
     for pattern in patterns:
         if not any(fnmatch.fnmatchcase(path, pattern) for path in records):
+            module, *arrays = arguments
             everything = functools.partial(_run_all, record=("*",), length=None)
-            there = jax.eval_shape(everything, *arguments)[2].records
+            if isinstance(module, nnx.Module):
+                there = jax.eval_shape(everything, module, *arrays)[2].records
+            else:
+                there = {}
             raise ValueError(
                 f"record={pattern!r} finds nothing in this module; there are "
                 f"{', '.join(sorted(there)) or 'no layers inside it'}"

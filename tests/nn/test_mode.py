@@ -265,6 +265,17 @@ def test_a_record_of_nothing_lists_what_there_is(net):
         nn.unroll(nn.IFNode(), inputs(), record="u")
 
 
+@pytest.mark.parametrize("record", [5, None, True, [1]])
+def test_bad_records(record):
+    with pytest.raises(TypeError, match="record must be a path or several"):
+        nn.unroll(nn.IFNode(), inputs(), record=record)
+
+
+def test_a_function_has_nothing_to_record():
+    with pytest.raises(ValueError, match="there are no layers inside it"):
+        nn.unroll(jnp.sin, inputs(), record="v")
+
+
 def test_nothing_is_computed_for_records_that_are_not_asked_for():
     net = nn.Sequential(nn.Linear(F, F, rngs=nnx.Rngs(0)), nn.LIFNode())
     plain = str(jax.make_jaxpr(lambda xs: nn.unroll(net, xs))(inputs()))
