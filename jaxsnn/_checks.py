@@ -1,5 +1,6 @@
 """Argument checks: one line a check, one message style (argument, value, way out)."""
 
+import functools
 import math
 import numbers
 from typing import Any
@@ -119,7 +120,9 @@ def function(name: str, value: Any) -> Any:
         raise TypeError(
             f"{name} must be an instance, got the class {value.__name__}; write {value.__name__}()"
         )
-    hidden = [getattr(value, "__self__", None)]
+    hidden = [getattr(value, "__self__", None), getattr(value, "__wrapped__", None)]
+    if isinstance(value, functools.partial):
+        hidden += [value.func, *value.args, *value.keywords.values()]
     hidden += [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
     for module in hidden:
         if isinstance(module, nnx.Module):

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks
+from jaxsnn.nn._modal_layer import refuse_untold
 from jaxsnn.nn._mode import NOTHING, Mode, Seen
 from jaxsnn.nn._repr import Printable
 from jaxsnn.nn._schedule import scan
@@ -68,6 +69,7 @@ class Cell(Printable, nnx.RNNCellBase):
 
     def _one_step(self, carry: Carry, x: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
         """One step; cells made of layers tell them the mode."""
+        refuse_untold(self, mode)
         carry, y = self(carry, x)
         return carry, y, see_states(self, carry, mode)
 

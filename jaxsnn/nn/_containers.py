@@ -12,6 +12,7 @@ from jaxsnn import _checks
 from jaxsnn.nn._cell import Carry, Cell, feature_axes, first_carry, is_cell, state_dtype
 from jaxsnn.nn._layers import Linear
 from jaxsnn.nn._linear_recurrence import linear_recurrence, product
+from jaxsnn.nn._modal_layer import refuse_untold
 from jaxsnn.nn._mode import Mode, Seen
 from jaxsnn.nn._run import step
 
@@ -123,6 +124,7 @@ class ElementWiseRecurrentContainer(_RecurrentContainer):
 
     def _advance(self, carry: Carry, x: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
         sub_carry, y = self._split(carry, x)
+        refuse_untold(self.element_wise_function, mode)
         i = self.element_wise_function(y.astype(x.dtype), x)
         return self._feed_back(sub_carry, i, y, mode)
 

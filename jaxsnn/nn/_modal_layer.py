@@ -1,7 +1,8 @@
 """Layers without state for which one step's input is not all: all steps count, or training does."""
 
 import abc
-from typing import ClassVar
+from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import jax
 from flax import nnx
@@ -14,6 +15,23 @@ class ModalLayer(Printable, nnx.Module):
     """Abstract: a layer without state that is told how it is run."""
 
     trains_apart: ClassVar[bool] = True  # whether it behaves differently in training
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        bases = (base for base in cls.__mro__[1:] if issubclass(base, ModalLayer))
+        base = next((base for base in bases if "__call__" in vars(base)), None)
+        if (
+            "__call__" in vars(cls)
+            and "_all_steps" not in vars(cls)
+            and base is not None
+            and not getattr(base.__call__, "__isabstractmethod__", False)
+            and cls._all_steps is not SequenceLayer._all_steps  # which calls it
+        ):
+            raise TypeError(
+                f"{cls.__name__} replaces the __call__ of {base.__name__}, which unroll does not "
+                f"use: nothing would change; put a layer of your own before or behind a "
+                f"{base.__name__}"
+            )
 
     @abc.abstractmethod
     def _all_steps(self, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
@@ -46,6 +64,7 @@ class SequenceLayer(ModalLayer):
 
     def _all_steps(self, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
         self._refuse_parts(mode)
+        refuse_untold(self, mode)
         return self(xs), NOTHING
 
     def _one_step(self, x: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
@@ -75,6 +94,26 @@ def needs_training_mode(module: nnx.Module) -> bool:
     Args:
         module: any module.
     """
-    return any(
-        isinstance(part, ModalLayer) and part.trains_apart for _, part in nnx.iter_modules(module)
-    )
+    return any(True for _ in _train_apart(module))
+
+
+def refuse_untold(module: Any, mode: Mode) -> None:
+    """A module that calls its layers by itself cannot tell them that they are trained."""
+    if not mode.training or not isinstance(module, nnx.Module):
+        return
+    for path, layer in _train_apart(module):
+        name, inside = type(module).__name__, type(layer).__name__
+        where = ".".join(map(str, path))
+        raise ValueError(
+            f"{name} calls the {inside} in it ({where}) by itself, so that even in training it "
+            "would do as in inference: only unroll, Sequential and the containers of jaxsnn.nn "
+            f"tell a layer that it is trained. Split {name} into parts that these run, and join "
+            "the outputs in the model: unroll(part, xs, training=key)"
+        )
+
+
+def _train_apart(module: nnx.Module) -> Iterator[tuple[Any, ModalLayer]]:
+    """The layers in `module` that train apart, with their paths."""
+    for path, part in nnx.iter_modules(module):
+        if isinstance(part, ModalLayer) and part.trains_apart:
+            yield path, part

@@ -8,7 +8,7 @@ from flax import nnx
 
 from jaxsnn.nn._cell import Carry, Cell, first_carry, is_cell, see_states
 from jaxsnn.nn._layers import Linear, on_rows
-from jaxsnn.nn._modal_layer import ModalLayer
+from jaxsnn.nn._modal_layer import ModalLayer, SequenceLayer, refuse_untold
 from jaxsnn.nn._mode import NOTHING, Mode, Seen
 from jaxsnn.nn._pooling import Pool
 from jaxsnn.nn._schedule import scan
@@ -25,10 +25,17 @@ def run(module: Any, carry: Carry, xs: jax.Array, mode: Mode) -> tuple[Carry, ja
         carry, ys, seen = scan(lambda *now: step(module, *now), carry, xs, mode)
     else:
         _check_no_carry(module, carry)
+        if isinstance(module, SequenceLayer) and carry is not None:
+            raise ValueError(
+                f"{type(module).__name__} needs all time steps at once, so it cannot go on from "
+                "the carry of the steps before; run whole sequences with carry=None (in the carry "
+                "of a Sequential, None in its place)"
+            )
         carry = ()
         if isinstance(module, ModalLayer):
             ys, seen = module._all_steps(xs, mode)
         else:
+            refuse_untold(module, mode)
             ys = map_steps(module, xs)
     return carry, ys, seen | mode.see_output(ys)
 
@@ -39,11 +46,13 @@ def step(module: Any, carry: Carry, x: jax.Array, mode: Mode) -> tuple[Carry, ja
     if isinstance(module, Cell):
         carry, y, seen = module._one_step(carry, x, mode)
     elif is_cell(module):
+        refuse_untold(module, mode)
         carry, y = module(carry, x)
         seen = see_states(module, carry, mode)
     elif isinstance(module, ModalLayer):
         y, seen = module._one_step(x, mode)
     else:
+        refuse_untold(module, mode)
         _refuse_flax_in_training(module)
         y = module(x)
     return carry, y, seen | mode.see_output(y)

@@ -1,12 +1,14 @@
 """`unroll` runs a module over time."""
 
 import functools
+import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from flax.errors import TraceContextError
 
 from jaxsnn import _checks
 from jaxsnn.nn._cell import Carry
@@ -146,14 +148,27 @@ def _run_all(
     if mask is not None:
         xs = zero(mask, xs)  # of NaN or infinity even a gradient of 0 makes NaN
     mode = Mode(record=record, key=key, mask=mask)
-    if length is None or length >= xs.shape[0]:
-        carry, ys, seen = run(module, carry, xs, mode)
-    else:
-        carry, ys, seen = _run_stretches(module, carry, xs, mode, length)
+    variables = jax.tree.leaves(module)
+    try:
+        if length is None or length >= xs.shape[0]:
+            carry, ys, seen = run(module, carry, xs, mode)
+        else:
+            carry, ys, seen = _run_stretches(module, carry, xs, mode, length)
+    except TraceContextError as error:
+        raise ValueError(_CHANGES) from error
+    if any(map(operator.is_not, variables, jax.tree.leaves(module))):
+        raise ValueError(_CHANGES)
     records = seen.records
     if mask is not None:
         ys, records = jax.tree.map(functools.partial(zero, mask), (ys, records))
     return carry, ys, Extras(records, updated_statistics(module, seen.batches))
+
+
+_CHANGES = (
+    "a layer of this module changes its own variables when it is called, which cannot leave a scan "
+    "over time and would be lost; keep state in the carry of a cell, and use the BatchNorm and "
+    "Dropout of jaxsnn.nn in place of Flax's"
+)
 
 
 def _run_stretches(

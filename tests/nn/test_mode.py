@@ -1,5 +1,6 @@
 """How a sequence is run beside its data: masks, records, training."""
 
+import functools
 import operator
 
 import jax
@@ -368,6 +369,88 @@ def test_layers_of_flax_that_change_themselves_are_refused(layer):
     for module in (layer, nn.ElementWiseRecurrentContainer(layer, operator.add)):
         with pytest.raises(ValueError, match=f"use jaxsnn.nn.{name}"):
             nn.unroll(module, inputs())
+
+
+class Holds(nnx.Module):
+    """A layer of a user's own around another one."""
+
+    def __init__(self, layer):
+        self.layer = layer
+
+    def __call__(self, x):
+        return x + self.layer(x)
+
+
+class HoldsAll(nn.SequenceLayer):
+    """The same for all steps at once."""
+
+    def __init__(self, layer):
+        self.layer = layer
+
+    def __call__(self, xs):
+        return self.layer(xs)
+
+
+class Skip(nn.Cell):
+    """The same for a cell."""
+
+    def __init__(self, sub_module):
+        self.sub_module = sub_module
+
+    def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
+        return self.sub_module.initialize_carry(input_shape, rngs, dtype=dtype)
+
+    def __call__(self, carry, x):
+        carry, y = self.sub_module(carry, x)
+        return carry, x + y
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        Skip(nn.Sequential(nn.IFNode(), nn.Dropout())),
+        Holds(nn.BatchNorm(F)),
+        HoldsAll(nn.BatchNorm(F)),
+        nnx.Sequential(nn.Dropout()),
+    ],
+    ids=lambda module: type(module).__name__,
+)
+def test_modules_that_call_their_layers_by_themselves(module):
+    """Their dropout would do nothing in training, and their statistics would stand still."""
+    whole = [module, nn.Sequential(nn.IFNode(), module)]
+    if not isinstance(module, HoldsAll):
+        whole += [nn.ElementWiseRecurrentContainer(module, operator.add)]
+    for net in whole:
+        with pytest.raises(ValueError, match=r"calls the (Dropout|BatchNorm) in it .*by itself"):
+            nn.unroll(net, inputs(), training=jax.random.key(0))
+    nn.unroll(module, inputs())  # in inference there is nothing to tell
+
+
+@pytest.mark.parametrize("layer", [nn.BatchNorm, nn.Dropout, nn.Bidirectional])
+def test_a_call_that_would_not_be_used(layer):
+    with pytest.raises(TypeError, match=f"Mine replaces the __call__ of {layer.__name__}"):
+        type("Mine", (layer,), {"__call__": lambda self, x: 2 * x})
+
+
+@pytest.mark.parametrize("hold", [Holds, HoldsAll])
+def test_layers_of_flax_that_change_themselves_inside_another(hold):
+    for layer in (nnx.BatchNorm(F, rngs=nnx.Rngs(0)), nnx.Dropout(0.5, rngs=nnx.Rngs(0))):
+        with pytest.raises(ValueError, match="a layer of this module changes its own variables"):
+            nn.unroll(hold(layer), inputs())
+
+
+def test_layers_that_need_the_whole_sequence_refuse_a_stream():
+    net = nn.Sequential(nn.Bidirectional(nn.IFNode(), nn.IFNode()), nn.IFNode())
+    carry, _ = nn.unroll(net, inputs())
+    with pytest.raises(ValueError, match=r"cannot go on from the carry .*None in its place"):
+        nn.unroll(net, inputs(1), carry)
+    nn.unroll(net, inputs(1), (None, carry[1]))
+
+
+def test_functions_must_not_hide_layers():
+    for hidden in (functools.partial(nn.BatchNorm(F)), jax.jit(nn.BatchNorm(F))):
+        with pytest.raises(TypeError, match="holds the module BatchNorm"):
+            nn.Sequential(hidden)
 
 
 def test_layers_of_flax_in_inference_join_in():
