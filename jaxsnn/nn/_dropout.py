@@ -52,6 +52,7 @@ class Dropout(ModalLayer):
     def _all_steps(self, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
         if not mode.training:
             return xs, NOTHING
+        _checks.floating(f"the input of {type(self).__name__}", xs)
         kept = self._kept(mode.layer_key(), xs.shape[1:])[None]
         return jnp.where(kept, xs / (1 - self.p), jnp.zeros((), xs.dtype)), NOTHING
 

@@ -29,8 +29,9 @@ class _Normalization(Statistics, ModalLayer):
         self.num_features = shape[-1]
         self.eps = _checks.positive("eps", eps)
         self.momentum = _checks.probability("momentum", momentum)
-        self.running_mean = nnx.BatchStat(jnp.zeros(shape, param_dtype))
-        self.running_var = nnx.BatchStat(jnp.ones(shape, param_dtype))
+        dtype = state_dtype(param_dtype)  # in bfloat16 a small momentum would change nothing
+        self.running_mean = nnx.BatchStat(jnp.zeros(shape, dtype))
+        self.running_var = nnx.BatchStat(jnp.ones(shape, dtype))
 
     def _check(self, x: jax.Array) -> None:
         name = type(self).__name__
@@ -48,7 +49,7 @@ class _Normalization(Statistics, ModalLayer):
             if size < 2:
                 raise ValueError(
                     f"{type(self).__name__} needs more than one number per channel when training, "
-                    f"got an input of shape {list(x.shape)}"
+                    f"got an input of shape {list(x.shape)}; train on more sequences at once"
                 )
             mean = jnp.mean(x, axes, keepdims=True)
             var = jnp.mean(jnp.square(x - mean), axes, keepdims=True)
@@ -69,8 +70,10 @@ class _Normalization(Statistics, ModalLayer):
         if not mode.training:
             shape = self.running_mean.shape
             shape = (*shape[:-1], *(1,) * (x.ndim - len(shape)), shape[-1])
-            mean = self.running_mean[...].astype(wide.dtype).reshape(shape)
-            var = self.running_var[...].astype(wide.dtype).reshape(shape)
+            mean, var = (
+                jax.lax.stop_gradient(running[...]).astype(wide.dtype).reshape(shape)
+                for running in (self.running_mean, self.running_var)
+            )
             return (wide - mean) * jax.lax.rsqrt(var + self.eps), NOTHING
         batch = self._batch(wide, axes, mode.mask)
         y = (wide - batch.mean) * jax.lax.rsqrt(batch.var + self.eps)
@@ -98,7 +101,8 @@ class BatchNorm(_Normalization):
         eps: added to the variance.
         momentum: weight of the newest batch in the running statistics, in `[0, 1]`. (torch's
             convention; Flax's is one minus it.)
-        param_dtype: dtype of `weight`, `bias` and the running statistics.
+        param_dtype: dtype of `weight` and `bias`, and if wider than float32 of the running
+            statistics.
 
     Raises:
         TypeError: an argument is of the wrong type.
@@ -127,7 +131,7 @@ class BatchNorm(_Normalization):
 
     def __call__(self, x: jax.Array) -> jax.Array:
         """Normalises by the running statistics; `[N, ..., channels]` or a sequence of them."""
-        return self._one_step(x, Mode())[0]
+        return self._one_step(jnp.asarray(x), Mode())[0]
 
     def _one_step(self, x: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
         y, seen = self._normalize(x, tuple(range(x.ndim - 1)), mode)
@@ -157,7 +161,8 @@ class ThresholdDependentBatchNorm(BatchNorm):
         v_threshold: firing threshold of the neurons behind.
         eps: added to the variance.
         momentum: weight of the newest batch in the running statistics, in `[0, 1]`.
-        param_dtype: dtype of `weight`, `bias` and the running statistics.
+        param_dtype: dtype of `weight` and `bias`, and if wider than float32 of the running
+            statistics.
 
     Raises:
         TypeError: an argument is of the wrong type.
@@ -196,7 +201,7 @@ class TemporalEffectiveBatchNorm(SequenceLayer):
         num_features: number of channels, the size of the last axis.
         eps: added to the variance.
         momentum: weight of the newest batch in the running statistics, in `[0, 1]`.
-        param_dtype: dtype of the parameters and the running statistics.
+        param_dtype: dtype of the parameters, and if wider than float32 of the running statistics.
 
     Raises:
         TypeError: an argument is of the wrong type.
@@ -222,10 +227,11 @@ class TemporalEffectiveBatchNorm(SequenceLayer):
         self.norm = BatchNorm(num_features, eps=eps, momentum=momentum, param_dtype=param_dtype)
 
     def __call__(self, xs: jax.Array) -> jax.Array:
-        return self._all_steps(xs, Mode())[0]
+        return self._all_steps(jnp.asarray(xs), Mode())[0]
 
     def _all_steps(self, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
         self._refuse_parts(mode)
+        _checks.floating(f"the input of {type(self).__name__}", xs)
         _check_steps(self, xs)
         y, seen = self.norm._all_steps(xs.astype(state_dtype(xs.dtype)), mode.at("norm"))
         scale = self.scale[...].astype(y.dtype).reshape((-1,) + (1,) * (y.ndim - 1))
@@ -242,7 +248,7 @@ class BatchNormThroughTime(_Normalization, SequenceLayer):
         num_features: number of channels, the size of the last axis.
         eps: added to the variance.
         momentum: weight of the newest batch in the running statistics, in `[0, 1]`.
-        param_dtype: dtype of `weight` and the running statistics.
+        param_dtype: dtype of `weight`, and if wider than float32 of the running statistics.
 
     Raises:
         TypeError: an argument is of the wrong type.
@@ -270,7 +276,7 @@ class BatchNormThroughTime(_Normalization, SequenceLayer):
         self.weight = nnx.Param(jnp.ones(shape, param_dtype))
 
     def __call__(self, xs: jax.Array) -> jax.Array:
-        return self._all_steps(xs, Mode())[0]
+        return self._all_steps(jnp.asarray(xs), Mode())[0]
 
     def _all_steps(self, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
         self._refuse_parts(mode)

@@ -61,6 +61,9 @@ def with_statistics(module: Any, statistics: Any) -> Any:
         module: any module.
         statistics: as `unroll(module, xs, training=key)` returns them.
 
+    Raises:
+        ValueError: `statistics` are not those of `module`.
+
     Example:
         >>> net = Sequential(Linear(4, 3, rngs=nnx.Rngs(0)), BatchNorm(3), LIFNode())
         >>> xs = jax.random.normal(jax.random.key(0), (8, 16, 4))
@@ -68,8 +71,23 @@ def with_statistics(module: Any, statistics: Any) -> Any:
         >>> net = with_statistics(net, extras.statistics)
     """
     graphdef, state, rest = nnx.split(module, nnx.BatchStat, ...)  # type: ignore[misc]
+    there, given = shapes(nnx.to_pure_dict(state)), shapes(statistics)
+    if there != given:
+        raise ValueError(
+            f"statistics must be those of this {type(module).__name__}, with the shapes {there}, "
+            f"got {given}; take them from unroll(module, xs, training=key) with the same module"
+        )
     nnx.replace_by_pure_dict(state, statistics)
     return nnx.merge(graphdef, state, rest)
+
+
+def shapes(statistics: Any) -> dict[str, tuple[int, ...]]:
+    """The shape of each array in a nested dict, by its path."""
+    leaves = jax.tree.leaves_with_path(statistics)
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): jnp.shape(leaf)
+        for path, leaf in leaves
+    }
 
 
 def updated_statistics(module: Any, batches: dict[str, Batch]) -> Any:

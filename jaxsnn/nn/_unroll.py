@@ -14,7 +14,7 @@ from jaxsnn import _checks
 from jaxsnn.nn._cell import Carry
 from jaxsnn.nn._mode import Mode, Seen, zero
 from jaxsnn.nn._run import run
-from jaxsnn.nn._statistics import updated_statistics
+from jaxsnn.nn._statistics import shapes, statistics, updated_statistics
 
 
 class Extras(NamedTuple):
@@ -108,6 +108,8 @@ def unroll(
     if training is None and not patterns:
         return carry, ys
     _check_found(patterns, extras.records, arguments)
+    if training is not None:
+        _check_not_shared(module, extras.statistics)
     return carry, ys, extras
 
 
@@ -235,3 +237,15 @@ def _check_found(patterns: tuple[str, ...], records: Any, arguments: tuple[Any, 
                 f"record={pattern!r} finds nothing in this module; there are "
                 f"{', '.join(sorted(there)) or 'no layers inside it'}"
             )
+
+
+def _check_not_shared(module: Any, after: Any) -> None:
+    """A layer that stands in two places has one set of statistics, but was given two."""
+    there = statistics(module) if isinstance(module, nnx.Module) else {}
+    twice = sorted(set(shapes(after)) - set(shapes(there)))
+    if twice:
+        raise ValueError(
+            f"the normalisation at {twice[0].rpartition('.')[0]} also stands in another place of "
+            f"this {type(module).__name__}, but the inputs of two places cannot share running "
+            "statistics; give each place a normalisation of its own"
+        )

@@ -439,6 +439,41 @@ def test_layers_of_flax_that_change_themselves_inside_another(hold):
             nn.unroll(hold(layer), inputs())
 
 
+def test_a_normalisation_in_two_places_is_refused():
+    norm = nn.BatchNorm(F)
+    net = nn.Sequential(norm, nn.IFNode(), norm)
+    with pytest.raises(
+        ValueError, match=r"normalisation at layers\.2 also stands in another place"
+    ):
+        nn.unroll(net, inputs(), training=jax.random.key(0))
+
+
+def test_statistics_of_another_module_are_refused():
+    net = nn.Sequential(nn.BatchNorm(F), nn.BatchNorm(F))
+    good = nn.statistics(net)
+    for bad in (
+        {},
+        {"stack": good},
+        {"layers": {0: good["layers"][0]}},
+        jax.tree.map(lambda a: a[:1], good),
+    ):
+        with pytest.raises(ValueError, match="statistics must be those of this Sequential"):
+            nn.with_statistics(net, bad)
+
+
+def test_running_statistics_are_not_learned():
+    """Not even by an optimiser that is given the gradient of a whole module in inference."""
+    total = jax.grad(lambda layer: jnp.sum(jnp.square(layer(inputs()))))
+    gradients = nn.statistics(total(nn.BatchNorm(F)))
+    assert not any(jnp.any(g) for g in jax.tree.leaves(gradients))
+
+
+def test_running_statistics_are_float32_or_wider():
+    layer = nn.BatchNorm(F, param_dtype=jnp.bfloat16)
+    assert layer.weight.dtype == jnp.bfloat16
+    assert {s.dtype for s in jax.tree.leaves(nn.statistics(layer))} == {jnp.dtype("float32")}
+
+
 def test_layers_that_need_the_whole_sequence_refuse_a_stream():
     net = nn.Sequential(nn.Bidirectional(nn.IFNode(), nn.IFNode()), nn.IFNode())
     carry, _ = nn.unroll(net, inputs())
@@ -477,6 +512,16 @@ def test_layers_of_flax_in_inference_join_in():
             lambda: nn.unroll(nn.Dropout2d(), inputs(), training=jax.random.key(0)),
             ValueError,
             "needs images",
+        ),
+        (
+            lambda: nn.unroll(nn.Dropout(), inputs() > 0, training=jax.random.key(0)),
+            TypeError,
+            "the input of Dropout must be floating, got dtype bool",
+        ),
+        (
+            lambda: nn.unroll(nn.TemporalEffectiveBatchNorm(T, F), jnp.ones((T, N, F), jnp.int32)),
+            TypeError,
+            "the input of TemporalEffectiveBatchNorm must be floating",
         ),
     ],
 )
