@@ -12,7 +12,15 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks, readouts
-from jaxsnn.nn import IFNode, Linear, LinearRecurrentContainer, Sequential, SynapseFilter, unroll
+from jaxsnn.nn import (
+    IFNode,
+    Linear,
+    LinearRecurrentContainer,
+    Sequential,
+    SynapseFilter,
+    needs_training_mode,
+    unroll,
+)
 from jaxsnn.nn._cell import state_dtype
 from jaxsnn.nn._repr import Printable
 from jaxsnn.surrogate import ATan
@@ -129,6 +137,7 @@ class Classifier(Printable, nnx.Module):
 
     Raises:
         TypeError: an argument is not callable.
+        ValueError: the readout holds layers that behave differently in training.
 
     Example:
         >>> rngs = nnx.Rngs(0)
@@ -146,6 +155,11 @@ class Classifier(Printable, nnx.Module):
     ) -> None:
         self.stack = _checks.function("stack", stack)
         self.readout = None if readout is None else _checks.function("readout", readout)
+        if isinstance(readout, nnx.Module) and needs_training_mode(readout):
+            raise ValueError(
+                "the readout is not told that it is trained, but has dropout or batch "
+                "normalisation inside; put those at the end of the stack"
+            )
 
     def __call__(
         self,

@@ -18,6 +18,7 @@ from flax import nnx
 
 from jaxsnn import _checks, losses
 from jaxsnn.nn import needs_training_mode
+from jaxsnn.nn._statistics import shapes
 
 Params = Any  # nested dict of arrays
 
@@ -43,13 +44,14 @@ class TrainState(NamedTuple):
 
 
 class Metrics(NamedTuple):
-    """Means over the examples seen, and whether loss and parameters are finite.
+    """Means over the examples seen, and whether loss, parameters and statistics are finite.
 
     Attributes:
         loss: mean loss.
         accuracy: share of examples classified correctly.
-        finite: whether loss and parameters are all finite. Spiking networks need this: a
-            membrane potential of NaN does not fire, so the loss of a ruined network is finite.
+        finite: whether loss, parameters and running statistics are all finite. Spiking networks
+            need this: a membrane potential of NaN does not fire, so the loss of a ruined network
+            is finite.
     """
 
     loss: jax.Array
@@ -169,7 +171,9 @@ def train_step(
         The new state, and `(mean loss, number of correct examples)` before the update.
 
     Raises:
-        ValueError: the model needs a key and there is none, or the loss is not one per example.
+        TypeError: in training the model returns no pair.
+        ValueError: the model needs a key and there is none, it returns other running statistics
+            than it has, or the loss is not one per example.
     """
 
     def objective(params: Params) -> tuple[jax.Array, tuple[jax.Array, Any]]:
@@ -183,7 +187,7 @@ def train_step(
                 "random key"
             )
         else:
-            outputs, statistics = model(*xs, training=key)
+            outputs, statistics = _check_trained(model(*xs, training=key), state)
         return jnp.mean(_losses(recipe, outputs, labels)), (outputs, statistics)
 
     gradient = jax.value_and_grad(objective, has_aux=True)
@@ -235,7 +239,7 @@ def train_epoch(
     batches = order[: steps * size].reshape(steps, size)
     state, (loss, right) = jax.lax.scan(body, state, (batches, keys))
     state = state._replace(epoch=state.epoch + 1)
-    return state, _metrics(jnp.mean(loss), jnp.sum(right), steps * size, state.params)
+    return state, _metrics(jnp.mean(loss), jnp.sum(right), steps * size, state)
 
 
 @functools.partial(jax.jit, static_argnums=0)
@@ -265,7 +269,7 @@ def evaluate(recipe: Recipe, state: TrainState, inputs: Any, labels: jax.Array) 
         return None, (jnp.sum(loss), jnp.sum(right, dtype=jnp.int32))
 
     _, (loss, right) = jax.lax.scan(body, None, jnp.arange(steps * size).reshape(steps, size))
-    return _metrics(jnp.sum(loss) / n, jnp.sum(right), n, state.params)
+    return _metrics(jnp.sum(loss) / n, jnp.sum(right), n, state)
 
 
 def cosine_schedule(lr: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
@@ -305,6 +309,23 @@ def _losses(recipe: Recipe, outputs: jax.Array, labels: jax.Array) -> jax.Array:
     return loss
 
 
+def _check_trained(returned: Any, state: TrainState) -> tuple[jax.Array, Any]:
+    """What a model returns in training: the outputs, and all of its running statistics."""
+    if not isinstance(returned, tuple) or len(returned) != 2:
+        raise TypeError(
+            "a model that takes training=key must then return (outputs, statistics), got "
+            f"{jax.tree.structure(returned)}"
+        )
+    have, got = shapes(state.statistics), shapes(returned[1])
+    if have != got:
+        raise ValueError(
+            f"the running statistics that the model returns in training, {got or 'none'}, are not "
+            f"those it has, {have or 'none'}: return those of every unroll(..., training=key), "
+            'nested as the model is, e.g. {"stack": extras.statistics}'
+        )
+    return returned
+
+
 def _correct(outputs: jax.Array, labels: jax.Array) -> jax.Array:
     """Whether each example is classified correctly; outputs of every step are averaged."""
     return losses.correct(outputs.mean(0) if outputs.ndim == 3 else outputs, labels)
@@ -338,8 +359,8 @@ def _examples(inputs: Any, labels: jax.Array) -> int:
     return len(labels)
 
 
-def _metrics(loss: jax.Array, right: jax.Array, n: int, params: Params) -> Metrics:
+def _metrics(loss: jax.Array, right: jax.Array, n: int, state: TrainState) -> Metrics:
     finite = jnp.isfinite(loss)
-    for p in jax.tree.leaves(params):
-        finite &= jnp.all(jnp.isfinite(p))
+    for array in jax.tree.leaves((state.params, state.statistics)):
+        finite &= jnp.all(jnp.isfinite(array))
     return Metrics(loss, right.astype(jnp.float32) / n, finite)

@@ -248,7 +248,7 @@ def padded(inputs):
     return xs.swapaxes(0, 1), nn.steps_before(lengths, xs.shape[1])
 
 
-def normalised(**kwargs):
+def normalised(model=models.Classifier, **kwargs):
     rngs = nnx.Rngs(0)
     stack = nn.Sequential(
         nn.Linear(4, 16, rngs=rngs),
@@ -259,7 +259,7 @@ def normalised(**kwargs):
         nn.IFNode(),
     )
     return training.create(
-        models.Classifier(stack, **kwargs),
+        model(stack, **kwargs),
         optax.adam(0.02),
         to_sequence=padded,
         batch_size=25,
@@ -289,6 +289,35 @@ def test_trains_with_normalisation_dropout_and_padding():
     alone = net(xs[n : n + 1, : int(lengths[n])].swapaxes(0, 1))
     np.testing.assert_allclose(rates[n : n + 1], alone, rtol=1e-5)
     assert tested.accuracy == jnp.mean(jnp.argmax(rates, -1) == labels)
+    ruined = state._replace(statistics=jax.tree.map(lambda s: s * jnp.nan, state.statistics))
+    assert not training.evaluate(recipe, ruined, inputs, labels).finite  # though the loss is
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "message"),
+    [
+        (lambda y, s: y, TypeError, r"must then return \(outputs, statistics\)"),
+        (lambda y, s: (y, {}), ValueError, "returns in training, none, are not"),
+        (lambda y, s: (y, s["stack"]), ValueError, "nested as the model is"),
+    ],
+    ids=["no pair", "none", "not nested"],
+)
+def test_models_that_do_not_return_their_statistics(what, error, message):
+    class Model(models.Classifier):
+        def __call__(self, xs, mask=None, *, training=None):
+            return what(*super().__call__(xs, mask, training=training))
+
+    inputs, labels = ragged(25)
+    recipe, state = normalised(model=Model)
+    with pytest.raises(error, match=message):
+        jax.eval_shape(
+            functools.partial(training.train_step, recipe), state, inputs, labels, jax.random.key(0)
+        )
+
+
+def test_readouts_that_train_apart_are_refused():
+    with pytest.raises(ValueError, match="put those at the end of the stack"):
+        models.Classifier(nn.IFNode(), nnx.Sequential(nn.Dropout()))
 
 
 def test_dropout_repeats_with_the_seed():
