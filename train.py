@@ -216,7 +216,6 @@ def train(args: argparse.Namespace) -> None:
                 raise ValueError(f"{run} has already finished its {settings['epochs']} epochs")
         config["sessions"].append(session(device, images.source, first_epoch=len(history)))
         runs.write_config(run, config)
-        log = runs.Log(run, history)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # from now on, see main
         print(f"run: {run}, {settings}")
         print(model)
@@ -226,11 +225,13 @@ def train(args: argparse.Namespace) -> None:
         print(f"compiled in {time.perf_counter() - start:.1f} s", flush=True)
 
         # The epochs: one call trains a whole one, another tests it.
-        first, began = len(history), time.perf_counter()
+        first = len(history)
         no_bar = not sys.stderr.isatty()
-        with tqdm(
-            total=settings["epochs"], initial=first, unit="epoch", disable=no_bar
-        ) as progress:
+        with (
+            runs.Log(run, history) as log,
+            tqdm(total=settings["epochs"], initial=first, unit="epoch", disable=no_bar) as progress,
+        ):
+            began = time.perf_counter()
             for epoch in range(first, settings["epochs"]):
                 start = time.perf_counter()
                 state, trained = jax.block_until_ready(train_epoch(state, *train_set))
@@ -261,7 +262,6 @@ def train(args: argparse.Namespace) -> None:
                 seconds_left = per_epoch * (settings["epochs"] - epoch - 1)
                 tqdm.write(epoch_line(history, seconds_left), file=sys.stdout)
                 sys.stdout.flush()
-        log.close()
         top = max(history, key=lambda row: row["test_acc"])
         print(
             f"done: test_acc = {history[-1]['test_acc']:.4f} after {len(history)} epochs, "

@@ -19,7 +19,7 @@ import os
 import pathlib
 import tempfile
 from collections.abc import Callable, Iterator
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, Self, TypedDict
 
 from jaxsnn.data import DATASETS, SEQUENCES
 from jaxsnn.models import MODELS
@@ -178,7 +178,7 @@ def read_config(run: str | os.PathLike[str]) -> dict[str, Any]:
 
 
 class Log:
-    """metrics.csv and the TensorBoard curves of one run.
+    """metrics.csv and the TensorBoard curves of one run; in a `with`, or `close` it.
 
     Args:
         run: the directory.
@@ -206,6 +206,12 @@ class Log:
     def close(self) -> None:
         """Closes the TensorBoard file."""
         self._writer.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
     def _add_curves(self, row: Row) -> None:
         for name in CURVES:

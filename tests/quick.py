@@ -1,9 +1,16 @@
-"""Compiles quickly what a test runs once."""
+"""Spares a test the compilation of what it does not test."""
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 
 def run_once(function, *args):
     """`function(*args)`, all in one compilation that does not optimise, as NumPy arrays."""
     options = {"xla_backend_optimization_level": 0}
     return jax.device_get(jax.jit(function, compiler_options=options)(*args))
+
+
+def uniform(shape, low=0.0, high=1.0, *, seed=0):
+    """Numbers in float32. NumPy draws them: JAX compiles anew for each shape."""
+    return jnp.asarray(np.random.default_rng(seed).uniform(low, high, shape), jnp.float32)

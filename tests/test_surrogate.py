@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import quick
 
 from jaxsnn import nn, surrogate
 
@@ -226,7 +227,7 @@ def test_jit_and_vmap_change_nothing(f):
 @functools.cache
 def gradients_through_a_scan(v_reset):
     """The inputs, and the gradient by surrogate."""
-    xs = jax.random.uniform(jax.random.key(0), (6, 5), minval=-0.5, maxval=1.5)
+    xs = quick.uniform((6, 5), -0.5, 1.5)
 
     def calls(f):
         node = nn.IFNode(v_reset=v_reset, surrogate_function=f)

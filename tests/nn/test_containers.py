@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import quick
 from flax import nnx
 
 from jaxsnn import nn, surrogate
@@ -175,7 +176,7 @@ def test_feedback_only_is_the_feedback_half_alone():
     assert only.rc.kernel.shape == (3, 3)
     both.rc.kernel[...] = jnp.concatenate([jnp.eye(3), only.rc.kernel[...]])
     both.rc.bias[...] = only.rc.bias[...]
-    xs = jax.random.uniform(jax.random.key(0), (9, 4, 3))
+    xs = quick.uniform((9, 4, 3))
 
     def loss(net, xs):
         (v, y), ys = nn.unroll(net, xs)

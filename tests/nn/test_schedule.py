@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import quick
 from flax import nnx
 
 from jaxsnn import nn, surrogate
@@ -65,7 +66,7 @@ def test_neurons_and_synapses_in_a_row_are_one_scan():
     row = (nn.IFNode(), nn.SynapseFilter(2.0, learnable=True), nn.ParametricLIFNode())
     assert scans(nn.Sequential(nn.Linear(F, F, rngs=rngs), *row)) == 1
     assert scans(nn.Sequential(row[0], nn.Linear(F, F, rngs=rngs), row[1])) == 2
-    xs = jax.random.uniform(jax.random.key(0), (T, N, F))
+    xs = quick.uniform((T, N, F))
     carries, ys = nn.unroll(nn.Sequential(*row), xs)
     for cell, carry in zip(row, carries, strict=True):
         expected, xs = nn.unroll(cell, xs)
@@ -78,7 +79,7 @@ def test_a_step_replaced_in_a_subclass_is_used():
         def __call__(self, carry, x):
             return super().__call__(carry, 2 * x)
 
-    xs = jax.random.uniform(jax.random.key(0), (T, N, F))
+    xs = quick.uniform((T, N, F))
     _, expected = nn.unroll(nn.IFNode(), 2 * xs)
     np.testing.assert_array_equal(nn.unroll(Twice(), xs)[1], expected)
     _, row = nn.unroll(nn.Sequential(Twice(), nn.SynapseFilter(2.0)), xs)
@@ -96,7 +97,7 @@ def test_a_step_replaced_in_a_subclass_is_used():
 
 def test_a_layer_that_narrows_is_the_plain_product():
     """Its kernel is turned for the sake of speed; values and gradients stay."""
-    layer, xs = nn.Linear(F, 3, rngs=nnx.Rngs(0)), jax.random.normal(jax.random.key(0), (T, N, F))
+    layer, xs = nn.Linear(F, 3, rngs=nnx.Rngs(0)), quick.uniform((T, N, F), -1, 1)
     turned = jax.make_jaxpr(lambda layer, xs: nn.unroll(layer, xs))(layer, xs)
     assert "optimization_barrier" in str(turned)
 
@@ -123,7 +124,7 @@ def test_a_layer_that_narrows_is_the_plain_product():
 def test_flax_linear_is_one_product():
     """Also Flax's own layer sees all steps as rows of one matrix, and its gradient is the same."""
     layer = nnx.Linear(F, 3, rngs=nnx.Rngs(0))
-    xs = jax.random.normal(jax.random.key(0), (T, N, F))
+    xs = quick.uniform((T, N, F), -1, 1)
     run = jax.value_and_grad(lambda layer, xs: jnp.sum(jnp.square(nn.unroll(layer, xs)[1])))
     plain = jax.value_and_grad(lambda layer, xs: jnp.sum(jnp.square(layer(xs))))
     for a, b in zip(

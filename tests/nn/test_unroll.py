@@ -1,18 +1,21 @@
 """`unroll`: schedules, shapes of layers without state, Flax's cells, images, what it refuses."""
 
+import functools
 import operator
 
+import golden_arrays
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+import quick
 from flax import nnx
 
 from jaxsnn import nn, surrogate
 
 
 def test_layers_without_state_have_an_empty_carry():
-    xs = jax.random.normal(jax.random.key(0), (5, 3, 4))
+    xs = quick.uniform((5, 3, 4), -1, 1)
     for layer in (nn.Linear(4, 2, rngs=nnx.Rngs(0)), jnp.tanh, jax.nn.relu):
         carry, ys = nn.unroll(layer, xs)
         assert carry == ()
@@ -21,13 +24,13 @@ def test_layers_without_state_have_an_empty_carry():
 
 def test_a_layer_sees_one_time_step():
     """A function that reduces over the batch must not mix time steps."""
-    xs = jax.random.normal(jax.random.key(0), (5, 3, 4))
+    xs = quick.uniform((5, 3, 4), -1, 1)
     _, ys = nn.unroll(nn.Sequential(lambda x: x - x.mean(0, keepdims=True)), xs)
     np.testing.assert_allclose(ys, xs - xs.mean(1, keepdims=True), rtol=1e-6)
 
 
 def test_without_a_batch_axis():
-    xs = jax.random.uniform(jax.random.key(0), (5, 4))
+    xs = quick.uniform((5, 4))
     net = nn.Sequential(nn.Linear(4, 3, rngs=nnx.Rngs(0)), nn.IFNode())
     _, ys = nn.unroll(net, xs)
     _, batched = nn.unroll(net, xs[:, None])
@@ -40,7 +43,7 @@ def test_convolutional_containers():
         nn.Sequential(nn.Conv(2, 2, (3, 3), padding=1, rngs=rngs), nn.IFNode(v_threshold=0.2)),
         operator.add,
     )
-    xs = jax.random.uniform(jax.random.key(0), (4, 3, 6, 5, 2))
+    xs = quick.uniform((4, 3, 6, 5, 2))
     (sub_carry, y), ys = nn.unroll(net, xs)
     assert ys.shape == xs.shape
     assert jnp.any(ys)
@@ -64,14 +67,18 @@ def test_feature_axes_follow_the_layers():
 def test_flax_cells_join_in(cls):
     cell = cls(4, 3, rngs=nnx.Rngs(0))
     net = nn.Sequential(cell, nn.Linear(3, 2, rngs=nnx.Rngs(1)), nn.IFNode(v_threshold=0.1))
-    xs = jax.random.normal(jax.random.key(0), (5, 2, 4))
-    carry, ys = nn.unroll(net, xs)
-    expected = nnx.RNN(cell, time_major=True)(xs)
-    np.testing.assert_allclose(nn.unroll(cell, xs)[1], expected, rtol=1e-6)
-    assert jax.tree.map(jnp.shape, carry) == jax.tree.map(
-        jnp.shape, net.initialize_carry((2, 4), nnx.Rngs(2))
+
+    def runs(cell, net, xs):
+        carry, ys = nn.unroll(net, xs)
+        first = net.initialize_carry((2, 4), nnx.Rngs(2))
+        alone = nn.unroll(cell, xs)[1], nnx.RNN(cell, time_major=True)(xs)
+        return first, carry, ys, nn.unroll(net, xs, carry)[1], alone
+
+    first, carry, ys, tail, (alone, expected) = quick.run_once(
+        runs, cell, net, quick.uniform((5, 2, 4), -1, 1)
     )
-    _, tail = nn.unroll(net, xs, carry)
+    np.testing.assert_allclose(alone, expected, rtol=1e-6)
+    assert jax.tree.map(jnp.shape, carry) == jax.tree.map(jnp.shape, first)
     assert tail.shape == ys.shape == (5, 2, 2)
 
 
@@ -171,32 +178,52 @@ def long_network():
     )
 
 
-@pytest.mark.parametrize("every", [1, 7, 12, 30, 100])
+def both_ways(every, net, xs, carry):
+    """Loss and gradients, from fresh state and from a carry; state and outputs."""
+    weights = jnp.arange(30.0)[:, None, None]
+
+    def loss(net, xs, start):
+        return jnp.sum(nn.unroll(net, xs, start, checkpoint_every=every)[1] * weights)
+
+    gradients = [jax.value_and_grad(loss, (0, 1))(net, xs, start) for start in (None, carry)]
+    return gradients, nn.unroll(net, xs, checkpoint_every=every)
+
+
+def long_inputs():
+    net, xs = long_network(), quick.uniform((30, 3, 4))
+    return net, xs, jax.tree.map(lambda state: state + 0.05, nn.unroll(net, xs)[0])
+
+
+STRETCHES = [1, 7, 12]
+
+
+@functools.cache
+def checkpointed():
+    """`both_ways` by the length of a stretch."""
+    inputs = long_inputs()
+    return golden_arrays.all_at_once(
+        {every: (functools.partial(both_ways, every or None), *inputs) for every in (0, *STRETCHES)}
+    )
+
+
+@pytest.mark.parametrize("every", STRETCHES)
 def test_checkpointing_changes_no_number(every):
-    net = long_network()
-    xs = jax.random.uniform(jax.random.key(0), (30, 3, 4))
-    carry = jax.tree.map(lambda state: state + 0.05, nn.unroll(net, xs)[0])
-    for start in (None, carry):
-        plain, rerun = (
-            jax.jit(
-                jax.value_and_grad(
-                    lambda net, xs, k=k, start=start: jnp.sum(
-                        nn.unroll(net, xs, start, checkpoint_every=k)[1]
-                        * jnp.arange(30.0)[:, None, None]
-                    ),
-                    (0, 1),
-                )
-            )(net, xs)
-            for k in (None, every)
-        )
-        for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(rerun), strict=True):
-            np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)  # sums in another order
-    after, ys = nn.unroll(net, xs, checkpoint_every=every)
-    expected, ys_expected = nn.unroll(net, xs)
+    (plain, (expected, ys_expected)), (rerun, (after, ys)) = (checkpointed()[k] for k in (0, every))
+    for a, b in zip(jax.tree.leaves(plain), jax.tree.leaves(rerun), strict=True):
+        np.testing.assert_allclose(a, b, rtol=2e-5, atol=2e-5)  # sums in another order
     np.testing.assert_array_equal(ys, ys_expected)
     assert jax.tree.structure(after) == jax.tree.structure(expected)
     for a, b in zip(jax.tree.leaves(after), jax.tree.leaves(expected), strict=True):
         np.testing.assert_allclose(a, b, rtol=1e-6, atol=1e-6)
+
+
+def test_one_stretch_is_the_same_program():
+    inputs = long_inputs()
+    plain, whole, longer = (
+        str(jax.make_jaxpr(functools.partial(both_ways, every))(*inputs))
+        for every in (None, 30, 100)
+    )
+    assert plain == whole == longer
 
 
 def test_checkpointing_saves_memory():
@@ -211,8 +238,9 @@ def test_checkpointing_saves_memory():
         compiled = jax.jit(jax.grad(rate)).lower(net, xs).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 
-    assert temporary(1024, None) > 3.5 * temporary(256, None)
-    assert temporary(1024, 32) < 0.25 * temporary(1024, None)
+    everything = temporary(1024, None)
+    assert everything > 3.5 * temporary(256, None)
+    assert temporary(1024, 32) < 0.25 * everything
 
 
 def test_bad_checkpoint_every():
