@@ -10,6 +10,11 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 jax.config.update("jax_default_matmul_precision", "highest")  # matters on a GPU
 
+# Most of the time goes into compiling what runs once. CI runs the tests of the numbers a second
+# time as users run them, with JAX_DISABLE_MOST_OPTIMIZATIONS=0.
+if "JAX_DISABLE_MOST_OPTIMIZATIONS" not in os.environ:
+    jax.config.update("jax_disable_most_optimizations", True)
+
 
 @pytest.fixture(params=["float32", "float64"])
 def precision(request):

@@ -28,15 +28,9 @@ CELLS = {
     "PLIF": lambda dtype: nn.ParametricLIFNode(v_threshold=0.5, param_dtype=dtype),
     "SynapseFilter": lambda dtype: nn.SynapseFilter(tau=3.0),
     "SynapseFilter learnable": lambda dtype: nn.SynapseFilter(2.0, True, param_dtype=dtype),
-    "OTTTLIF": lambda dtype: nn.OTTTLIFNode(),
-    "SlidingPSN": lambda dtype: nn.SlidingPSN(k=3, param_dtype=dtype),
     "DoubleExponentialSynapse learnable": lambda dtype: nn.DoubleExponentialSynapse(
         4.0, 1.5, True, param_dtype=dtype
     ),
-    "Spiking LSTM": lambda dtype: nn.SpikingLSTMCell(
-        F, 6, param_dtype=dtype, dtype=dtype, rngs=nnx.Rngs(0)
-    ),
-    "Delay": lambda dtype: nn.Delay(2),
     "Sequential": lambda dtype: nn.Sequential(
         linear(F, 6, dtype), nn.IFNode(v_threshold=0.2), jax.nn.relu, nn.SynapseFilter(tau=2.0)
     ),
