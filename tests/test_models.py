@@ -1,11 +1,14 @@
 """The three networks against SpikingJelly: outputs, spikes, gradients, training steps."""
 
+import functools
+
 import golden_arrays
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import quick
 from flax import nnx
 
 from jaxsnn import data, losses, models, nn, training
@@ -57,7 +60,6 @@ def sequence(images, precision):
     return data.columns(images).astype(precision)
 
 
-@jax.jit
 def forward_backward(net, xs, labels):
     def loss(net):
         rates = net(xs)
@@ -70,25 +72,8 @@ def forward_backward(net, xs, labels):
     return value, grads, hidden_spikes, out_spikes
 
 
-@pytest.mark.parametrize("hot", ["", "hot_"])
-@pytest.mark.parametrize("name", models.MODELS)
-def test_forward_and_gradients(name, hot, precision):
-    scale = GOLDEN.cases[name]["hot_scale"] if hot else 1.0
-    net = build(name, precision, scale)
-    xs = sequence(GOLDEN.arrays["images"][BATCH], precision)
-    labels = jnp.asarray(GOLDEN.arrays["labels"][BATCH].astype(np.int32))
-    (loss, rates), grads, hidden_spikes, out_spikes = forward_backward(net, xs, labels)
-    golden_arrays.assert_equal(hidden_spikes, GOLDEN.arrays[f"{name}/{hot}hid_spikes"])
-    golden_arrays.assert_equal(out_spikes, GOLDEN.arrays[f"{name}/{hot}out_spikes"])
-    golden_arrays.assert_close(rates, GOLDEN(f"{name}/{hot}out_fr", precision), precision)
-    golden_arrays.assert_loss_close(loss, GOLDEN(f"{name}/{hot}loss", precision), precision)
-    for parameter, g in to_torch(grads).items():
-        expected = GOLDEN(f"{name}/{hot}g_{parameter}", precision)
-        golden_arrays.assert_close(g, expected, precision, parameter)
-
-
 def train(name, precision, optimizer, steps):
-    """Trains on the recorded minibatches; returns losses and the parameters after each step."""
+    """Training on the recorded minibatches, to be run on the state: losses, parameters by step."""
     pool, labels = GOLDEN.arrays["images"], jnp.asarray(GOLDEN.arrays["labels"].astype(np.int32))
     pool = jnp.asarray(pool)
     recipe, state = training.create(
@@ -100,51 +85,76 @@ def train(name, precision, optimizer, steps):
     )
     batches = jnp.asarray(GOLDEN.arrays["batch_idx"][:steps].astype(np.int32))
 
-    @jax.jit
     def run(state):
         def body(state, batch):
             state, (loss, _) = training.train_step(recipe, state, pool[batch], labels[batch])
-            return state, (loss, state)
+            return state, (loss, to_torch(training.merge(recipe, state)))
 
-        return jax.lax.scan(body, state, batches)
+        return jax.lax.scan(body, state, batches)[1]
 
-    _, (step_losses, states) = run(state)
+    return run, state
 
-    def after(step):
-        return to_torch(training.merge(recipe, jax.tree.map(lambda p: p[step], states)))
 
-    at = [after(step) for step in range(steps)]
-    return step_losses, at
+def sgd_steps(name, precision):
+    # After 50 float32 steps of fb a spike has flipped, in SpikingJelly's own runs too.
+    return 5 if (name, precision) == ("fb", "float32") else 50
+
+
+@functools.cache
+def results(precision):
+    """All that is compared, by network and kind."""
+    labels = jnp.asarray(GOLDEN.arrays["labels"][BATCH].astype(np.int32))
+    xs = sequence(GOLDEN.arrays["images"][BATCH], precision)
+    calls = {}
+    for name, meta in GOLDEN.cases.items():
+        for hot in ("", "hot_"):
+            net = build(name, precision, meta["hot_scale"] if hot else 1.0)
+            calls[name, hot] = (forward_backward, net, xs, labels)
+        sgd, adam = optax.sgd(meta["lr"], meta["momentum"]), optax.adam(meta["adam_lr"])
+        calls[name, "sgd"] = train(name, precision, sgd, sgd_steps(name, precision))
+        calls[name, "adam"] = train(name, precision, adam, 5)
+    return golden_arrays.all_at_once(calls)
+
+
+@pytest.mark.parametrize("hot", ["", "hot_"])
+@pytest.mark.parametrize("name", models.MODELS)
+def test_forward_and_gradients(name, hot, precision):
+    (loss, rates), grads, hidden_spikes, out_spikes = results(precision)[name, hot]
+    golden_arrays.assert_equal(hidden_spikes, GOLDEN.arrays[f"{name}/{hot}hid_spikes"])
+    golden_arrays.assert_equal(out_spikes, GOLDEN.arrays[f"{name}/{hot}out_spikes"])
+    golden_arrays.assert_close(rates, GOLDEN(f"{name}/{hot}out_fr", precision), precision)
+    golden_arrays.assert_loss_close(loss, GOLDEN(f"{name}/{hot}loss", precision), precision)
+    for parameter, g in to_torch(grads).items():
+        expected = GOLDEN(f"{name}/{hot}g_{parameter}", precision)
+        golden_arrays.assert_close(g, expected, precision, parameter)
 
 
 @pytest.mark.parametrize("name", models.MODELS)
 def test_sgd_steps(name, precision):
-    meta = GOLDEN.cases[name]
-    # After 50 float32 steps of fb a spike has flipped, in SpikingJelly's own runs too.
-    steps = 5 if (name, precision) == ("fb", "float32") else 50
-    optimizer = optax.sgd(meta["lr"], meta["momentum"])
-    step_losses, params = train(name, precision, optimizer, steps)
+    steps = sgd_steps(name, precision)
+    step_losses, params = results(precision)[name, "sgd"]
     expected = GOLDEN(f"{name}/losses", precision)[:steps]
     np.testing.assert_allclose(
         step_losses, expected, rtol=0, atol=1e-5 if precision == "float32" else 1e-9
     )
     for step in (1, 5, 50)[: 2 if steps == 5 else 3]:
-        for parameter, p in params[step - 1].items():
+        for parameter, p in params.items():
             expected = GOLDEN(f"{name}/p{step}_{parameter}", precision)
-            golden_arrays.assert_close(p, expected, precision, f"{parameter} after {step}")
+            golden_arrays.assert_close(
+                p[step - 1], expected, precision, f"{parameter} after {step}"
+            )
 
 
 @pytest.mark.parametrize("name", models.MODELS)
 def test_adam_steps(name, precision):
-    optimizer = optax.adam(GOLDEN.cases[name]["adam_lr"])
-    step_losses, params = train(name, precision, optimizer, 5)
+    step_losses, params = results(precision)[name, "adam"]
     expected = GOLDEN(f"{name}/adam_losses", precision)
     np.testing.assert_allclose(
         step_losses, expected, rtol=0, atol=1e-5 if precision == "float32" else 1e-9
     )
-    for parameter, p in params[-1].items():
+    for parameter, p in params.items():
         expected = GOLDEN(f"{name}/adam_p5_{parameter}", precision)
-        golden_arrays.assert_close(p, expected, precision, parameter)
+        golden_arrays.assert_close(p[-1], expected, precision, parameter)
 
 
 @pytest.mark.parametrize("name", models.MODELS)
@@ -178,12 +188,15 @@ def test_images_that_were_not_made_a_sequence_are_refused(name):
 @pytest.mark.parametrize("name", models.MODELS)
 def test_bfloat16_products_keep_the_rest_in_float32(name):
     net = models.MODELS[name](dtype=jnp.bfloat16, rngs=nnx.Rngs(0))
-    xs = jax.random.uniform(jax.random.key(0), (28, 4, 28))
-    assert net(xs).dtype == jnp.float32
     assert {p.dtype for p in jax.tree.leaves(nnx.state(net))} == {jnp.dtype("float32")}
-    carry, spikes = nn.unroll(net.fc, xs)
+
+    @jax.jit
+    def run(net, xs):
+        return net(xs), nn.unroll(net.fc, xs), jax.grad(lambda net: jnp.sum(net(xs)))(net)
+
+    rates, (carry, spikes), grads = run(net, quick.uniform((28, 4, 28)))
+    assert rates.dtype == jnp.float32
     assert spikes.dtype == jnp.bfloat16
     assert carry[-1].dtype == jnp.float32  # membrane potential
-    grads = jax.grad(lambda net: jnp.sum(net(xs)))(net)
     assert all(jnp.all(jnp.isfinite(g)) for g in jax.tree.leaves(grads))
     assert {g.dtype for g in jax.tree.leaves(grads)} == {jnp.dtype("float32")}

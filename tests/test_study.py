@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxsnn import data, models, study
+from jaxsnn import data, models, study, training
 from jaxsnn.study import __main__ as command
 from jaxsnn.study import _files, collapse
 from jaxsnn.study._report import table
@@ -19,6 +19,7 @@ from jaxsnn.study._report import table
 matplotlib.use("Agg")
 
 ARM = dataclasses.replace(study.ARMS["plain"], epochs=2)
+FEEDBACK = dataclasses.replace(study.ARMS["fb"], epochs=2)
 
 
 @pytest.fixture(scope="module")
@@ -43,13 +44,14 @@ def call(*args, out):
 
 
 def test_all_seeds_at_once_is_one_after_another(images):
-    arm = dataclasses.replace(study.ARMS["fb"], epochs=1)
-    together = study.train(arm, [0, 3], images)
+    together = study.train(FEEDBACK, [0, 3], images)
     for seed in (0, 3):
-        (alone,) = study.train(arm, [seed], images)[seed]
-        (row,) = together[seed]
-        np.testing.assert_allclose(row["train_loss"], alone["train_loss"], rtol=1e-4)
-        assert abs(row["test_acc"] - alone["test_acc"]) <= 0.01
+        alone = study.train(FEEDBACK, [seed], images)[seed]
+        # A spike that rounding flips in the first epoch makes the second another one.
+        np.testing.assert_allclose(
+            together[seed][0]["train_loss"], alone[0]["train_loss"], rtol=1e-4
+        )
+        assert abs(together[seed][0]["test_acc"] - alone[0]["test_acc"]) <= 0.01
     assert together[0] != together[3]
 
 
@@ -81,10 +83,12 @@ def test_standardized_pixels(images):
     assert abs(float(jnp.std(xs)) - 1) < 0.02
 
 
-def test_a_ruined_network_ends_the_study(images):
-    arm = dataclasses.replace(ARM, lr=float("inf"))
+def test_a_ruined_network_ends_the_study(images, monkeypatch):
+    ruined = training.Metrics(jnp.float32(0.1), jnp.float32(0.1), finite=jnp.bool_(False))
+    monkeypatch.setattr(training, "train_epoch", lambda recipe, state, *data: (state, ruined))
+    monkeypatch.setattr(training, "evaluate", lambda recipe, state, *data: ruined)
     with pytest.raises(ValueError, match=r"seed 0, epoch 0: .*not finite"):
-        study.train(arm, [0], images)
+        study.train(ARM, [0], images)
 
 
 # ----------------------------------------------------------------------------- the command
@@ -182,13 +186,12 @@ def test_the_table():
 
 
 def test_looking_changes_nothing(images):
-    arm = dataclasses.replace(study.ARMS["fb"], epochs=2)
-    found = collapse.trace(arm, 0, images)
-    steps = len(images.train_labels) // arm.batch_size
+    found = collapse.trace(FEEDBACK, 0, images)
+    steps = len(images.train_labels) // FEEDBACK.batch_size
     assert found["norms"].shape == (2, steps)
     assert found["rates"].shape == (2, 32)
     assert found["gradient"].shape == (2, 28)
-    trained = study.train(arm, [0], images)[0]
+    trained = study.train(FEEDBACK, [0], images)[0]
     np.testing.assert_allclose(found["accuracy"], [row["test_acc"] for row in trained], atol=0.005)
     assert np.all(found["norms"] > 0)
     assert np.all((found["rates"] >= 0) & (found["rates"] <= 1))

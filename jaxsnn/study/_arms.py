@@ -1,6 +1,7 @@
 """What is compared: networks, and ways of training them."""
 
 import dataclasses
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -91,6 +92,7 @@ def build(arm: Arm, seed: int) -> nnx.Module:
     return model
 
 
+@functools.cache  # to JAX one built anew is another, and all would be compiled again
 def optimizer(arm: Arm, steps_per_epoch: int) -> optax.GradientTransformation:
     """SGD or Adam at a cosine learning rate, after clipping if that is asked for."""
     rate = training.cosine_schedule(arm.lr, arm.epochs, steps_per_epoch)
