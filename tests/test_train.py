@@ -283,6 +283,7 @@ def test_killed_and_resumed_equals_one_straight_run(straight, killed, tmp_path):
     assert sessions[1]["first_epoch"] >= 2
 
 
+@pytest.mark.slow  # the test above has SGD and float32
 def test_killed_and_resumed_with_other_settings(tmp_path):
     args = ["--model", "fb", "--epochs", 5, "--opt", "adam", "--lr", 0.01, "--amp", *MINI]
     assert run(*args, "--out-dir", tmp_path / "straight").returncode == 0
