@@ -42,7 +42,7 @@ class Checkpoints:
     Args:
         run: directory of the run.
 
-    Example:
+    Examples:
         >>> checkpoints = Checkpoints("logs/ss_b256_sgd_lr0.1")
         >>> state, history = checkpoints.restore(state)
     """
@@ -158,7 +158,7 @@ def load_model(run: str | os.PathLike[str], which: Which = "max") -> Any:
         FileNotFoundError: `run` is not the directory of a run.
         CheckpointError: it has no checkpoint, or a damaged one.
 
-    Example:
+    Examples:
         >>> net = load_model("logs/ss_b256_sgd_lr0.1")
         >>> rates = net(jaxsnn.data.columns(images))
     """

@@ -139,7 +139,7 @@ class Classifier(Printable, nnx.Module):
         TypeError: an argument is not callable.
         ValueError: the readout holds layers that behave differently in training.
 
-    Example:
+    Examples:
         >>> rngs = nnx.Rngs(0)
         >>> net = Classifier(
         ...     nn.Sequential(nn.Linear(8, 3, rngs=rngs), nn.BatchNorm(3), nn.LIFNode())

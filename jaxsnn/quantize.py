@@ -18,7 +18,7 @@ def straight_through(x: jax.Array, values: jax.Array) -> jax.Array:
     Returns:
         `values`.
 
-    Example:
+    Examples:
         >>> signs = lambda x: straight_through(x, jnp.sign(x))
         >>> jax.value_and_grad(signs)(jnp.float32(-0.5))
         (Array(-1., dtype=float32), Array(1., dtype=float32))
@@ -42,7 +42,7 @@ def round(x: jax.Array) -> jax.Array:
     Returns:
         In the shape and dtype of `x`.
 
-    Example:
+    Examples:
         >>> jax.value_and_grad(round)(jnp.float32(1.7))
         (Array(2., dtype=float32), Array(1., dtype=float32))
     """

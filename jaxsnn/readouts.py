@@ -28,7 +28,7 @@ def firing_rate(spikes: jax.Array, mask: jax.Array | None = None) -> jax.Array:
         TypeError: `mask` is not bool.
         ValueError: `mask` has not the first axes of `spikes`.
 
-    Example:
+    Examples:
         A batch of two sequences, of 4 steps and of 2:
 
         >>> spikes = jnp.array([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
@@ -80,7 +80,7 @@ def first_spike_time(spikes: jax.Array, mask: jax.Array | None = None) -> jax.Ar
         TypeError: `mask` is not bool.
         ValueError: `mask` has not the first axes of `spikes`.
 
-    Example:
+    Examples:
         >>> first_spike_time(jnp.array([[0.0, 0.0], [1.0, 0.0], [1.0, 0.0]]))
         Array([1., 3.], dtype=float32)
     """
@@ -155,7 +155,7 @@ def max_abs_membrane(v_seq: jax.Array, mask: jax.Array | None = None) -> jax.Arr
         TypeError: `mask` is not bool.
         ValueError: `mask` has not the first axes of `v_seq`.
 
-    Example:
+    Examples:
         >>> max_abs_membrane(jnp.array([[0.5], [-0.8], [0.3]]))
         Array([-0.8], dtype=float32)
     """

@@ -34,7 +34,7 @@ _CLASS_NAMES = (
 class JaxsnnFashionMnist(tfds.core.GeneratorBasedBuilder):
     """Fashion-MNIST from its four IDX files, with each example's place in them.
 
-    Example:
+    Examples:
         >>> builder = tfds.builder(  # doctest: +SKIP
         ...     "jaxsnn_fashion_mnist", data_dir="prepared", file_format="array_record"
         ... )

@@ -47,7 +47,7 @@ def fashion_mnist(
         OSError: a file cannot be read, or ``data_dir`` is TFDS's own ``fashion_mnist``, whose
             images are PNGs, and Pillow is not installed.
 
-    Example:
+    Examples:
         >>> fashion_mnist().train_images.shape  # doctest: +SKIP
         (60000, 28, 28)
     """

@@ -58,7 +58,7 @@ def read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
         ValueError: the content is not such an IDX file, from its first byte to its last.
         OSError: the file cannot be read.
 
-    Example:
+    Examples:
         >>> read_idx(Path("train-labels-idx1-ubyte.gz"), axes=1).shape  # doctest: +SKIP
         (60000,)
     """

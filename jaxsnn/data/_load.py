@@ -31,7 +31,7 @@ def load(
         ValueError: an unknown name, or a directory for the mini set.
         FileNotFoundError: the data set is nowhere.
 
-    Example:
+    Examples:
         >>> load("fashion_mnist_mini").train_labels.shape
         (2000,)
     """

@@ -27,7 +27,7 @@ def fashion_mnist_mini() -> ImageDataset:
         FileNotFoundError: the installation lacks the file.
         ValueError: the file is damaged.
 
-    Example:
+    Examples:
         >>> fashion_mnist_mini().test_images.shape
         (500, 28, 28)
     """

@@ -34,7 +34,7 @@ class PopulationEncoder(Printable, nnx.Module):
         ValueError: a size is below 1, `std` is not greater than 0, or `mean_range` is not two
             numbers, the smaller first; when called on an input that does not fit.
 
-    Example:
+    Examples:
         >>> encoder = PopulationEncoder(2, 3, mean_range=(-1.0, 1.0), std=0.5)
         >>> activity = encoder(jnp.array([[0.0, 1.0]]))  # [N, obs_dim] -> [N, obs_dim * pop_dim]
         >>> activity.round(2)

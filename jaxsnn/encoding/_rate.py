@@ -33,7 +33,7 @@ def poisson(x: jax.Array, T: int, *, key: jax.Array) -> jax.Array:
         TypeError: `x` is not floating, `T` not an integer, or `key` not a random key.
         ValueError: a value is out of [0, 1], or `T` is below 1.
 
-    Example:
+    Examples:
         >>> spikes = poisson(jnp.full((100,), 0.25), 1000, key=jax.random.key(0))
         >>> spikes.shape, bool(abs(spikes.mean() - 0.25) < 0.01)
         ((1000, 100), True)
@@ -71,7 +71,7 @@ def regular(x: jax.Array, T: int) -> jax.Array:
         TypeError: `x` is not floating, or `T` not an integer.
         ValueError: a value is out of [0, 1], or `T` is below 1.
 
-    Example:
+    Examples:
         >>> regular(jnp.array([0.25, 1.0]), 8)[:, 0]
         Array([0., 0., 0., 1., 0., 0., 0., 1.], dtype=float32)
     """

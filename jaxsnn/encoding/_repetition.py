@@ -23,7 +23,7 @@ def repeat(x: jax.Array, T: int) -> jax.Array:
         TypeError: `T` is not an integer.
         ValueError: `T` is below 1.
 
-    Example:
+    Examples:
         >>> repeat(jnp.array([0.25, 0.5]), 3)[:, 0]
         Array([0.25, 0.25, 0.25], dtype=float32)
     """
@@ -47,7 +47,7 @@ def periodic(spikes: jax.Array, T: int) -> jax.Array:
         TypeError: `T` is not an integer.
         ValueError: `T` is below 1, or `spikes` has no time steps.
 
-    Example:
+    Examples:
         >>> periodic(jnp.array([1.0, 0.0, 0.0]), 7)
         Array([1., 0., 0., 1., 0., 0., 1.], dtype=float32)
     """

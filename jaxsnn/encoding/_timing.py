@@ -33,7 +33,7 @@ def latency(x: jax.Array, T: int, *, function: Literal["linear", "log"] = "linea
         TypeError: `x` is not floating, or `T` not an integer.
         ValueError: a value is out of [0, 1], `T` is below 1, or `function` unknown.
 
-    Example:
+    Examples:
         >>> latency(jnp.array([0.0, 0.5, 1.0]), 5).argmax(axis=0)  # times of the spikes
         Array([4, 2, 0], dtype=int32)
     """
@@ -71,7 +71,7 @@ def weighted_phase(x: jax.Array, K: int) -> jax.Array:
         TypeError: `x` is not floating, or `K` not an integer.
         ValueError: a value is out of [0, 1 - 2^-K], or `K` is below 1.
 
-    Example:
+    Examples:
         >>> weighted_phase(jnp.array([0.625]), 3)[:, 0]  # 1/2 + 1/8
         Array([1., 0., 1.], dtype=float32)
     """
@@ -102,7 +102,7 @@ def delta(xs: jax.Array, threshold: float) -> jax.Array:
         TypeError: `xs` is not floating, or `threshold` not a number.
         ValueError: `xs` has no time steps, or `threshold` is not greater than 0.
 
-    Example:
+    Examples:
         >>> delta(jnp.array([0.0, 0.5, 0.6, 0.0]), 0.25)
         Array([ 0.,  1.,  0., -1.], dtype=float32)
     """

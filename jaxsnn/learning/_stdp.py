@@ -33,7 +33,7 @@ class STDP(PairRule):
         TypeError: an argument is of the wrong type.
         ValueError: a time constant is below 1 or not finite; when called, if a shape does not fit.
 
-    Example:
+    Examples:
         A spike behind the weight one step after one before it strengthens the weight:
 
         >>> rule = STDP(tau_pre=2.0, tau_post=2.0, f_pre=additive, f_post=additive)

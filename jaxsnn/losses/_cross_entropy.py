@@ -30,7 +30,7 @@ def firing_rate_cross_entropy(
         TypeError: `labels` are not integers, or `scale` is not a number.
         ValueError: the shapes do not fit, or `scale` is not greater than 0.
 
-    Example:
+    Examples:
         For training, with its settings:
 
         >>> import functools
@@ -113,7 +113,7 @@ def temporal_efficient_training_cross_entropy(
         TypeError: `labels` are not integers, or `mask` is not bool.
         ValueError: the shapes do not fit.
 
-    Example:
+    Examples:
         >>> ys = jnp.zeros((5, 3, 10))
         >>> temporal_efficient_training_cross_entropy(ys, jnp.array([1, 0, 9])).round(1)
         Array([2.3, 2.3, 2.3], dtype=float32)

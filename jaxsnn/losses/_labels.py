@@ -26,7 +26,7 @@ def redundant_one_hot(
         TypeError: a size is not an integer.
         ValueError: a size is below 1.
 
-    Example:
+    Examples:
         >>> redundant_one_hot(jnp.array([1, 0]), 2, 3)
         Array([[0., 0., 0., 1., 1., 1.],
                [1., 1., 1., 0., 0., 0.]], dtype=float32)

@@ -40,7 +40,7 @@ def kernel_dot_product(
         TypeError: `parameter` is missing, not wanted, or not a number (`d`: not an integer).
         ValueError: `kernel` is unknown, `d` is below 1, or `sigma` not greater than 0.
 
-    Example:
+    Examples:
         >>> x = jnp.array([[1.0, 0.0], [1.0, 2.0]])
         >>> kernel_dot_product(x, x, "polynomial", 2)
         Array([[ 1.,  1.],

@@ -35,7 +35,7 @@ class ActivationAwareIFNode(_Neuron):
         ValueError: a number is not finite, or a threshold not greater than 0; when run, if the
             input has another number of channels, or no such axis.
 
-    Example:
+    Examples:
         >>> _, spikes = unroll(ActivationAwareIFNode([1.0, 0.5]), jnp.full((4, 1, 2), 0.25))
         >>> spikes[:, 0]
         Array([[0., 0.],

@@ -116,7 +116,7 @@ class AdaptiveLIFNode(_Neuron):
         ValueError: `tau` or `tau_a` is not greater than 1, `beta` negative, or a number is not
             finite.
 
-    Example:
+    Examples:
         >>> neuron = AdaptiveLIFNode(tau=2.0, tau_a=20.0, beta=10.0)
         >>> _, spikes = unroll(neuron, jnp.full((60, 1), 3.0))
         >>> spikes.reshape(3, 20).sum(axis=1)

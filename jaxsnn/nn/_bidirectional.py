@@ -28,7 +28,7 @@ class Bidirectional(SequenceLayer):
     Raises:
         TypeError: an argument is not callable.
 
-    Example:
+    Examples:
         >>> rngs = nnx.Rngs(0)
         >>> layer = Bidirectional(SpikingGRUCell(4, 8, rngs=rngs), SpikingGRUCell(4, 8, rngs=rngs))
         >>> _, ys = unroll(layer, jnp.ones((5, 2, 4)))

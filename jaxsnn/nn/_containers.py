@@ -92,7 +92,7 @@ class ElementWiseRecurrentContainer(_RecurrentContainer):
         TypeError: an argument is not callable.
         ValueError: when run, if the sub-module changes the shape.
 
-    Example:
+    Examples:
         >>> net = ElementWiseRecurrentContainer(IFNode(), operator.add)
         >>> _, spikes = unroll(net, jnp.array([[1.5], [0.0], [0.0]]))
         >>> spikes[:, 0]

@@ -26,7 +26,7 @@ class Delay(Cell):
         TypeError: `delay_steps` is not an integer.
         ValueError: `delay_steps` is below 0.
 
-    Example:
+    Examples:
         >>> carry, ys = unroll(Delay(2), jnp.array([1.0, 2.0, 3.0, 4.0]))
         >>> ys, carry
         (Array([0., 0., 1., 2.], dtype=float32), Array([3., 4.], dtype=float32))

@@ -44,7 +44,7 @@ class TernaryIFNode(_TernaryNeuron):
         ValueError: `v_threshold` is not greater than 0, `v_reset` not between the thresholds, or
             a number is not finite.
 
-    Example:
+    Examples:
         >>> xs = jnp.array([[0.5], [0.5], [-0.5], [-0.75]])
         >>> _, spikes = unroll(TernaryIFNode(), xs)
         >>> spikes[:, 0]
@@ -132,7 +132,7 @@ class ILIFNode(_Neuron):
         ValueError: `tau` is not greater than 1, `v_threshold` not greater than 0, or a number is
             not finite.
 
-    Example:
+    Examples:
         >>> xs = jnp.array([[0.25], [1.25], [9.0], [0.0]])
         >>> _, counts = unroll(ILIFNode(), xs)
         >>> counts[:, 0]

@@ -155,7 +155,7 @@ class OTTTLIFNode(_LeakyNeuron):
         TypeError: an argument is of the wrong type.
         ValueError: `tau` is not greater than 1, or a number is not finite.
 
-    Example:
+    Examples:
         >>> node, layer = OTTTLIFNode(), Linear(3, 2, rngs=nnx.Rngs(0))
         >>> x = jnp.ones((1, 3))
         >>> carry, spikes = node(node.initialize_carry(x.shape), x)

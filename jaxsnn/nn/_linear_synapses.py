@@ -61,7 +61,7 @@ class ExponentialSynapse(_LinearSynapse):
         TypeError: an argument is of the wrong type.
         ValueError: `tau` is too small, or not finite.
 
-    Example:
+    Examples:
         >>> _, current = unroll(ExponentialSynapse(tau=1.0), jnp.array([[1.0], [0.0], [0.0]]))
         >>> [f"{i:.3f}" for i in current[:, 0]]  # 1, 1/e, 1/e^2
         ['1.000', '0.368', '0.135']
@@ -141,7 +141,7 @@ class AlphaSynapse(_RisingSynapse):
         TypeError: an argument is of the wrong type.
         ValueError: `tau` is too small, or not finite.
 
-    Example:
+    Examples:
         >>> _, current = unroll(AlphaSynapse(tau=2.0), jnp.eye(1, 5).T)
         >>> print(*(f"{i:.3f}" for i in current[:, 0]))
         0.000 0.824 1.000 0.910 0.736
@@ -182,7 +182,7 @@ class DoubleExponentialSynapse(_RisingSynapse):
         TypeError: an argument is of the wrong type.
         ValueError: a time constant is too small or not finite, or `tau_rise > tau_decay`.
 
-    Example:
+    Examples:
         >>> synapse = DoubleExponentialSynapse(tau_decay=4.0, tau_rise=1.0)
         >>> _, current = unroll(synapse, jnp.eye(1, 5).T)
         >>> print(*(f"{i:.3f}" for i in current[:, 0]))

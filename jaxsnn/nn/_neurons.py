@@ -78,7 +78,7 @@ class IFNode(_Neuron):
         TypeError: an argument is of the wrong type.
         ValueError: a number is not finite.
 
-    Example:
+    Examples:
         >>> _, spikes = unroll(IFNode(), jnp.full((4, 1), 0.5))
         >>> spikes[:, 0]
         Array([0., 1., 0., 1.], dtype=float32)

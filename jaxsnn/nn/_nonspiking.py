@@ -58,7 +58,7 @@ class NonSpikingLIFNode(_NonSpikingNode):
         TypeError: `tau` is not a number, or `decay_input` not a bool.
         ValueError: `tau` is not greater than 1, or not finite.
 
-    Example:
+    Examples:
         >>> _, v_seq = unroll(NonSpikingLIFNode(tau=2.0), jnp.array([[1.0], [1.0], [0.0]]))
         >>> jaxsnn.readouts.max_membrane(v_seq)
         Array([0.75], dtype=float32)

@@ -65,7 +65,7 @@ class PSN(_ParallelNeuron):
         TypeError: an argument is of the wrong type.
         ValueError: `T` is below 1; when run, if a sequence has another length.
 
-    Example:
+    Examples:
         >>> neuron = PSN(T=8, rngs=nnx.Rngs(0))
         >>> _, spikes = unroll(neuron, jnp.ones((8, 2, 3)))
         >>> spikes.shape
@@ -146,7 +146,7 @@ def with_lambda(module: Any, lambda_: float | jax.Array) -> Any:
         TypeError: `lambda_` is not a number.
         ValueError: there is no `MaskedPSN` in `module`, or `lambda_` is not between 0 and 1.
 
-    Example:
+    Examples:
         >>> net = Sequential(Linear(4, 3, rngs=nnx.Rngs(0)), MaskedPSN(2, T=8, rngs=nnx.Rngs(1)))
         >>> with_lambda(net, 0.25)[1].lambda_
         0.25
@@ -186,7 +186,7 @@ class SlidingPSN(Cell):
         TypeError: an argument is of the wrong type.
         ValueError: `k` is below 1.
 
-    Example:
+    Examples:
         >>> _, spikes = unroll(SlidingPSN(k=2), jnp.array([[0.5], [0.6], [0.8], [0.0]]))
         >>> spikes[:, 0]
         Array([0., 0., 1., 0.], dtype=float32)

@@ -33,7 +33,7 @@ class HalfThresholdIFNode(_Neuron):
         TypeError: an argument is of the wrong type.
         ValueError: `v_threshold` is not greater than 0 or not finite.
 
-    Example:
+    Examples:
         >>> _, spikes = unroll(HalfThresholdIFNode(), jnp.full((4, 1), 0.375))
         >>> spikes[:, 0]
         Array([0., 1., 0., 1.], dtype=float32)

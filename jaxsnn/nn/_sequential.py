@@ -27,7 +27,7 @@ class Sequential(Cell):
     Raises:
         TypeError: a layer is not callable.
 
-    Example:
+    Examples:
         >>> rngs = nnx.Rngs(0)
         >>> net = Sequential(Linear(28, 32, rngs=rngs), IFNode(), Linear(32, 10, rngs=rngs))
         >>> carry, y = unroll(net, jnp.zeros((5, 2, 28)))

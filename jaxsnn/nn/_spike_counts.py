@@ -45,7 +45,7 @@ class SpikeCountToBinary(_Conversion):
         TypeError: an argument is of the wrong type.
         ValueError: `num_slots` is below 1.
 
-    Example:
+    Examples:
         >>> _, spikes = unroll(SpikeCountToBinary(3), jnp.array([2.0, 0.0, 3.0]))
         >>> spikes
         Array([1., 1., 0., 0., 0., 0., 1., 1., 1.], dtype=float32)

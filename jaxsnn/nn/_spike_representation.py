@@ -86,7 +86,7 @@ class DSRIFNode(_SpikeRepresentationNode):
         TypeError: an argument is of the wrong type.
         ValueError: `alpha` or the bound is out of range, or `v_threshold` below the bound.
 
-    Example:
+    Examples:
         >>> _, y = unroll(DSRIFNode(v_threshold=2.0), jnp.full((4, 1), 0.5))
         >>> y[:, 0]
         Array([0., 2., 0., 0.], dtype=float32)

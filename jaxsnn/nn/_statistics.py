@@ -64,7 +64,7 @@ def with_statistics(module: Any, statistics: Any) -> Any:
     Raises:
         ValueError: `statistics` are not those of `module`.
 
-    Example:
+    Examples:
         >>> net = Sequential(Linear(4, 3, rngs=nnx.Rngs(0)), BatchNorm(3), LIFNode())
         >>> xs = jax.random.normal(jax.random.key(0), (8, 16, 4))
         >>> _, _, extras = unroll(net, xs, training=jax.random.key(1))

@@ -28,7 +28,7 @@ class SynapseFilter(ElementwiseCell):
         TypeError: an argument is of the wrong type.
         ValueError: `tau` is not greater than 1, or not finite.
 
-    Example:
+    Examples:
         >>> _, current = unroll(SynapseFilter(tau=2.0), jnp.array([[1.0], [0.0], [0.0]]))
         >>> current[:, 0]
         Array([1.  , 0.5 , 0.25], dtype=float32)

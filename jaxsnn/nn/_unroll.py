@@ -78,7 +78,7 @@ def unroll(
         ValueError: `xs` has no time axis or no steps, the carry, the mask or the input does not
             fit, there is nothing at a path to record, or `checkpoint_every` is below 1.
 
-    Example:
+    Examples:
         >>> carry, spikes = unroll(LIFNode(tau=2.0), jnp.ones((28, 256, 32)))
         >>> carry.shape, spikes.shape
         ((256, 32), (28, 256, 32))
@@ -123,7 +123,7 @@ def steps_before(lengths: jax.Array, steps: int) -> jax.Array:
     Returns:
         bool `[T, N]`.
 
-    Example:
+    Examples:
         >>> steps_before(jnp.array([1, 3]), 3).astype(int)
         Array([[1, 1],
                [0, 1],

@@ -55,7 +55,7 @@ def network_diagram(name: str, *, ax: Axes | None = None) -> Axes:
         TypeError: `ax` is not an Axes.
         ValueError: there is no network of that name.
 
-    Example:
+    Examples:
         >>> ax = network_diagram("fb")
     """
     if name not in MODELS:
@@ -81,7 +81,7 @@ def feedback_diagram(*, ax: Axes | None = None) -> Axes:
     Raises:
         TypeError: `ax` is not an Axes.
 
-    Example:
+    Examples:
         >>> ax = feedback_diagram()
     """
     parts = [

@@ -41,7 +41,7 @@ def learning_curves(
         ValueError: `curves` is empty or one of them is, or has other axes; `published` has a name
             that is not in `curves`, or a value that is not finite.
 
-    Example:
+    Examples:
         >>> accuracy = jnp.array([[52.0, 60.1, 62.3], [51.2, 60.9, 61.8]])  # two seeds
         >>> ax = learning_curves({"plain": accuracy}, published={"plain": 62.0})
     """
@@ -109,7 +109,7 @@ def confusion_matrix(
         ValueError: `labels` and `predictions` are empty, have other axes, differ in length or
             hold a class below 0 or beyond `class_names`.
 
-    Example:
+    Examples:
         >>> ax = confusion_matrix([0, 0, 1, 1], [0, 1, 1, 1], class_names=["bag", "shirt"])
     """
     true, predicted = _classes("labels", labels), _classes("predictions", predictions)

@@ -29,7 +29,7 @@ def surrogate(
         TypeError: `function` is not a surrogate, a limit is not a number, `ax` is not an Axes.
         ValueError: `limits` is not a lower and an upper end.
 
-    Example:
+    Examples:
         >>> ax = surrogate(jaxsnn.surrogate.ATan(alpha=2.0))
     """
     if not isinstance(function, Surrogate):

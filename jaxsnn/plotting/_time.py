@@ -28,7 +28,7 @@ def raster(spikes: ArrayLike, *, ax: Axes | None = None) -> Axes:
         TypeError: `ax` is not an Axes.
         ValueError: `spikes` has other axes, is empty or holds other values.
 
-    Example:
+    Examples:
         >>> _, spikes = unroll(IFNode(), 0.3 * jnp.ones((28, 1, 50)))  # [T, N, neurons]
         >>> ax = raster(spikes[:, 0])
     """
@@ -70,7 +70,7 @@ def membrane(
         ValueError: `v` has other axes or is empty, `threshold` is not finite, `spikes` is not of
             the shape of `v` or holds other values than 0 and 1.
 
-    Example:
+    Examples:
         >>> potentials = jnp.array([0.5, 0.9, 0.0, 0.5])
         >>> ax = membrane(potentials, threshold=1.0, spikes=jnp.array([0, 0, 1, 0]))
     """
@@ -109,7 +109,7 @@ def current(i: ArrayLike, *, ax: Axes | None = None) -> Axes:
         TypeError: `ax` is not an Axes.
         ValueError: `i` has other axes or is empty.
 
-    Example:
+    Examples:
         >>> _, i = unroll(SynapseFilter(tau=5.0), jnp.zeros((28, 1)).at[3].set(1.0))
         >>> ax = current(i)
     """

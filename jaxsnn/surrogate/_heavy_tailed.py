@@ -29,7 +29,7 @@ class SuperSpike(Surrogate):
         TypeError: `alpha` is not a number or `spiking` not a bool.
         ValueError: `alpha` is not positive and finite.
 
-    Example:
+    Examples:
         >>> jax.grad(SuperSpike(alpha=1.0))(jnp.float32(-1))
         Array(0.25, dtype=float32)
     """
@@ -61,7 +61,7 @@ class FastSigmoid(Surrogate):
         TypeError: `slope` is not a number or `spiking` not a bool.
         ValueError: `slope` is not positive and finite.
 
-    Example:
+    Examples:
         >>> jax.grad(FastSigmoid(slope=2.0))(jnp.float32(0.5))
         Array(0.25, dtype=float32)
     """
@@ -89,7 +89,7 @@ class NonzeroSignLogAbs(Surrogate):
         TypeError: `alpha` is not a number or `spiking` not a bool.
         ValueError: `alpha` is not positive and finite.
 
-    Example:
+    Examples:
         >>> jax.grad(NonzeroSignLogAbs(alpha=1.0))(jnp.float32(-1))
         Array(0.5, dtype=float32)
     """
@@ -122,7 +122,7 @@ class FakeNumericalGradient(Surrogate):
         TypeError: `alpha` is not a number or `spiking` not a bool.
         ValueError: `alpha` is not positive and finite.
 
-    Example:
+    Examples:
         >>> FakeNumericalGradient(alpha=0.5).derivative(jnp.array([-4.0, -0.0, 1.0]))
         Array([0.25, 0.5 , 0.5 ], dtype=float32)
     """
@@ -165,7 +165,7 @@ class S2NN(Surrogate):
         TypeError: `alpha` or `beta` is not a number or `spiking` not a bool.
         ValueError: `alpha` or `beta` is not positive and finite.
 
-    Example:
+    Examples:
         >>> S2NN(alpha=4.0, beta=1.0).derivative(jnp.array([0.0, 1.0]))
         Array([1. , 0.5], dtype=float32)
     """

@@ -23,7 +23,7 @@ class DeterministicPass(Surrogate):
     Raises:
         TypeError: `spiking` is not a bool.
 
-    Example:
+    Examples:
         >>> jax.grad(DeterministicPass())(jnp.float32(-3))
         Array(1., dtype=float32)
     """
@@ -50,7 +50,7 @@ class LeakyKReLU(Surrogate):
         TypeError: `leak` or `k` is not a number or `spiking` not a bool.
         ValueError: `leak` is negative or `k` not positive, or one of them is not finite.
 
-    Example:
+    Examples:
         >>> LeakyKReLU(leak=0.25, k=0.5).derivative(jnp.array([-2.0, 0.0, 2.0]))
         Array([0.25, 0.5 , 0.5 ], dtype=float32)
     """
@@ -83,7 +83,7 @@ class LogTailedReLU(Surrogate):
         TypeError: `alpha` is not a number or `spiking` not a bool.
         ValueError: `alpha` is negative or not finite.
 
-    Example:
+    Examples:
         >>> LogTailedReLU(alpha=0.25).derivative(jnp.array([-1.0, 0.5, 2.0]))
         Array([0.25, 1.  , 0.5 ], dtype=float32)
     """
@@ -132,7 +132,7 @@ class MultiLevelSpikeCount(Surrogate):
             `spiking` not a bool.
         ValueError: `max_spike_count` is less than 1 or `grad_window` the wrong way round.
 
-    Example:
+    Examples:
         >>> MultiLevelSpikeCount(4)(jnp.array([-1.0, 0.5, 0.6, 1.5, 9.0]))
         Array([0., 0., 1., 2., 4.], dtype=float32)
     """

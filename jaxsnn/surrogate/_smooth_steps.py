@@ -24,7 +24,7 @@ class Sigmoid(Surrogate):
         TypeError: `alpha` is not a number or `spiking` not a bool.
         ValueError: `alpha` is not positive and finite.
 
-    Example:
+    Examples:
         >>> Sigmoid(alpha=4.0)(jnp.array([-0.5, 0.0, 0.5]))
         Array([0., 1., 1.], dtype=float32)
     """
@@ -53,7 +53,7 @@ class ATan(Surrogate):
         TypeError: `alpha` is not a number or `spiking` not a bool.
         ValueError: `alpha` is not positive and finite.
 
-    Example:
+    Examples:
         >>> jax.grad(ATan(alpha=2.0))(jnp.float32(0))
         Array(1., dtype=float32)
     """
@@ -84,7 +84,7 @@ class Erf(Surrogate):
         TypeError: `alpha` is not a number or `spiking` not a bool.
         ValueError: `alpha` is not positive and finite.
 
-    Example:
+    Examples:
         >>> Erf(alpha=2.0, spiking=False)(jnp.float32(0))
         Array(0.5, dtype=float32)
     """
@@ -115,7 +115,7 @@ class SoftSign(Surrogate):
         TypeError: `alpha` is not a number or `spiking` not a bool.
         ValueError: `alpha` is not positive and finite.
 
-    Example:
+    Examples:
         >>> jax.grad(SoftSign(alpha=2.0))(jnp.float32(0.5))
         Array(0.25, dtype=float32)
     """
@@ -144,7 +144,7 @@ class PiecewiseExp(Surrogate):
         TypeError: `alpha` is not a number or `spiking` not a bool.
         ValueError: `alpha` is not positive and finite.
 
-    Example:
+    Examples:
         >>> jax.grad(PiecewiseExp(alpha=1.0))(jnp.float32(0))
         Array(0.5, dtype=float32)
     """
@@ -185,7 +185,7 @@ class QPseudoSpike(Surrogate):
         TypeError: `alpha` is not a number or `spiking` not a bool.
         ValueError: `alpha` is not greater than 1 and finite.
 
-    Example:
+    Examples:
         >>> jax.grad(QPseudoSpike(alpha=2.0))(jnp.float32(0.5))
         Array(0.25, dtype=float32)
     """
@@ -231,7 +231,7 @@ class SquarewaveFourierSeries(Surrogate):
         TypeError: `n` is not an integer, `T_period` not a number or `spiking` not a bool.
         ValueError: `n` is less than 2 or `T_period` not positive and finite.
 
-    Example:
+    Examples:
         >>> jax.grad(SquarewaveFourierSeries(n=3, T_period=8.0))(jnp.float32(0))
         Array(1., dtype=float32)
     """

@@ -39,7 +39,7 @@ class Surrogate(abc.ABC):
     differentiates as it stands. A field annotated `Annotated[float, check]` is passed through
     `check(name, value)` at construction.
 
-    Example:
+    Examples:
         A surrogate of one's own:
 
         >>> @dataclasses.dataclass(frozen=True)

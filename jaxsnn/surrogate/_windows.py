@@ -22,7 +22,7 @@ class Rect(Surrogate):
         TypeError: `alpha` is not a number or `spiking` not a bool.
         ValueError: `alpha` is not positive and finite.
 
-    Example:
+    Examples:
         >>> Rect(alpha=1.0).derivative(jnp.array([-0.6, -0.4, 0.4, 0.5]))
         Array([0., 1., 1., 0.], dtype=float32)
     """
@@ -57,7 +57,7 @@ class PiecewiseQuadratic(Surrogate):
         TypeError: `alpha` is not a number or `spiking` not a bool.
         ValueError: `alpha` is not positive and finite.
 
-    Example:
+    Examples:
         >>> PiecewiseQuadratic(alpha=1.0).derivative(jnp.array([-1.5, -0.5, 0.0, 0.5]))
         Array([0. , 0.5, 1. , 0.5], dtype=float32)
     """
@@ -90,7 +90,7 @@ class Triangle(Surrogate):
         TypeError: `gamma` or `width` is not a number or `spiking` not a bool.
         ValueError: `gamma` or `width` is not positive and finite.
 
-    Example:
+    Examples:
         >>> Triangle(gamma=0.5, width=2.0).derivative(jnp.array([-1.0, 0.0, 2.0]))
         Array([0.25, 0.5 , 0.  ], dtype=float32)
     """
@@ -130,7 +130,7 @@ class PiecewiseLeakyReLU(Surrogate):
         TypeError: `w` or `c` is not a number or `spiking` not a bool.
         ValueError: `w` is not positive or `c` is negative, or one of them is not finite.
 
-    Example:
+    Examples:
         >>> PiecewiseLeakyReLU(w=1.0, c=0.25).derivative(jnp.array([-2.0, 0.5, 1.0]))
         Array([0.25, 0.5 , 0.25], dtype=float32)
     """
