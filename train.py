@@ -3,15 +3,24 @@
     python train.py --model ss                        # stateful synapses; also: plain, fb
     python train.py --model fb --clip-norm 1 --seed 3 # options: python train.py --help
     python train.py --resume logs/ss_b256_sgd_lr0.1   # go on after an interruption
+    python train.py --model ss --devices all          # share minibatches out among all devices
     python train.py --evaluate logs/ss_b256_sgd_lr0.1 # test accuracy of the best epoch
     tensorboard --logdir logs
 
 The networks and settings are those of SpikingJelly's tutorial "Recurrent Connection and Stateful
 Synapse"; its single-dash options (-model ss -b 256 -opt sgd ...) work too.
+
+Exit status: 0 the run has ended; 2 the command line, a file or the numbers are wrong; 75 something
+passing (a full disk, another process was lost), so free the disk or start anew with --resume; 130
+Ctrl-C; 143 SIGTERM, everything up to there is saved and --resume goes on.
 """
 
 import argparse
+import contextlib
 import datetime
+import errno
+import hashlib
+import json
 import math
 import os
 import pathlib
@@ -19,7 +28,9 @@ import platform
 import shlex
 import signal
 import sys
+import threading
 import time
+from collections.abc import Callable, Iterator
 from importlib import metadata
 from types import FrameType
 from typing import Any, NoReturn
@@ -40,7 +51,7 @@ import numpy as np
 import optax
 from tqdm import tqdm
 
-from jaxsnn import checkpointing, data, losses, models, runs, training
+from jaxsnn import checkpointing, data, devices, losses, models, runs, training
 
 # ----------------------------------------------------------------------------- settings
 
@@ -53,18 +64,35 @@ DEFAULTS: dict[str, Any] = {
     "lr": 0.1,
     "momentum": 0.9,
     "clip_norm": None,
+    "skip_nonfinite": False,
     "amp": False,
     "seed": 0,
     "dataset": "fashion_mnist",
     "sequence": "columns",
 }
 # Where it runs; free to differ when it is resumed.
-PLACE: dict[str, Any] = {"device": "auto", "data_dir": None, "out_dir": "./logs"}
+PLACE: dict[str, Any] = {
+    "device": "auto",
+    "devices": 1,
+    "data_placement": "device",
+    "workers": 2,
+    "data_dir": None,
+    "out_dir": "./logs",
+}
 
 OPTIMIZERS = ("sgd", "adam")
 
 # GPUs would otherwise round the operands of float32 matrix products to 10 bits (TF32).
 MATMUL_PRECISION = "float32"
+
+# With --data-placement host, long epochs are saved on the way, too.
+SAVE_EVERY = 600.0  # seconds
+
+# Errors of the disk that pass when it is seen to.
+NO_ROOM = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO
+
+# Exit statuses, see above.
+WRONG, PASSING, INTERRUPTED, TERMINATED, NO_READER = 2, 75, 130, 143, 141
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -84,7 +112,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
     flag("device", help="auto, cpu, gpu, or one GPU: cuda:0, cuda:1, ...")
     flag("batch-size", "-b", type=integer(1), help="images per minibatch", metavar="N")
     flag("epochs", type=integer(1), help="length of the run", metavar="N")
-    flag("workers", "-j", type=integer(0), help="accepted and not needed", metavar="N")
+    flag("devices", type=integer_or_all, help="how many devices share a minibatch", metavar="N|all")
+    flag("distributed", action="store_true", default=None, help="one of several processes")
+    flag("coordinator", help="process 0, for --distributed", metavar="HOST:PORT")
+    flag("num-processes", type=integer(1), help="how many processes there are", metavar="N")
+    flag("process-id", type=integer(0), help="number of this process", metavar="K")
+    flag("data-placement", choices=("device", "host"), help="where the data set lives")
+    flag("workers", "-j", type=integer(0), help="threads that read ahead on the host", metavar="N")
     flag("data-dir", help="folder with Fashion-MNIST (IDX files or prepared by TFDS)")
     flag(
         "out-dir", type=os.path.expanduser, help="where runs are kept, each in a folder of its own"
@@ -107,9 +141,21 @@ def parse(argv: list[str]) -> argparse.Namespace:
     flag("dataset", choices=tuple(data.DATASETS), help="data set")
     flag("sequence", choices=tuple(data.SEQUENCES), help="what one time step is")
     flag("clip-norm", type=number(1e-12), help="clip the gradient to this norm (default: off)")
+    flag(
+        "skip-nonfinite",
+        action="store_true",
+        default=None,
+        help="leave out updates that are not finite, and count them",
+    )
     args = parser.parse_args(argv)
     if args.resume is not None and args.evaluate is not None:
         parser.error("--resume and --evaluate exclude each other")
+    processes = (args.coordinator, args.num_processes, args.process_id)
+    args.distributed = bool(args.distributed) or any(value is not None for value in processes)
+    if args.evaluate is not None:
+        for name in ("distributed", "devices", "data_placement", "workers"):
+            if getattr(args, name):
+                parser.error(f"--{name.replace('_', '-')} is for training, not for --evaluate")
     return args
 
 
@@ -137,6 +183,11 @@ def integer(least: int, most: int | None = None) -> Any:
     return convert
 
 
+def integer_or_all(text: str) -> int | str:
+    """The argument type of --devices."""
+    return "all" if text == "all" else integer(1)(text)
+
+
 def number(least: float, below: float = math.inf) -> Any:
     """An argument type: a finite number in `[least, below)`."""
 
@@ -158,6 +209,8 @@ def number(least: float, below: float = math.inf) -> Any:
 
 def train(args: argparse.Namespace) -> None:
     """Trains a network, or goes on training one."""
+    if args.distributed:
+        devices.join(args.coordinator, args.num_processes, args.process_id)
     # Settings: those given, else those of the run that is resumed, else the defaults.
     given = given_settings(args)
     config = runs.read_config(args.resume) if args.resume is not None else None
@@ -167,11 +220,15 @@ def train(args: argparse.Namespace) -> None:
         refuse_other_settings(given, config["settings"], run)
     else:
         runs.refuse_occupied(run)
-    device = select_device(args.device or PLACE["device"])
-    print_notes(args, device)
+    chosen = select_devices(args)
+    leads = jax.process_index() == 0  # of several processes one reports and writes
+    if not leads:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
+    print_notes(args, chosen)
 
-    # The data, on the device once and for all.
+    # The data.
     images = data.load(settings["dataset"], args.data_dir)
+    digest = data.fingerprint(images)
     print(
         f"data: {settings['dataset']}, {len(images.train_images)} training and "
         f"{len(images.test_images)} test images, from {images.source}"
@@ -181,92 +238,165 @@ def train(args: argparse.Namespace) -> None:
         raise ValueError(
             f"--batch-size {batch_size} is larger than the training set of {train_size} images"
         )
-    train_set = jnp.asarray(images.train_images), jnp.asarray(images.train_labels)
-    test_set = jnp.asarray(images.test_images), jnp.asarray(images.test_labels)
+    same = json.dumps([settings, digest, str(args.resume)], sort_keys=True)
+    devices.refuse_difference(hashlib.sha256(same.encode()).hexdigest())
 
     # The model, the optimiser, the state.
     model = checkpointing.build_model(settings, settings["seed"])
-    steps_per_epoch = train_size // batch_size
     recipe, state = training.create(
         model,
-        build_optimizer(settings, steps_per_epoch),
+        build_optimizer(settings, train_size // batch_size),
         loss=losses.firing_rate_mse,
         to_sequence=data.SEQUENCES[settings["sequence"]],
         batch_size=batch_size,
         seed=settings["seed"],
+        skip_nonfinite=settings["skip_nonfinite"],
+        devices=chosen if len(chosen) > 1 else None,
     )
-    rates = training.cosine_learning_rates(settings["lr"], settings["epochs"])
     history: list[runs.Row] = []
 
     # The run's directory, which from here on is ours alone.
-    with runs.lock(run):
-        digest = data.fingerprint(images)
+    with runs.lock(run) if leads else contextlib.nullcontext(), sigterm() as terminated:
         if config is None:
             config = {"settings": settings, "data": digest, "sessions": []}
-            runs.create(run, config)
+            if leads:
+                runs.create(run, config)
         elif config["data"] != digest:
             raise ValueError(
                 f"the data of {run} had the fingerprint {config['data']}, this has {digest} "
                 f"(from {images.source}): other images, or the same in another order"
             )
+        devices.wait_for_all("the run's directory is there")
         checkpoints = checkpointing.Checkpoints(run)
-        if args.resume is not None and checkpoints.epoch() is not None:
+        if args.resume is not None and checkpoints.step() is not None:
             state, history = checkpoints.restore(state)
             if len(history) >= settings["epochs"]:
                 raise ValueError(f"{run} has already finished its {settings['epochs']} epochs")
-        config["sessions"].append(session(device, images.source, first_epoch=len(history)))
-        runs.write_config(run, config)
+        config["sessions"].append(session(chosen, images.source, first_epoch=len(history)))
+        if leads:
+            runs.write_config(run, config)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # from now on, see main
         print(f"run: {run}, {settings}")
         print(model)
-        start = time.perf_counter()
-        train_epoch = training.train_epoch.lower(recipe, state, *train_set).compile()
-        evaluate = training.evaluate.lower(recipe, state, *test_set).compile()
-        print(f"compiled in {time.perf_counter() - start:.1f} s", flush=True)
-
-        # The epochs: one call trains a whole one, another tests it.
-        first = len(history)
-        no_bar = not sys.stderr.isatty()
-        with (
-            runs.Log(run, history) as log,
-            tqdm(total=settings["epochs"], initial=first, unit="epoch", disable=no_bar) as progress,
-        ):
-            began = time.perf_counter()
-            for epoch in range(first, settings["epochs"]):
-                start = time.perf_counter()
-                state, trained = jax.block_until_ready(train_epoch(state, *train_set))
-                middle = time.perf_counter()
-                tested = jax.block_until_ready(evaluate(state, *test_set))
-                end = time.perf_counter()
-                refuse_nonfinite(epoch, trained, tested, run)
-
-                state = state._replace(
-                    best_accuracy=jnp.maximum(state.best_accuracy, tested.accuracy)
-                )
-                history.append(
-                    {
-                        "epoch": epoch,
-                        "train_loss": float(trained.loss),
-                        "train_acc": float(trained.accuracy),
-                        "test_loss": float(tested.loss),
-                        "test_acc": float(tested.accuracy),
-                        "train_images_per_s": steps_per_epoch * batch_size / (middle - start),
-                        "test_images_per_s": len(test_set[1]) / (end - middle),
-                        "lr": float(np.float32(rates[epoch])),
-                    }
-                )
-                log.write(history)  # before the checkpoint: a finished run has a complete log
-                checkpoints.save(state, history)
-                progress.update()
-                per_epoch = (time.perf_counter() - began) / (epoch + 1 - first)
-                seconds_left = per_epoch * (settings["epochs"] - epoch - 1)
-                tqdm.write(epoch_line(history, seconds_left), file=sys.stdout)
-                sys.stdout.flush()
+        with runs.Log(run, history) if leads else contextlib.nullcontext() as log:
+            epochs(args, settings, recipe, state, images, checkpoints, history, log, terminated)
         top = max(history, key=lambda row: row["test_acc"])
+        skipped = sum(row["skipped"] for row in history)
         print(
             f"done: test_acc = {history[-1]['test_acc']:.4f} after {len(history)} epochs, "
-            f"max_test_acc = {top['test_acc']:.4f} in epoch {top['epoch']}; {run}"
+            f"max_test_acc = {top['test_acc']:.4f} in epoch {top['epoch']}"
+            + (f", {skipped} updates were not finite and left out" if skipped else "")
+            + f"; {run}"
         )
+
+
+def epochs(
+    args: argparse.Namespace,
+    settings: dict[str, Any],
+    recipe: training.Recipe,
+    state: training.TrainState,
+    images: data.ImageDataset,
+    checkpoints: checkpointing.Checkpoints,
+    history: list[runs.Row],
+    log: runs.Log | None,
+    terminated: threading.Event,
+) -> None:
+    """Trains, tests and saves epoch by epoch; `history` gets a row for each."""
+    steps = len(images.train_images) // settings["batch_size"]
+    rates = training.cosine_learning_rates(settings["lr"], settings["epochs"])
+    saved = time.monotonic()
+
+    def between(state: training.TrainState) -> bool:
+        """In the middle of an epoch, where its data come in pieces: whether to stop there."""
+        nonlocal saved
+        if not settings["skip_nonfinite"]:
+            refuse_nonfinite(len(history), steps, state.tally, True, checkpoints)
+        stop, due = devices.in_any_process(
+            terminated.is_set(), time.monotonic() - saved > SAVE_EVERY
+        )
+        if stop or due:
+            checkpoints.save(state, history)
+            saved = time.monotonic()
+        return stop
+
+    train_epoch, evaluate = programs(args, recipe, state, images, between)
+    no_bar = log is None or not sys.stderr.isatty()
+    total, first = settings["epochs"], len(history)
+    with tqdm(total=total, initial=first, unit="epoch", disable=no_bar) as progress:
+        began = time.perf_counter()
+        for epoch in range(first, total):
+            if any(devices.in_any_process(terminated.is_set())):
+                raise Terminated(f"saved after epoch {epoch - 1}" if epoch else "nothing to save")
+            done = int(state.tally.minibatches)
+            start = time.perf_counter()
+            state, trained = jax.block_until_ready(train_epoch(state))
+            if trained is None:
+                raise Terminated(f"saved in epoch {epoch}, after minibatch {state.tally[0]}")
+            middle = time.perf_counter()
+            tested = jax.block_until_ready(evaluate(state))
+            end = time.perf_counter()
+            finite = trained.finite and tested.finite
+            refuse_nonfinite(epoch, steps, trained, finite, checkpoints)
+
+            state = state._replace(best_accuracy=jnp.maximum(state.best_accuracy, tested.accuracy))
+            images_seen = (steps - done) * settings["batch_size"]
+            history.append(
+                {
+                    "epoch": epoch,
+                    "train_loss": float(trained.loss),
+                    "train_acc": float(trained.accuracy),
+                    "test_loss": float(tested.loss),
+                    "test_acc": float(tested.accuracy),
+                    "gradient_norm": float(trained.gradient_norm),
+                    "skipped": int(trained.skipped),
+                    "train_images_per_s": images_seen / (middle - start),
+                    "test_images_per_s": len(images.test_labels) / (end - middle),
+                    "lr": float(np.float32(rates[epoch])),
+                }
+            )
+            if log is not None:
+                log.write(history)  # before the checkpoint: a finished run has a complete log
+            checkpoints.save(state, history)
+            saved = time.monotonic()
+            progress.update()
+            per_epoch = (time.perf_counter() - began) / (epoch + 1 - first)
+            seconds_left = per_epoch * (total - epoch - 1)
+            tqdm.write(epoch_line(history, seconds_left), file=sys.stdout)
+            sys.stdout.flush()
+
+
+def programs(
+    args: argparse.Namespace,
+    recipe: training.Recipe,
+    state: training.TrainState,
+    images: data.ImageDataset,
+    between: Callable[[training.TrainState], bool],
+) -> tuple[Callable[..., Any], Callable[..., Any]]:
+    """How an epoch is trained, `state -> (state, metrics)`, and tested, `state -> metrics`."""
+    train_set = images.train_images, images.train_labels
+    test_set = images.test_images, images.test_labels
+    if place(args, "data_placement") == "host":
+        workers = place(args, "workers")
+        return (
+            lambda state: training.stream_epoch(
+                recipe, state, *train_set, workers=workers, between=between
+            ),
+            lambda state: training.stream_evaluate(recipe, state, *test_set, workers=workers),
+        )
+    # On the device once and for all: one call trains a whole epoch, another tests it.
+    train_set, test_set = training.put(recipe, train_set), training.put(recipe, test_set)
+    start = time.perf_counter()
+    done = int(state.tally.minibatches)  # of an epoch that was saved in the middle
+    compiled = {
+        first: training.train_epoch.lower(recipe, state, *train_set, first).compile()
+        for first in {done, 0}
+    }
+    evaluate = training.evaluate.lower(recipe, state, *test_set).compile()
+    print(f"compiled in {time.perf_counter() - start:.1f} s", flush=True)
+    return (
+        lambda state: compiled[int(state.tally.minibatches)](state, *train_set),
+        lambda state: evaluate(state, *test_set),
+    )
 
 
 def evaluate_run(args: argparse.Namespace) -> None:
@@ -274,7 +404,7 @@ def evaluate_run(args: argparse.Namespace) -> None:
     config = runs.read_config(args.evaluate)
     settings = config["settings"]
     refuse_other_settings(given_settings(args), settings, pathlib.Path(args.evaluate))
-    print_notes(args, select_device(args.device or PLACE["device"]))
+    print_notes(args, select_devices(args))
     images = data.load(settings["dataset"], args.data_dir)
     if data.fingerprint(images) != config["data"]:
         print("note: not the data of the training, or the same in another order")
@@ -288,8 +418,9 @@ def evaluate_run(args: argparse.Namespace) -> None:
     metrics = training.evaluate(
         recipe, state, jnp.asarray(images.test_images), jnp.asarray(images.test_labels)
     )
+    best = checkpointing.Checkpoints(args.evaluate).history("max")[-1]
     print(
-        f"{args.evaluate}: epoch {checkpointing.Checkpoints(args.evaluate).epoch('max')}, "
+        f"{args.evaluate}: epoch {best['epoch']}, "
         f"test_loss = {metrics.loss:.4f}, test_acc = {metrics.accuracy:.4f} "
         f"({len(images.test_images)} images)"
     )
@@ -347,41 +478,42 @@ def refuse_other_settings(
             )
 
 
-def select_device(name: str) -> jax.Device:
-    """Chooses the device before any backend starts, and makes it the default."""
-    kind, _, index = name.partition(":")
-    if kind not in ("auto", "cpu", "gpu", "cuda") or (index and kind != "cuda"):
-        raise ValueError(f"--device must be auto, cpu, gpu or cuda:0, cuda:1, ..., got {name!r}")
-    if index and not index.isdigit():
-        raise ValueError(f"--device {name}: {index!r} is not the number of a GPU")
-    if kind == "cpu":
-        jax.config.update("jax_platforms", "cpu")
-    try:
-        devices = jax.devices("cuda" if kind in ("gpu", "cuda") else None)
-    except RuntimeError as error:
-        reason = str(error).splitlines()[0]
-        raise ValueError(
-            f"--device {name}: jax finds no such device ({reason}); use --device cpu, or install "
-            "jax with CUDA: pip install -e '.[cuda12]'"
-        ) from error
-    if int(index or 0) >= len(devices):
-        raise ValueError(f"--device {name}: there are only {len(devices)} GPUs, from cuda:0 on")
-    device = devices[int(index or 0)]
-    jax.config.update("jax_default_device", device)
+def place(args: argparse.Namespace, name: str) -> Any:
+    """An option of where the run takes place, as given or by default."""
+    value = getattr(args, name)
+    return PLACE[name] if value is None else value
+
+
+def select_devices(args: argparse.Namespace) -> list[jax.Device]:
+    """The devices that the command line asks for."""
+    chosen = devices.select(place(args, "device"), place(args, "devices"))
     jax.config.update("jax_default_matmul_precision", MATMUL_PRECISION)
-    print(f"device: {device.device_kind} ({device.platform}:{device.id}), jax {jax.__version__}")
-    return device
+    return chosen
 
 
-def print_notes(args: argparse.Namespace, device: jax.Device) -> None:
-    """Says what an option does not do here, and what is amiss."""
+def describe(chosen: list[jax.Device]) -> str:
+    """Devices in words."""
+    (first, *more), processes = chosen, jax.process_count()
+    words = f"{first.device_kind} ({first.platform}:{first.id})"
+    if more:
+        words += f" and {len(more)} more"
+    return words + (f", in {processes} processes" if processes > 1 else "")
+
+
+def print_notes(args: argparse.Namespace, chosen: list[jax.Device]) -> None:
+    """Says what it runs on, what an option does not do here, and what is amiss."""
+    print(f"device: {describe(chosen)}, jax {jax.__version__}")
     if args.cupy:
         print("note: --cupy has nothing to switch: XLA compiles the neurons on every device")
-    if args.workers is not None:
-        print("note: --workers has nothing to switch: the whole data set lives on the device")
-    asked = args.device or PLACE["device"]
+    if args.workers is not None and place(args, "data_placement") == "device":
+        print(
+            "note: --workers has nothing to switch: the whole data set lives on the device "
+            "(--data-placement host)"
+        )
+    if args.distributed and args.devices not in (None, "all"):
+        print("note: --devices has nothing to switch: all devices of all processes are used")
     nvidia = any(map(os.path.exists, ("/proc/driver/nvidia/gpus", "/dev/nvidia0")))
-    if asked == "auto" and device.platform == "cpu" and nvidia:
+    if place(args, "device") == "auto" and chosen[0].platform == "cpu" and nvidia:
         print(
             "warning: this machine has an NVIDIA GPU, but jax was installed without CUDA; "
             "pip install -e '.[cuda12]' makes it usable",
@@ -389,14 +521,14 @@ def print_notes(args: argparse.Namespace, device: jax.Device) -> None:
         )
 
 
-def session(device: jax.Device, source: str, first_epoch: int) -> dict[str, Any]:
+def session(chosen: list[jax.Device], source: str, first_epoch: int) -> dict[str, Any]:
     """What config.json says of this call of the program."""
     packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
     return {
         "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "first_epoch": first_epoch,
-        "device": f"{device.device_kind} ({device.platform}:{device.id})",
+        "device": describe(chosen),
         "cpu_count": os.cpu_count(),
         "python": platform.python_version(),
         "versions": {package: metadata.version(package) for package in packages},
@@ -407,15 +539,28 @@ def session(device: jax.Device, source: str, first_epoch: int) -> dict[str, Any]
 
 
 def refuse_nonfinite(
-    epoch: int, trained: training.Metrics, tested: training.Metrics, run: pathlib.Path
+    epoch: int,
+    steps: int,
+    seen: training.EpochMetrics | training.Tally,
+    finite: Any,
+    checkpoints: checkpointing.Checkpoints,
 ) -> None:
     """Ends a run whose numbers have left the real ones; its checkpoints stay."""
-    if not (trained.finite and tested.finite):
-        raise ValueError(
-            f"epoch {epoch}: the loss or a parameter is not finite (train_loss = {trained.loss}, "
-            f"test_loss = {tested.loss}), so training stops; the checkpoints in {run} are those "
-            "of the epochs before. Try a smaller --lr, or --clip-norm 1"
+    where = int(seen.first_nonfinite)
+    if finite and (where < 0 or seen.skipped):
+        return
+    what = "the loss or a parameter is not finite"
+    if seen.skipped:
+        what += f" though {seen.skipped} updates of {steps} were left out"
+    if where >= 0:
+        what += (
+            f" since minibatch {where} of {steps} (its gradient has the norm "
+            f"{seen.nonfinite_norm:.3g}, the largest before {seen.gradient_norm:.3g})"
         )
+    raise ValueError(
+        f"epoch {epoch}: {what}, so training stops; the checkpoints in {checkpoints.directory} are "
+        "those of the epochs before. Try a smaller --lr, --clip-norm 1 or --skip-nonfinite"
+    )
 
 
 def epoch_line(history: list[runs.Row], seconds_left: float) -> str:
@@ -426,31 +571,65 @@ def epoch_line(history: list[runs.Row], seconds_left: float) -> str:
         f"epoch = {row['epoch']}, train_loss = {row['train_loss']:.4f}, "
         f"train_acc = {row['train_acc']:.4f}, test_loss = {row['test_loss']:.4f}, "
         f"test_acc = {row['test_acc']:.4f}, max_test_acc = {best:.4f}, "
-        f"train {row['train_images_per_s']:,.0f} images/s, "
+        + (f"skipped = {row['skipped']}, " if row["skipped"] else "")
+        + f"train {row['train_images_per_s']:,.0f} images/s, "
         f"test {row['test_images_per_s']:,.0f} images/s, "
         f"left = {datetime.timedelta(seconds=round(seconds_left))}"
     )
 
 
-def fail(message: str) -> NoReturn:
-    """One line on stderr, exit status 2."""
-    print(f"train.py: error: {' '.join(message.split())}", file=sys.stderr)
-    raise SystemExit(2)
+class Terminated(Exception):
+    """SIGTERM has come, and what it says has been saved."""
+
+
+@contextlib.contextmanager
+def sigterm() -> Iterator[threading.Event]:
+    """Notes SIGTERM, which schedulers send some time before they kill, in place of ending."""
+    came = threading.Event()
+    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
+    try:
+        yield came
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def fail(message: str, status: int = WRONG) -> NoReturn:
+    """One line on stderr, and the exit status."""
+    print(f"train.py: error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    leave(status)
+
+
+def leave(status: int) -> NoReturn:
+    """Exits. One of several processes does it at once: its end tells the others to end, too."""
+    if jax.distributed.is_initialized():
+        sys.stdout.flush()
+        os._exit(status)
+    raise SystemExit(status) from None
 
 
 def main(argv: list[str]) -> None:
-    """Runs the command line; bad input ends in one line and exit status 2, Ctrl-C in 130."""
+    """Runs the command line; how it ends is said at the head of this file."""
     args = parse(argv)
     try:
         train(args) if args.evaluate is None else evaluate_run(args)
     except KeyboardInterrupt:
         print("train.py: interrupted; --resume goes on after the last epoch", file=sys.stderr)
-        raise SystemExit(130) from None
+        leave(INTERRUPTED)
+    except Terminated as what:
+        print(f"train.py: SIGTERM: {what}; --resume goes on", file=sys.stderr)
+        raise SystemExit(TERMINATED) from None
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        raise SystemExit(141) from None
-    except (ValueError, OSError) as error:
-        fail(str(error))
+        leave(NO_READER)
+    except checkpointing.CheckpointWriteError as error:
+        fail(f"{error}. Those of before are still there; --resume goes on from them", PASSING)
+    except (ValueError, OSError, ImportError) as error:
+        passing = isinstance(error, OSError) and error.errno in NO_ROOM
+        fail(str(error), PASSING if passing else WRONG)
+    except jax.errors.JaxRuntimeError as error:
+        if not args.distributed:
+            raise
+        fail(f"another process was lost ({error}); start all again with --resume", PASSING)
 
 
 if __name__ == "__main__":

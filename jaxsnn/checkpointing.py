@@ -2,28 +2,32 @@
 
 A run keeps two: `latest`, and `max`, that of the best test accuracy so far. Orbax writes each
 under a temporary name and renames it, and removes an old one only afterwards, so a kill at any
-moment leaves what was there before.
+moment leaves what was there before. Each carries checksums of all that is read from it, so that
+damage is an error and never another number.
 
-    run/config.json            the settings, see `jaxsnn.runs`
-    run/checkpoints/<epoch>/   params, progress (optimiser state, running statistics, key, ...),
-                               history
+    run/config.json           the settings, see `jaxsnn.runs`
+    run/checkpoints/<step>/   after so many minibatches:
+        params                parameters
+        progress              optimiser state, running statistics, key, counts
+        record                history, step of the best test accuracy, checksums
 """
 
 import contextlib
 import gc
+import hashlib
 import logging
 import os
 import pathlib
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
-from orbax.checkpoint.checkpoint_managers import preservation_policy
 
 from jaxsnn import runs
 from jaxsnn.models import MODELS
@@ -33,14 +37,26 @@ Which = Literal["latest", "max"]
 
 
 class CheckpointError(ValueError):
-    """A checkpoint that is not there or cannot be read or written."""
+    """A checkpoint that is not there, or is damaged, or belongs to something else."""
+
+
+class CheckpointWriteError(OSError):
+    """A checkpoint that could not be written; those of before are still there."""
 
 
 class Checkpoints:
     """The checkpoints of one run directory.
 
+    With several processes each makes one of these, and all call the same methods.
+
     Args:
         run: directory of the run.
+
+    Attributes:
+        directory: where they lie.
+
+    Raises:
+        CheckpointError: the directory of the checkpoints cannot be read.
 
     Examples:
         >>> checkpoints = Checkpoints("logs/ss_b256_sgd_lr0.1")
@@ -48,55 +64,70 @@ class Checkpoints:
     """
 
     def __init__(self, run: str | os.PathLike[str]) -> None:
-        self._run = pathlib.Path(run).absolute()
-        self._manager: Any = ocp.CheckpointManager(
-            self._run / "checkpoints",
-            options=ocp.CheckpointManagerOptions(
-                create=False,
-                enable_async_checkpointing=False,
-                best_fn=_rank,
-                preservation_policy=preservation_policy.AnyPreservationPolicy(
-                    [
-                        preservation_policy.LatestN(n=1),
-                        preservation_policy.BestN(get_metric_fn=_rank, n=1),
-                    ]
+        self.directory = pathlib.Path(run).absolute() / "checkpoints"
+        self._keep = _LatestAndBest()
+        with self._reading(self.directory):
+            self._manager: Any = ocp.CheckpointManager(
+                self.directory,
+                options=ocp.CheckpointManagerOptions(
+                    create=False, enable_async_checkpointing=False, preservation_policy=self._keep
                 ),
-            ),
-        )
+            )
 
-    def save(self, state: TrainState, history: list[runs.Row]) -> None:
-        """Writes the checkpoint of the epoch that has just ended.
+    def save(self, state: TrainState, history: Sequence[runs.Row]) -> None:
+        """Writes a checkpoint, as a rule of the epoch that has just ended.
+
+        A state of the middle of an epoch can be kept too; it is the `latest` until the next one.
 
         Args:
-            state: after the epoch.
-            history: one row per epoch so far, the last that of this epoch.
+            state: what to keep.
+            history: one row per epoch that has ended.
 
         Raises:
-            CheckpointError: it could not be written, e.g. because the disk is full.
+            CheckpointWriteError: it could not be written, e.g. because the disk is full.
+            CheckpointError: the checkpoint before it cannot be read.
         """
-        epoch, accuracy = history[-1]["epoch"], history[-1]["test_acc"]
+        step, latest = int(state.step), self.step()
+        if step == latest:
+            return  # the same state
+        best = None if latest is None else self._record(latest)["best"]
+        if history and _best_row(history) == len(history) - 1 and state.tally.minibatches == 0:
+            best = step
+        self._keep.best = best
+        progress = _progress(state)
+        record = {
+            "rows": list(history),
+            "best": best,
+            "sha256": {"params": _digest(state.params), "progress": _digest(progress)},
+        }
         try:
             with _quiet_threads():
                 self._manager.save(
-                    epoch,
+                    step,
                     args=ocp.args.Composite(
                         params=ocp.args.StandardSave(state.params),
-                        progress=ocp.args.StandardSave(_progress(state)),
-                        history=ocp.args.JsonSave({"rows": history}),
+                        progress=ocp.args.StandardSave(progress),
+                        record=ocp.args.JsonSave(runs.signed(record)),
                     ),
-                    metrics={"epoch": epoch, "test_acc": accuracy},
                 )
         except Exception as error:  # Orbax and tensorstore raise many kinds
-            raise CheckpointError(
-                f"cannot write the checkpoint of epoch {epoch} in {self._manager.directory}: "
-                f"{_first_line(error)}"
+            raise CheckpointWriteError(
+                f"cannot write the checkpoint {self.directory / str(step)}: {_first_line(error)}"
             ) from error
 
-    def epoch(self, which: Which = "latest") -> int | None:
-        """The epoch of a checkpoint, None if there is none yet."""
+    def step(self, which: Which = "latest") -> int | None:
+        """After how many minibatches a checkpoint was made, None if there is none yet.
+
+        Args:
+            which: `latest`, or `max` for the best test accuracy.
+
+        Raises:
+            CheckpointError: the latest checkpoint, which knows the best, is damaged.
+        """
         if which not in ("latest", "max"):
             raise ValueError(f"which must be 'latest' or 'max', got {which!r}")
-        return self._manager.latest_step() if which == "latest" else self._manager.best_step()
+        latest = self._manager.latest_step()
+        return latest if which == "latest" or latest is None else self._record(latest)["best"]
 
     def restore(
         self, like: TrainState, which: Which = "latest"
@@ -104,7 +135,8 @@ class Checkpoints:
         """Reads a checkpoint.
 
         Args:
-            like: a state of the same model and optimiser; its numbers do not matter.
+            like: a state of the same model and optimiser; its numbers do not matter. The arrays
+                that are read lie on the same devices as its arrays.
             which: `latest`, or `max` for the best test accuracy.
 
         Returns:
@@ -113,35 +145,67 @@ class Checkpoints:
         Raises:
             CheckpointError: there is none, it is damaged, or it belongs to another model.
         """
-        read = self._read(
-            which,
-            params=ocp.args.StandardRestore(_shapes(like.params)),
-            progress=ocp.args.StandardRestore(_shapes(_progress(like))),
-            history=ocp.args.JsonRestore(),
-        )
-        progress = dict(read.progress)
+        step = self._existing(which)
+        record = self._record(step)
+        params = self._arrays(step, record, "params", like.params)
+        progress = dict(self._arrays(step, record, "progress", _progress(like)))
         progress["key"] = jax.random.wrap_key_data(progress["key"])
-        return TrainState(params=read.params, **progress), list(read.history["rows"])
+        return TrainState(params=params, **progress), record["rows"]
 
     def restore_params(self, like: Any, which: Which = "max") -> Any:
         """Reads the parameters alone; `like` is a nested dict of arrays of the same shapes."""
-        return self._read(which, params=ocp.args.StandardRestore(_shapes(like))).params
+        step = self._existing(which)
+        return self._arrays(step, self._record(step), "params", like)
 
-    def _read(self, which: Which, **items: Any) -> Any:
-        epoch = self.epoch(which)
-        if epoch is None:
+    def history(self, which: Which = "latest") -> list[runs.Row]:
+        """Reads one row per epoch up to a checkpoint."""
+        return self._record(self._existing(which))["rows"]
+
+    def _existing(self, which: Which) -> int:
+        step = self.step(which)
+        if step is None:
             raise CheckpointError(
-                f"no checkpoint in {self._manager.directory}: the run has not ended an epoch yet"
+                f"no checkpoint in {self.directory}: the run has not ended an epoch yet"
             )
+        return step
+
+    def _record(self, step: int) -> dict[str, Any]:
+        """The part of a checkpoint that is not arrays, checked."""
+        with self._reading(self.directory / str(step)):
+            read = self._manager.restore(
+                step, args=ocp.args.Composite(record=ocp.args.JsonRestore())
+            )
+            return runs.verified(read.record)
+
+    def _arrays(self, step: int, record: dict[str, Any], name: str, like: Any) -> Any:
+        """One of the parts of a checkpoint that are arrays, checked."""
+        with self._reading(self.directory / str(step)):
+            item = {name: ocp.args.StandardRestore(_shapes(like))}
+            arrays = self._manager.restore(step, args=ocp.args.Composite(**item))[name]
+            if _digest(arrays) != record["sha256"][name]:
+                raise ValueError(f"the checksum of its {name} is another than when it was written")
+            return arrays
+
+    @contextlib.contextmanager
+    def _reading(self, path: pathlib.Path) -> Iterator[None]:
         try:
             with _quiet_threads():
-                return self._manager.restore(epoch, args=ocp.args.Composite(**items))
+                yield
         except Exception as error:  # Orbax and tensorstore raise many kinds
             raise CheckpointError(
-                f"cannot read the checkpoint {self._manager.directory / str(epoch)}: it is damaged "
-                f"or belongs to another model or optimiser ({_first_line(error)}). If another "
-                "epoch lies beside it, that one takes its place when this is removed"
+                f"cannot read the checkpoint {path}: it is damaged or belongs to another model or "
+                f"optimiser ({_first_line(error)}). If another one lies beside it, that takes its "
+                "place when this is removed"
             ) from error
+
+
+class _LatestAndBest:
+    """Which checkpoints are kept when one has been written (a preservation policy of Orbax)."""
+
+    best: int | None = None
+
+    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
+        return [info.step in (self.best, checkpoints[-1].step) for info in checkpoints]
 
 
 def load_model(run: str | os.PathLike[str], which: Which = "max") -> Any:
@@ -174,9 +238,9 @@ def build_model(settings: Mapping[str, Any], seed: int) -> Any:
     return MODELS[settings["model"]](dtype=dtype, rngs=nnx.Rngs(seed))
 
 
-def _rank(metrics: Mapping[str, Any]) -> tuple[float, int]:
-    """The best test accuracy is best; of equal ones the earliest."""
-    return metrics["test_acc"], -metrics["epoch"]
+def _best_row(history: Sequence[runs.Row]) -> int:
+    """The epoch of the best test accuracy; of equal ones the earliest."""
+    return max(range(len(history)), key=lambda k: (history[k]["test_acc"], -k))
 
 
 def _progress(state: TrainState) -> dict[str, Any]:
@@ -188,6 +252,16 @@ def _progress(state: TrainState) -> dict[str, Any]:
 
 def _shapes(tree: Any) -> Any:
     return jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
+
+
+def _digest(tree: Any) -> str:
+    """SHA-256 over names, shapes, dtypes and bytes of all arrays."""
+    digest = hashlib.sha256()
+    for path, leaf in jax.tree.leaves_with_path(tree):
+        array = np.asarray(leaf)
+        digest.update(f"{jax.tree_util.keystr(path)} {array.shape} {array.dtype} ".encode())
+        digest.update(array.tobytes())
+    return digest.hexdigest()
 
 
 def _first_line(error: Exception) -> str:

@@ -13,6 +13,7 @@ and a resume each epoch is there once.
 import contextlib
 import csv
 import fcntl
+import hashlib
 import io
 import json
 import os
@@ -33,6 +34,8 @@ class Row(TypedDict):
     train_acc: float
     test_loss: float
     test_acc: float
+    gradient_norm: float
+    skipped: int
     train_images_per_s: float
     test_images_per_s: float
     lr: float
@@ -48,6 +51,7 @@ class Settings(TypedDict):
     lr: float
     momentum: float
     clip_norm: float | None
+    skip_nonfinite: bool
     amp: bool
     seed: int
     dataset: str
@@ -63,6 +67,7 @@ _VALID: dict[str, Callable[[Any], bool]] = {
     "lr": lambda v: type(v) in (int, float) and v >= 0,
     "momentum": lambda v: type(v) in (int, float) and 0 <= v < 1,
     "clip_norm": lambda v: v is None or (type(v) in (int, float) and v > 0),
+    "skip_nonfinite": lambda v: type(v) is bool,
     "amp": lambda v: type(v) is bool,
     "seed": lambda v: type(v) is int and 0 <= v < 2**32,
     "dataset": lambda v: isinstance(v, str) and v in DATASETS,
@@ -141,8 +146,31 @@ def lock(run: str | os.PathLike[str]) -> Iterator[None]:
 
 
 def write_config(run: str | os.PathLike[str], config: dict[str, Any]) -> None:
-    """Writes config.json in one go."""
-    replace(pathlib.Path(run) / "config.json", json.dumps(config, indent=2) + "\n")
+    """Writes config.json in one go, with a checksum."""
+    replace(pathlib.Path(run) / "config.json", json.dumps(signed(config), indent=2) + "\n")
+
+
+def signed(content: dict[str, Any]) -> dict[str, Any]:
+    """JSON data with a checksum of the rest under `checksum`."""
+    return content | {"checksum": _checksum(content)}
+
+
+def verified(content: Any) -> dict[str, Any]:
+    """What `signed` was given.
+
+    Raises:
+        ValueError: it is not that any more.
+    """
+    if not isinstance(content, dict) or "checksum" not in content:
+        raise ValueError("it has no checksum")
+    rest = {name: value for name, value in content.items() if name != "checksum"}
+    if content["checksum"] != _checksum(rest):
+        raise ValueError("its content does not have the checksum that stands in it")
+    return rest
+
+
+def _checksum(content: dict[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
 def read_config(run: str | os.PathLike[str]) -> dict[str, Any]:
@@ -153,16 +181,19 @@ def read_config(run: str | os.PathLike[str]) -> dict[str, Any]:
 
     Raises:
         FileNotFoundError: `run` is not the directory of a run.
-        ValueError: the file is damaged, or a setting is not one that train.py has written.
+        ValueError: the file is damaged or was changed, or is of another version.
     """
     path = pathlib.Path(run) / "config.json"
     if not path.is_file():
         raise FileNotFoundError(f"{run} is not the directory of a run: it has no config.json")
     try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ValueError(f"{path} is damaged: {error}") from error
-    if not isinstance(config, dict) or not isinstance(config.get("settings"), dict):
+        config = verified(json.loads(path.read_text(encoding="utf-8")))
+    except (ValueError, RecursionError) as error:
+        raise ValueError(
+            f"{path} is damaged, or was changed by hand ({error}); the settings of a run cannot be "
+            "changed: start a new one"
+        ) from error
+    if not isinstance(config.get("settings"), dict):
         raise ValueError(f"{path} is damaged: it holds no settings")
     if not isinstance(config.get("data"), str) or not isinstance(config.get("sessions"), list):
         raise ValueError(f"{path} is damaged: data or sessions are missing")

@@ -10,7 +10,10 @@ def table(run):
     """The rows of metrics.csv, as numbers."""
     with open(run / "metrics.csv", newline="") as file:
         rows = list(csv.DictReader(file))
-    return [{k: int(v) if k == "epoch" else float(v) for k, v in row.items()} for row in rows]
+    return [
+        {k: int(v) if k in ("epoch", "skipped") else float(v) for k, v in row.items()}
+        for row in rows
+    ]
 
 
 def curves(run):
@@ -35,6 +38,7 @@ SETTINGS = {
     "lr": 0.1,
     "momentum": 0.9,
     "clip_norm": None,
+    "skip_nonfinite": False,
     "amp": False,
     "seed": 0,
     "dataset": "fashion_mnist_mini",

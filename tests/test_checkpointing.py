@@ -26,7 +26,7 @@ def make(model="ss", optimizer=None):
 def marked(state, epoch):
     """A state that can be told from others."""
     params = jax.tree.map(lambda p: p + epoch, state.params)
-    return state._replace(params=params, epoch=jnp.int32(epoch + 1))
+    return state._replace(params=params, epoch=jnp.int32(epoch + 1), step=jnp.int32(epoch))
 
 
 def history(accuracies):
@@ -83,8 +83,8 @@ def test_latest_and_max_are_kept(tmp_path, accuracies, best, files):
     save_all(tmp_path, state, accuracies)
     assert kept(tmp_path) == files
     checkpoints = checkpointing.Checkpoints(tmp_path)  # as another process would see it
-    assert checkpoints.epoch("latest") == len(accuracies) - 1
-    assert checkpoints.epoch("max") == best
+    assert checkpoints.step("latest") == len(accuracies) - 1
+    assert checkpoints.step("max") == best
     _, like = make()
     for which, epoch in (("latest", len(accuracies) - 1), ("max", best)):
         restored, rows = checkpoints.restore(like, which)
@@ -112,19 +112,19 @@ def test_a_write_that_was_cut_off_is_passed_over(tmp_path):
     shutil.copytree(folder / "1", folder / "2.orbax-checkpoint-tmp")
     (folder / "2.orbax-checkpoint-tmp" / "_CHECKPOINT_METADATA").unlink()
     checkpoints = checkpointing.Checkpoints(tmp_path)
-    assert checkpoints.epoch() == 1
+    assert checkpoints.step() == 1
     checkpoints.save(marked(state, 2), history([0.1, 0.2, 0.3]))
-    assert checkpointing.Checkpoints(tmp_path).epoch() == 2
+    assert checkpointing.Checkpoints(tmp_path).step() == 2
 
 
 def test_no_checkpoint_yet(tmp_path):
     _, like = make()
     checkpoints = checkpointing.Checkpoints(tmp_path)
-    assert checkpoints.epoch() is None
+    assert checkpoints.step() is None
     with pytest.raises(checkpointing.CheckpointError, match="has not ended an epoch yet"):
         checkpoints.restore(like)
     with pytest.raises(ValueError, match="which must be 'latest' or 'max', got 'best'"):
-        checkpoints.epoch("best")
+        checkpoints.step("best")
 
 
 @pytest.mark.parametrize("damage", ["truncate", "remove", "garbage"])

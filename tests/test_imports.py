@@ -12,6 +12,7 @@ PACKAGE = pathlib.Path(jaxsnn.__file__).parent
 # Each module may import those that stand before it.
 LAYERS = [
     {"_checks"},
+    {"devices"},
     {"quantize"},
     {"surrogate"},
     {"functional"},

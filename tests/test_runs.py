@@ -15,6 +15,8 @@ def row(epoch):
         "train_acc": 0.5,
         "test_loss": 0.2,
         "test_acc": 0.25 * epoch,
+        "gradient_norm": 0.3,
+        "skipped": 0,
         "train_images_per_s": 1e5,
         "test_images_per_s": 2e5,
         "lr": 0.1,
@@ -53,32 +55,44 @@ def test_a_run_belongs_to_one_process(tmp_path):
         pass
 
 
+def signed(config):
+    return json.dumps(runs.signed(config))
+
+
 @pytest.mark.parametrize("name", run_files.SETTINGS)
-def test_edited_settings(tmp_path, name):
+def test_settings_of_another_making(tmp_path, name):
     for value in ("zz", -1, [1]):
-        (tmp_path / "config.json").write_text(json.dumps(run_files.config(**{name: value})))
+        (tmp_path / "config.json").write_text(signed(run_files.config(**{name: value})))
         with pytest.raises(ValueError, match=f"{name} = .* is not a setting"):
             runs.read_config(tmp_path)
     config = run_files.config()
     del config["settings"][name]
-    (tmp_path / "config.json").write_text(json.dumps(config))
+    (tmp_path / "config.json").write_text(signed(config))
     with pytest.raises(ValueError, match=f"the setting {name} is missing"):
         runs.read_config(tmp_path)
 
 
 def test_unknown_or_missing_parts(tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps(run_files.config(depth=3)))
+    (tmp_path / "config.json").write_text(signed(run_files.config(depth=3)))
     with pytest.raises(ValueError, match=r"another version: it has settings \['depth'"):
         runs.read_config(tmp_path)
     for part in ("data", "sessions"):
         config = run_files.config()
         del config[part]
-        (tmp_path / "config.json").write_text(json.dumps(config))
+        (tmp_path / "config.json").write_text(signed(config))
         with pytest.raises(ValueError, match="data or sessions are missing"):
             runs.read_config(tmp_path)
 
 
-@pytest.mark.parametrize("text", ["", "{", "[]", '{"settings": 3}', "\x00"])
+def test_edited_settings(tmp_path):
+    runs.create(tmp_path, run_files.config(lr=0.1))
+    path = tmp_path / "config.json"
+    path.write_text(path.read_text().replace('"lr": 0.1', '"lr": 0.2'))
+    with pytest.raises(ValueError, match=r"or was changed by hand .* start a new one"):
+        runs.read_config(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '{"settings": 3}', "\x00", "[" * 10**5])
 def test_damaged_settings(tmp_path, text):
     (tmp_path / "config.json").write_text(text)
     with pytest.raises(ValueError, match=r"config\.json is damaged"):
@@ -110,7 +124,7 @@ def test_each_epoch_is_there_once(tmp_path):
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "config.json"
-    runs.replace(path, json.dumps(run_files.config()))
+    runs.replace(path, signed(run_files.config()))
 
     def full(descriptor):
         raise OSError(28, "No space left on device")

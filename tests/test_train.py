@@ -210,7 +210,8 @@ def test_files(straight):
     assert folder.name == "ss_b64_sgd_lr0.1_fashion_mnist_mini"
     header = (folder / "metrics.csv").read_text().splitlines()[0]
     assert header == (
-        "epoch,train_loss,train_acc,test_loss,test_acc,train_images_per_s,test_images_per_s,lr"
+        "epoch,train_loss,train_acc,test_loss,test_acc,gradient_norm,skipped,"
+        "train_images_per_s,test_images_per_s,lr"
     )
     rows = run_files.table(folder)
     np.testing.assert_allclose(
@@ -342,7 +343,7 @@ def test_ctrl_c_keeps_the_last_checkpoint(tmp_path):
     assert len(errors.splitlines()) == 1
     assert "--resume" in errors
     folder = only_run(tmp_path)
-    assert checkpointing.Checkpoints(folder).epoch() >= 1
+    assert len(checkpointing.Checkpoints(folder).history()) >= 2
     assert isinstance(checkpointing.load_model(folder, "latest"), models.PlainNet)
 
 
@@ -451,9 +452,7 @@ def test_evaluate_with_other_settings(straight, option, value):
 
 
 def test_resume_with_other_data(finished):
-    config = json.loads((finished / "config.json").read_text())
-    config["data"] = "0" * 64
-    (finished / "config.json").write_text(json.dumps(config))
+    runs.write_config(finished, runs.read_config(finished) | {"data": "0" * 64})
     line = refused("--resume", finished)
     assert "0" * 64 in line
     assert "other images, or the same in another order" in line
@@ -587,21 +586,45 @@ def test_an_unwritable_output_directory(tmp_path):
     )
 
 
-def test_a_full_disk_keeps_the_last_checkpoint(tmp_path):
+def test_a_full_disk_keeps_the_last_checkpoint(straight, killed, tmp_path):
     """Files may grow to 3 KiB: enough for the settings and not for a checkpoint."""
-    limited = ["bash", "-c", 'ulimit -f 3; exec "$@"', "-"]
-    args = command("--epochs", 1, *MINI, "--out-dir", tmp_path)
+    folder = pathlib.Path(shutil.copytree(killed, tmp_path / "run"))
+    before = final_state(folder)
+    limited = ["bash", "-c", 'ulimit -f 3; exec "$@"', "-", *command("--resume", folder)]
     env = os.environ | COMPILE_ANEW  # nor for what is compiled
-    done = subprocess.run([*limited, *args], capture_output=True, text=True, timeout=300, env=env)
-    assert done.returncode == 2, done.stderr
-    assert "cannot write the checkpoint of epoch 0" in the_error(done.stderr)
-    assert run("--resume", only_run(tmp_path)).returncode == 0
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=300, env=env)
+    assert done.returncode == 75, done.stderr
+    assert "cannot write the checkpoint" in the_error(done.stderr)
+    assert "--resume goes on" in the_error(done.stderr)
+    jax.tree.map(np.testing.assert_array_equal, final_state(folder), before)
+    assert run("--resume", folder).returncode == 0
+    assert_same_runs(folder, straight[1])
+
+
+def test_a_full_disk_before_the_checkpoint(killed, tmp_path):
+    """Not even the settings can be written."""
+    folder = pathlib.Path(shutil.copytree(killed, tmp_path / "run"))
+    limited = ["bash", "-c", 'ulimit -f 0; exec "$@"', "-", *command("--resume", folder)]
+    env = os.environ | COMPILE_ANEW
+    done = subprocess.run(limited, capture_output=True, text=True, timeout=300, env=env)
+    assert done.returncode == 75, done.stderr
+    assert "File too large" in the_error(done.stderr)
+    assert runs.read_config(folder) == runs.read_config(killed)
+
+
+def test_a_place_that_cannot_be_written(finished):
+    """Not even root makes folders there."""
+    shutil.rmtree(finished / "checkpoints")
+    (finished / "checkpoints").symlink_to("/sys/kernel")
+    done = run("--resume", finished)
+    assert done.returncode == 75, done.stderr
+    assert "cannot write the checkpoint" in the_error(done.stderr)
 
 
 def test_a_ruined_run_ends_loudly(tmp_path, monkeypatch):
     closed, close = [], runs.Log.close
     monkeypatch.setattr(runs.Log, "close", lambda log: closed.append(close(log)))
     line = refused(*("--epochs", 5, "--opt", "adam", "--lr", "3e38", *MINI, "--out-dir", tmp_path))
-    assert "is not finite" in line
+    assert "is not finite since minibatch 1 of 31 (its gradient has the norm nan" in line
     assert "--clip-norm" in line
     assert len(closed) == 1  # left open, it may fail while Python ends: more than one line

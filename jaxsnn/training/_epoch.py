@@ -1,0 +1,127 @@
+"""Whole epochs and whole tests as one compiled call each, over data that live on the device."""
+
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsnn.training import _shares
+from jaxsnn.training._metrics import EpochMetrics, Metrics, Sums, end_epoch, no_sums, tested
+from jaxsnn.training._recipe import Recipe, TrainState, merge
+from jaxsnn.training._step import add_test, counted_update
+
+
+@functools.partial(jax.jit, static_argnums=(0, 4), donate_argnums=1)
+def train_epoch(
+    recipe: Recipe, state: TrainState, inputs: Any, labels: jax.Array, first: int = 0
+) -> tuple[TrainState, EpochMetrics]:
+    """One pass over the data in a fresh order; the last partial minibatch is dropped.
+
+    Epoch e visits the examples in the order `permutation(fold_in(key, e), n)`.
+
+    Args:
+        recipe: from `create`.
+        state: of the epoch before; donated, so use the one returned from now on.
+        inputs: the whole training set, `[n, ...]`, or a pytree of such arrays; for a recipe with
+            several devices, from `put`.
+        labels: `[n]`, integers, likewise.
+        first: the minibatch to begin with, `int(state.tally.minibatches)`: 0 but for a state that
+            was kept in the middle of an epoch.
+
+    Returns:
+        The new state, and the figures of the epoch.
+
+    Raises:
+        ValueError: inputs and labels differ in length or are fewer than one minibatch.
+    """
+    n = examples(inputs, labels)
+    steps = minibatches(recipe, n)
+
+    def epoch(state: TrainState, inputs: Any, labels: jax.Array) -> TrainState:
+        def body(state: TrainState, batch: jax.Array) -> tuple[TrainState, None]:
+            batch = _shares.part(recipe.mesh, batch)
+            return counted_update(recipe, state, _pick(inputs, batch), labels[batch])
+
+        order = epoch_order(state.key, state.epoch, n)[: steps * recipe.batch_size]
+        state, _ = jax.lax.scan(body, state, order.reshape(steps, -1)[first:])
+        return state
+
+    whole = _shares.WHOLE
+    state = _shares.everywhere(recipe.mesh, epoch, whole, whole, whole)(state, inputs, labels)
+    return end_epoch(state, recipe.batch_size)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def evaluate(recipe: Recipe, state: TrainState, inputs: Any, labels: jax.Array) -> Metrics:
+    """Loss and accuracy over all examples, whatever the batch size.
+
+    Args:
+        recipe: from `create`.
+        state: its parameters and running statistics are used.
+        inputs: `[n, ...]`, or a pytree of such arrays; for a recipe with several devices, from
+            `put`.
+        labels: `[n]`, integers, likewise.
+
+    Raises:
+        ValueError: inputs and labels differ in length or are empty.
+    """
+    n = examples(inputs, labels)
+    batches = jnp.asarray(test_batches(recipe, n))
+
+    def all_batches(state: TrainState, inputs: Any, labels: jax.Array) -> Sums:
+        model = merge(recipe, state)
+
+        def body(sums: Sums, batch: jax.Array) -> tuple[Sums, None]:
+            batch = _shares.part(recipe.mesh, batch)
+            seen = jnp.minimum(batch, n - 1)
+            return add_test(recipe, model, sums, _pick(inputs, seen), labels[seen], batch < n), None
+
+        return jax.lax.scan(body, no_sums(), batches)[0]
+
+    whole = _shares.WHOLE
+    sums = _shares.everywhere(recipe.mesh, all_batches, whole, whole, whole)(state, inputs, labels)
+    return tested(sums, n, state)
+
+
+def epoch_order(key: jax.Array, epoch: jax.Array, n: int) -> jax.Array:
+    """The order in which an epoch visits its `n` examples."""
+    return jax.random.permutation(jax.random.fold_in(key, epoch), n)
+
+
+def minibatches(recipe: Recipe, n: int) -> int:
+    """How many minibatches an epoch of `n` examples has."""
+    if n < recipe.batch_size:
+        raise ValueError(
+            f"batch_size={recipe.batch_size} is larger than the training set of {n} examples; "
+            f"choose at most {n}"
+        )
+    return n // recipe.batch_size
+
+
+def test_batches(recipe: Recipe, n: int) -> np.ndarray:
+    """The examples of each minibatch of a test; numbers from `n` on fill the last one up."""
+    size = -(-min(recipe.batch_size, n) // recipe.shares) * recipe.shares
+    steps = -(-n // size)
+    return np.arange(steps * size, dtype=np.int32).reshape(steps, size)
+
+
+def examples(inputs: Any, labels: Any) -> int:
+    """How many examples there are, checked."""
+    shapes = [array.shape for array in jax.tree.leaves(inputs)]
+    if (
+        labels.ndim != 1
+        or not len(labels)
+        or not shapes
+        or any(shape[:1] != labels.shape for shape in shapes)
+    ):
+        raise ValueError(
+            "inputs [n, ...] and labels [n] must hold the same number of examples, at least one; "
+            f"got shapes {', '.join(str(list(shape)) for shape in shapes)} and {list(labels.shape)}"
+        )
+    return len(labels)
+
+
+def _pick(inputs: Any, batch: jax.Array) -> Any:
+    return jax.tree.map(lambda array: array[batch], inputs)

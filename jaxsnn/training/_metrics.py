@@ -1,0 +1,107 @@
+"""The figures of a minibatch, of an epoch of training, and of a test."""
+
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxsnn.training._recipe import TrainState, no_tally
+
+
+class StepMetrics(NamedTuple):
+    """The figures of one minibatch.
+
+    Attributes:
+        loss: mean loss before the update.
+        correct: number of examples classified correctly before the update.
+        gradient_norm: Euclidean norm of the gradient over all parameters, before any clipping.
+        finite: whether loss, parameters and running statistics are finite with the update.
+    """
+
+    loss: jax.Array
+    correct: jax.Array
+    gradient_norm: jax.Array
+    finite: jax.Array
+
+
+class EpochMetrics(NamedTuple):
+    """The figures of an epoch of training, over its minibatches as they were met.
+
+    Attributes:
+        loss: mean loss, of the minibatches that were not skipped.
+        accuracy: share of examples classified correctly, of the same.
+        finite: whether loss, parameters and running statistics are all finite. Spiking networks
+            need this: a membrane potential of NaN does not fire, so the loss of a ruined network
+            is finite.
+        gradient_norm: largest norm of a gradient whose update was finite.
+        skipped: number of updates left out because they were not finite (`skip_nonfinite`).
+        first_nonfinite: number of the first minibatch, counted from 0, whose update was not
+            finite; -1 if there was none.
+        nonfinite_norm: norm of its gradient; 0 if there was none.
+    """
+
+    loss: jax.Array
+    accuracy: jax.Array
+    finite: jax.Array
+    gradient_norm: jax.Array
+    skipped: jax.Array
+    first_nonfinite: jax.Array
+    nonfinite_norm: jax.Array
+
+
+class Metrics(NamedTuple):
+    """The figures of a test: means over the examples, and whether all is finite.
+
+    Attributes:
+        loss: mean loss.
+        accuracy: share of examples classified correctly.
+        finite: whether loss, parameters and running statistics are all finite.
+    """
+
+    loss: jax.Array
+    accuracy: jax.Array
+    finite: jax.Array
+
+
+class Sums(NamedTuple):
+    """What a test adds up."""
+
+    loss: jax.Array
+    correct: jax.Array
+
+
+def no_sums() -> Sums:
+    """Sums of nothing."""
+    return Sums(jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32))
+
+
+def end_epoch(state: TrainState, batch_size: int) -> tuple[TrainState, EpochMetrics]:
+    """Turns the tally of an epoch into its figures, and begins a new one."""
+    tally = state.tally
+    counted = (tally.minibatches - tally.skipped).astype(jnp.float32)
+    loss = tally.loss / counted
+    metrics = EpochMetrics(
+        loss=loss,
+        accuracy=tally.correct.astype(jnp.float32) / (counted * batch_size),
+        finite=jnp.isfinite(loss) & all_finite(state),
+        gradient_norm=tally.gradient_norm,
+        skipped=tally.skipped,
+        first_nonfinite=tally.first_nonfinite,
+        nonfinite_norm=tally.nonfinite_norm,
+    )
+    return state._replace(epoch=state.epoch + 1, tally=no_tally()), metrics
+
+
+def tested(sums: Sums, n: int, state: TrainState) -> Metrics:
+    """The figures of a test of `n` examples."""
+    loss = sums.loss / n
+    finite = jnp.isfinite(loss) & all_finite(state)
+    return Metrics(loss, sums.correct.astype(jnp.float32) / n, finite)
+
+
+def all_finite(state: TrainState) -> jax.Array:
+    """Whether all parameters and running statistics are finite."""
+    finite = jnp.bool_(True)
+    for array in jax.tree.leaves((state.params, state.statistics)):
+        finite &= jnp.all(jnp.isfinite(array))
+    return finite
