@@ -266,7 +266,7 @@ def train(args: argparse.Namespace) -> None:
                 f"the data of {run} had the fingerprint {config['data']}, this has {digest} "
                 f"(from {images.source}): other images, or the same in another order"
             )
-        devices.wait_for_all("the run's directory is there")
+        devices.wait_for_all()  # until the run's directory is there
         checkpoints = checkpointing.Checkpoints(run)
         if args.resume is not None and checkpoints.step() is not None:
             state, history = checkpoints.restore(state)
@@ -626,7 +626,7 @@ def main(argv: list[str]) -> None:
     except (ValueError, OSError, ImportError) as error:
         passing = isinstance(error, OSError) and error.errno in NO_ROOM
         fail(str(error), PASSING if passing else WRONG)
-    except jax.errors.JaxRuntimeError as error:
+    except (devices.LostProcessError, jax.errors.JaxRuntimeError) as error:
         if not args.distributed:
             raise
         fail(f"another process was lost ({error}); start all again with --resume", PASSING)

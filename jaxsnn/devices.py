@@ -10,6 +10,11 @@ from jax.experimental import multihost_utils
 
 from jaxsnn import _checks
 
+
+class LostProcessError(RuntimeError):
+    """Another process does not answer."""
+
+
 _VARIABLES = "JAX_COORDINATOR_ADDRESS", "JAX_NUM_PROCESSES", "JAX_PROCESS_ID"
 
 
@@ -107,34 +112,48 @@ def join(
 
 
 def in_any_process(*flags: bool) -> tuple[bool, ...]:
-    """Whether each flag is set in at least one process; all have to ask at the same time."""
-    if jax.process_count() == 1:
-        return flags
-    everyone = multihost_utils.process_allgather(np.array(flags))
-    return tuple(bool(flag) for flag in everyone.any(axis=0))
+    """Whether each flag is set in at least one process; all have to ask at the same time.
+
+    Raises:
+        LostProcessError: one of them has been lost.
+    """
+    everyone = _gather(np.array(flags))
+    return tuple(bool(everyone[:, k].any()) for k in range(len(flags)))
 
 
 def refuse_difference(digest: str) -> None:
     """All processes must have come to the same SHA-256, of what they are about to do.
 
     Raises:
-        ValueError: this one has another than process 0.
+        ValueError: one of them has another than process 0.
+        LostProcessError: one of them has been lost.
     """
-    if jax.process_count() > 1:
-        mine = np.frombuffer(bytes.fromhex(digest), np.uint8)
-        everyone = multihost_utils.process_allgather(mine)
-        others = [k for k, theirs in enumerate(everyone) if (theirs != everyone[0]).any()]
-        if others:
-            raise ValueError(
-                f"the processes {others} have other settings or other data than process 0: start "
-                "all with the same options and the same data"
-            )
+    everyone = _gather(np.frombuffer(bytes.fromhex(digest), np.uint8))
+    others = [k for k, theirs in enumerate(everyone) if (theirs != everyone[0]).any()]
+    if others:
+        raise ValueError(
+            f"the processes {others} have other settings or other data than process 0: start all "
+            "with the same options and the same data"
+        )
 
 
-def wait_for_all(where: str) -> None:
-    """Waits until every process has come to this place."""
-    if jax.process_count() > 1:
-        multihost_utils.sync_global_devices(where)
+def wait_for_all() -> None:
+    """Waits until every process has come to this place.
+
+    Raises:
+        LostProcessError: one of them has been lost.
+    """
+    _gather(np.zeros(1, np.uint8))
+
+
+def _gather(mine: np.ndarray) -> np.ndarray:
+    """What each process has, `[processes, ...]`."""
+    if jax.process_count() == 1:
+        return mine[None]
+    try:
+        return np.asarray(multihost_utils.process_allgather(mine))
+    except (RuntimeError, ValueError) as error:  # which of the two depends on when it is noticed
+        raise LostProcessError(str(error)) from error
 
 
 def _number(given: int | None, variable: str | None, name: str) -> int | None:

@@ -1,0 +1,186 @@
+"""Checks of training on several devices, for a process that has eight; see test_devices.py.
+
+JAX makes eight devices of one CPU before it starts only, so they run in a process of their own.
+"""
+
+import json
+import os
+import sys
+import tempfile
+import traceback
+
+if __name__ == "__main__":
+    os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import nnx
+
+from jaxsnn import checkpointing, data, models, nn, training
+
+IMAGES = data.fashion_mnist_mini()
+TRAIN, TEST = (IMAGES.train_images[:1000], IMAGES.train_labels[:1000]), IMAGES[2:4]
+SGD = optax.sgd(0.1, momentum=0.9)
+
+
+def make(devices, model="fb", batch_size=64, optimizer=SGD, **kwargs):
+    dtype = jnp.float64 if jax.config.jax_enable_x64 else jnp.float32
+    return training.create(
+        models.MODELS[model](param_dtype=dtype, rngs=nnx.Rngs(0)),
+        optimizer,
+        to_sequence=data.columns,
+        batch_size=batch_size,
+        seed=3,
+        devices=None if devices == 1 else jax.devices()[:devices],
+        **kwargs,
+    )
+
+
+def trained(devices, epochs=1, **kwargs):
+    recipe, state = make(devices, **kwargs)
+    inputs, labels = training.put(recipe, TRAIN)
+    for _ in range(epochs):
+        state, metrics = training.train_epoch(recipe, state, inputs, labels)
+    return recipe, state, metrics
+
+
+def assert_close(actual, expected, rtol, atol):
+    def check(a, b):
+        np.testing.assert_allclose(np.asarray(a), np.asarray(b), rtol=rtol, atol=atol)
+
+    jax.tree.map(check, actual, expected)
+
+
+def assert_same(actual, expected):
+    jax.tree.map(np.testing.assert_array_equal, *map(as_arrays, (actual, expected)))
+
+
+def as_arrays(tree):
+    def convert(leaf):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        return np.asarray(leaf)
+
+    return jax.tree.map(convert, tree)
+
+
+def check_float64_is_one_device():
+    """To rounding: the same examples in the same order. Another order would change digit three."""
+    with jax.enable_x64(True):
+        for model in models.MODELS:
+            _, one, _ = trained(1, epochs=3, model=model)
+            for devices in (2, 8):
+                _, many, _ = trained(devices, epochs=3, model=model)
+                assert_close(many.params, one.params, rtol=0, atol=1e-12)
+
+
+def check_float32_is_one_device():
+    """15 steps, after which rounding has not yet turned into other spikes."""
+    _, one, seen = trained(1)
+    _, many, seen_by_many = trained(8)
+    assert_close(many.params, one.params, rtol=0, atol=1e-5)
+    assert_close(seen_by_many, seen, rtol=1e-5, atol=0)
+
+
+def check_a_streamed_epoch_is_the_same():
+    recipe, state = make(8)
+    for _ in range(2):
+        state, metrics = training.stream_epoch(recipe, state, *TRAIN)
+    _, expected, expected_metrics = trained(8, epochs=2)
+    assert_same(state, expected)
+    assert_same(metrics, expected_metrics)
+    tested = training.stream_evaluate(recipe, state, *TEST)
+    assert_same(tested, training.evaluate(recipe, expected, *training.put(recipe, TEST)))
+
+
+def check_every_test_example_counts_once():
+    (one, state), (many, _) = make(1), make(8)
+    for n in (500, 67, 3):
+        some = tuple(array[:n] for array in TEST)
+        expected = training.evaluate(one, state, *some)
+        spread = training.put(many, state)
+        tested = training.evaluate(many, spread, *training.put(many, some))
+        assert_close(tested, expected, rtol=1e-6, atol=0)
+
+
+def check_the_state_is_whole_on_every_device():
+    recipe, state, _ = trained(8)
+    for leaf in jax.tree.leaves(state):
+        assert leaf.sharding.is_fully_replicated
+        assert len(leaf.sharding.device_set) == 8
+    assert recipe.shares == 8
+
+
+def check_one_all_reduce_a_step():
+    """What is communicated: gradients, loss and counts, together; nothing as large as the data."""
+    recipe, state = make(8)
+    program = training.train_epoch.lower(recipe, state, *training.put(recipe, TRAIN)).compile()
+    lines = [line for line in program.as_text().splitlines() if " = " in line]
+    for what in ("all-gather(", "all-to-all(", "collective-permute(", "reduce-scatter("):
+        assert not [line for line in lines if what in line], what
+    assert [line for line in lines if "all-reduce(" in line]
+
+
+def check_nonfinite_updates_are_skipped_alike():
+    _, state, metrics = trained(8, optimizer=optax.adam(3e38), skip_nonfinite=True)
+    assert metrics.skipped > 0
+    _, _, alone = trained(1, optimizer=optax.adam(3e38), skip_nonfinite=True)
+    assert_close(metrics._replace(nonfinite_norm=0), alone._replace(nonfinite_norm=0), 1e-5, 0)
+    for leaf in jax.tree.leaves(state.params):
+        assert jnp.all(jnp.isfinite(leaf))
+
+
+def check_checkpoints_move_between_numbers_of_devices():
+    _, state, metrics = trained(8)
+    row = {"epoch": 0, "test_acc": float(metrics.accuracy)}
+    for devices in (1, 2, 8):
+        with tempfile.TemporaryDirectory() as folder:
+            checkpointing.Checkpoints(folder).save(state, [row])
+            _, like = make(devices)
+            restored, rows = checkpointing.Checkpoints(folder).restore(like)
+            assert_same(restored, state)
+            assert rows == [row]
+            for leaf in jax.tree.leaves(restored.params):
+                assert len(leaf.sharding.device_set) == devices
+
+
+def check_what_cannot_be_shared_out():
+    for make_it, message in (
+        (lambda: make(8, batch_size=60), "batch_size=60 cannot be shared out evenly among 8"),
+        (lambda: make(0), "devices must hold at least one device"),
+        (lambda: batch_norm(jax.devices()), "train it on one device, not on 8"),
+        (lambda: training.train_step(*make(8), *TRAIN), "this recipe has 8; use train_epoch"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            make_it()
+    batch_norm(jax.devices()[:1])
+
+
+def batch_norm(devices):
+    net = models.Classifier(nn.Sequential(nn.Linear(28, 10, rngs=nnx.Rngs(0)), nn.BatchNorm(10)))
+    return training.create(
+        net, SGD, to_sequence=data.columns, batch_size=8, seed=0, devices=devices
+    )
+
+
+CHECKS = {name: value for name, value in globals().items() if name.startswith("check_")}
+
+
+def main():
+    """Runs all checks, and prints what went wrong with each."""
+    outcome = {}
+    for name, check in CHECKS.items():
+        try:
+            check()
+            outcome[name] = None
+        except BaseException:
+            outcome[name] = traceback.format_exc()
+    json.dump(outcome, sys.stdout)
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_platforms", "cpu")
+    main()

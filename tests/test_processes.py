@@ -1,0 +1,207 @@
+"""Several processes, here on the loopback of one machine, train as one; and what if one is lost."""
+
+import contextlib
+import json
+import os
+import pathlib
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import jax
+import numpy as np
+import optax
+import pytest
+import run_files
+
+from jaxsnn import checkpointing, data, training
+
+TRAIN = pathlib.Path(__file__).parent.parent / "train.py"
+SETTINGS = ["--model", "ss", "--epochs", "4", "--dataset", "fashion_mnist_mini", "-b", "64"]
+LOST_WITHIN = 30  # seconds; JAX's own heartbeat would take up to 100
+
+
+def free_port():
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        return server.getsockname()[1]
+
+
+def start(number, *args):
+    """Starts train.py in so many processes."""
+    address = f"127.0.0.1:{free_port()}"
+    env = {"JAX_PLATFORMS": "cpu", "JAX_COORDINATOR_ADDRESS": address} | os.environ
+    processes = []
+    for k in range(number):
+        command = [sys.executable, str(TRAIN), *args, "--num-processes", str(number)]
+        pipe = subprocess.PIPE
+        processes.append(
+            subprocess.Popen(
+                [*command, "--process-id", str(k)], stdout=pipe, stderr=pipe, text=True, env=env
+            )
+        )
+    return processes
+
+
+def end(processes):
+    """Waits; returns each one's status and what it wrote, `(status, out, err)`."""
+    ended = []
+    for process in processes:
+        try:
+            out, err = process.communicate(timeout=300)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise
+        ended.append((process.returncode, out, err))
+    return ended
+
+
+def until(process, beginning):
+    """Reads what it prints up to a line that begins so."""
+    for line in process.stdout:
+        if line.startswith(beginning):
+            return
+    raise AssertionError(f"no line {beginning!r}: {process.stderr.read()}")
+
+
+def trained(number, *args):
+    for status, _, err in end(start(number, *args)):
+        assert status == 0, err
+
+
+def only_run(out_dir):
+    (folder,) = out_dir.iterdir()
+    return folder
+
+
+def params(folder):
+    _, like = training.create(
+        checkpointing.build_model(run_files.SETTINGS, 0),
+        optax.identity(),
+        to_sequence=data.columns,
+        batch_size=1,
+        seed=0,
+    )
+    found = checkpointing.Checkpoints(folder).restore_params(like.params, "latest")
+    return jax.tree.map(np.asarray, found)
+
+
+def assert_same(actual, expected, atol=0.0):
+    def check(a, b):
+        np.testing.assert_allclose(a, b, rtol=0, atol=atol)
+
+    jax.tree.map(check, params(actual), params(expected))
+
+
+@pytest.fixture(scope="module")
+def together(tmp_path_factory):
+    """A run of two processes that nothing has disturbed, and what they printed."""
+    out = tmp_path_factory.mktemp("together")
+    ended = end(start(2, *SETTINGS, "--out-dir", str(out)))
+    assert [status for status, _, _ in ended] == [0, 0], ended
+    return only_run(out), ended
+
+
+@pytest.mark.slow
+def test_two_processes_are_one_run(together, tmp_path):
+    folder, ((_, out, _), (_, silent, _)) = together
+    assert out.count("epoch = ") == 4
+    assert "cpu (cpu:0) and 1 more, in 2 processes" in out
+    assert "epoch" not in silent
+    assert [row["epoch"] for row in run_files.table(folder)] == [0, 1, 2, 3]
+    assert len(run_files.curves(folder)["test_acc"]) == 4
+    (session,) = json.loads((folder / "config.json").read_text())["sessions"]
+    assert "--process-id 0" in session["command"]
+
+    done = subprocess.run(
+        [sys.executable, str(TRAIN), *SETTINGS, "--out-dir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env={"JAX_PLATFORMS": "cpu"} | os.environ,
+    )
+    assert done.returncode == 0, done.stderr
+    assert_same(folder, only_run(tmp_path), atol=1e-4)  # sums in another order, 124 steps
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("placement", ["device", "host"])
+def test_where_the_data_live_changes_nothing(together, tmp_path, placement):
+    trained(2, *SETTINGS, "--out-dir", str(tmp_path), "--data-placement", placement)
+    assert_same(only_run(tmp_path), together[0])
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("victim", [0, 1])
+def test_one_process_is_lost(together, tmp_path, victim):
+    """The other ends with one line; resumed, the run is the one that was never disturbed."""
+    processes = start(2, *SETTINGS, "--out-dir", str(tmp_path))
+    until(processes[0], "epoch = 1,")
+    processes[victim].kill()
+    began = time.monotonic()
+    status, _, err = end([processes[1 - victim]])[0]
+    assert time.monotonic() - began < LOST_WITHIN
+    processes[victim].communicate()
+    # Mostly one line of ours; JAX may be first, and abort with its own.
+    assert status in (75, -signal.SIGABRT), err
+    assert "another process was lost" in err or "another task died" in err
+    folder = only_run(tmp_path)
+    trained(2, "--resume", str(folder))
+    assert_same(folder, together[0])
+
+
+@pytest.mark.slow
+def test_another_number_of_processes_goes_on(together, tmp_path):
+    """SIGTERM to one of two ends both; four go on, then one."""
+    processes = start(2, *SETTINGS, "--out-dir", str(tmp_path))
+    until(processes[0], "epoch = 0,")
+    processes[1].terminate()
+    for status, _, err in end(processes):
+        assert status == 143, err
+        assert "SIGTERM: saved after epoch" in err
+    folder = only_run(tmp_path)
+    processes = start(4, "--resume", str(folder))
+    until(processes[0], "epoch = ")
+    processes[0].terminate()
+    assert {status for status, _, _ in end(processes)} <= {143, 0}
+    with contextlib.suppress(subprocess.CalledProcessError):  # four may have come to the end
+        alone = [sys.executable, str(TRAIN), "--resume", str(folder)]
+        subprocess.run(alone, check=True, capture_output=True, env=os.environ)
+    assert [row["epoch"] for row in run_files.table(folder)] == [0, 1, 2, 3]
+    assert_same(folder, together[0], atol=1e-4)  # sums in another order
+
+
+@pytest.mark.slow
+def test_processes_that_disagree(tmp_path):
+    args = ["--dataset", "fashion_mnist_mini", "--out-dir", str(tmp_path), "--distributed"]
+    address = f"127.0.0.1:{free_port()}"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(TRAIN), *args, "--lr", f"0.{k + 1}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=os.environ
+            | {"JAX_PLATFORMS": "cpu", "JAX_COORDINATOR_ADDRESS": address}
+            | {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(k)},
+        )
+        for k in range(2)
+    ]
+    for status, _, err in end(processes):
+        assert status == 2, err
+        assert "have other settings or other data than process 0" in err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_distributed_with_nobody_named(tmp_path):
+    done = subprocess.run(
+        [sys.executable, str(TRAIN), "--distributed", "--out-dir", str(tmp_path)],
+        capture_output=True,
+        text=True,
+        env=os.environ,
+    )
+    assert done.returncode == 2
+    (line,) = done.stderr.splitlines()
+    assert "cannot join the other processes" in line
+    assert "--coordinator HOST:PORT" in line
