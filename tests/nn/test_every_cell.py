@@ -4,75 +4,16 @@ One compilation a cell: stepping by hand, `unroll`, `jax.lax.scan`, stretches, m
 `vmap` and gradients agree, and dtypes are kept.
 """
 
-import operator
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 import quick
-from flax import nnx
+from every_cell import CELLS, SHAPES, F
 
 from jaxsnn import nn
 
-T, N, F = 4, 3, 4
-
-
-def rngs():
-    return nnx.Rngs(0)
-
-
-# What stands between batch and features.
-SHAPES = {
-    "NeuNorm": (2, 2),
-    "SpikingSelfAttention": (2,),
-    "TokenQKAttention": (2,),
-    "ChannelQKAttention": (2,),
-}
-
-CELLS = {
-    "ActivationAwareIFNode": lambda: nn.ActivationAwareIFNode((0.9, 1.0, 1.1, 1.2), 0.1),
-    "AdaptiveLIFNode": lambda: nn.AdaptiveLIFNode(),
-    "AlphaSynapse": lambda: nn.AlphaSynapse(3.0),
-    "CUBALIFNode": lambda: nn.CUBALIFNode(),
-    "ChannelQKAttention": lambda: nn.ChannelQKAttention(F, num_heads=2, rngs=rngs()),
-    "ComplementaryLIFNode": lambda: nn.ComplementaryLIFNode(),
-    "Delay": lambda: nn.Delay(2),
-    "DoubleExponentialSynapse": lambda: nn.DoubleExponentialSynapse(4.0, 1.5),
-    "EIFNode": lambda: nn.EIFNode(),
-    "ElementWiseRecurrentContainer": lambda: nn.ElementWiseRecurrentContainer(
-        nn.IFNode(), operator.add
-    ),
-    "ExponentialSynapse": lambda: nn.ExponentialSynapse(3.0),
-    "HalfThresholdIFNode": lambda: nn.HalfThresholdIFNode(),
-    "IFNode": lambda: nn.IFNode(),
-    "ILIFNode": lambda: nn.ILIFNode(),
-    "IzhikevichNode": lambda: nn.IzhikevichNode(),
-    "KLIFNode": lambda: nn.KLIFNode(),
-    "LIAFNode": lambda: nn.LIAFNode(jax.nn.relu, True),
-    "LIFNode": lambda: nn.LIFNode(),
-    "LinearRecurrentContainer": lambda: nn.LinearRecurrentContainer(
-        nn.LIFNode(v_threshold=0.3), F, F, rngs=rngs()
-    ),
-    "NeuNorm": lambda: nn.NeuNorm(F, 2, 2, rngs=rngs()),
-    "NonSpikingIFNode": lambda: nn.NonSpikingIFNode(),
-    "NonSpikingLIFNode": lambda: nn.NonSpikingLIFNode(),
-    "OTTTLIFNode": lambda: nn.OTTTLIFNode(),
-    "ParametricLIFNode": lambda: nn.ParametricLIFNode(),
-    "QIFNode": lambda: nn.QIFNode(),
-    "RAFNode": lambda: nn.RAFNode(),
-    "SLTTLIFNode": lambda: nn.SLTTLIFNode(),
-    "Sequential": lambda: nn.Sequential(nn.Linear(F, 2, rngs=rngs()), nn.IFNode()),
-    "SlidingPSN": lambda: nn.SlidingPSN(k=3, rngs=rngs()),
-    "SpikingGRUCell": lambda: nn.SpikingGRUCell(F, 3, rngs=rngs()),
-    "SpikingLSTMCell": lambda: nn.SpikingLSTMCell(F, 3, rngs=rngs()),
-    "SpikingSelfAttention": lambda: nn.SpikingSelfAttention(F, num_heads=2, rngs=rngs()),
-    "SpikingVanillaRNNCell": lambda: nn.SpikingVanillaRNNCell(F, 3, rngs=rngs()),
-    "SynapseFilter": lambda: nn.SynapseFilter(tau=2.0),
-    "TernaryIFNode": lambda: nn.TernaryIFNode(),
-    "TernaryLIFNode": lambda: nn.TernaryLIFNode(),
-    "TokenQKAttention": lambda: nn.TokenQKAttention(F, num_heads=2, rngs=rngs()),
-}
+T, N = 4, 3
 
 
 def test_every_cell_is_here():
