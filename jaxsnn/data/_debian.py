@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from jaxsnn.data._files import SHA256, check_checksum
+from jaxsnn.data._published import SHA256, check_checksum
 
 PACKAGE = "dataset-fashion-mnist"
 INSTALLED_IN = Path("/usr/share/datasets/fashion-mnist")

@@ -8,7 +8,7 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from jaxsnn.data._files import SHA256, check_checksum
+from jaxsnn.data._published import SHA256, check_checksum
 
 OFFICIAL_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 

@@ -8,7 +8,8 @@ import platformdirs
 from jaxsnn.data._acquire import acquire
 from jaxsnn.data._debian import INSTALLED_IN, PACKAGE
 from jaxsnn.data._files import find_idx_files, read_idx_files
-from jaxsnn.data._prepared import OURS, STOCK, find_prepared, read_prepared
+from jaxsnn.data._prepared import find_prepared, read_prepared
+from jaxsnn.data._records import OURS, STOCK
 from jaxsnn.data._types import ImageDataset
 
 _VARIABLE = "JAXSNN_DATA_DIR"

@@ -12,7 +12,7 @@ from data.fake_files import NAMES
 
 from jaxsnn.data import _debian, fashion_mnist
 from jaxsnn.data._debian import fetch_debian_package
-from jaxsnn.data._files import SHA256
+from jaxsnn.data._published import SHA256
 
 CONTENT = {name: f"content of {name}".encode() for name in NAMES}
 

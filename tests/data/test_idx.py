@@ -8,10 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from jaxsnn.data._idx import read_idx
+from jaxsnn.data._idx import parse_idx, read_content
 
 IMAGES = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
 GOOD = bytes((0, 0, 8, 3)) + struct.pack(">3I", 3, 4, 5) + IMAGES.tobytes()
+
+
+def read_idx(path: Path, axes: int) -> np.ndarray:
+    return parse_idx(read_content(path), path, axes)
 
 
 @pytest.mark.parametrize("name", ["images", "images.gz"])
