@@ -1,6 +1,7 @@
 """Small fake Fashion-MNIST in every format, and a machine on which every real source is hidden."""
 
 import gzip
+import hashlib
 import io
 import json
 from collections.abc import Callable
@@ -13,6 +14,7 @@ from data.fake_files import NAMES, idx_bytes, png_bytes, tfrecord_bytes
 
 import jaxsnn.data._acquire as acquire_module
 import jaxsnn.data._fashion_mnist as fashion_mnist_module
+import jaxsnn.data._published as published_module
 from jaxsnn.data import ImageDataset
 from jaxsnn.data._builder import prepare
 
@@ -102,6 +104,34 @@ def stock_tfrecord(stock: Path) -> Path:
     info["fileFormat"] = "tfrecord"
     (stock / "dataset_info.json").write_text(json.dumps(info))
     return stock
+
+
+@pytest.fixture
+def published(fake: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the fake data set the one that was published, for everything that checks it."""
+    for name, array in zip(NAMES, fake[:4], strict=True):
+        content = idx_bytes(array)
+        monkeypatch.setitem(published_module.SIZE, name, len(content))
+        monkeypatch.setitem(published_module.SHA256, name, hashlib.sha256(content).hexdigest())
+    for split, pair in (("train", fake[:2]), ("test", fake[2:4])):
+        digest = published_module.examples_digest(*pair)
+        monkeypatch.setitem(published_module.EXAMPLES_SHA256, split, digest)
+
+
+@pytest.fixture
+def write_sums() -> Callable[[Path], Path]:
+    """Return a function that writes SHA256SUMS into a directory, as ``sha256sum *`` does."""
+
+    def write(directory: Path) -> Path:
+        (directory / "SHA256SUMS").touch()  # the shell makes it before the command lists the files
+        lines = [
+            f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+            for path in sorted(directory.iterdir())
+        ]
+        (directory / "SHA256SUMS").write_text("".join(lines))
+        return directory
+
+    return write
 
 
 @pytest.fixture

@@ -16,9 +16,9 @@ import pytest
 import jaxsnn.data._mini as mini_module
 from jaxsnn.data import ImageDataset, fashion_mnist, fashion_mnist_mini
 
-MUTATIONS = int(os.environ.get("JAXSNN_MUTATIONS", "40"))  # of each kind of directory
+MUTATIONS = int(os.environ.get("JAXSNN_MUTATIONS", "60"))  # of each kind of directory
 
-KINDS = ("flip", "overwrite", "truncate", "extend", "zero", "empty", "delete", "swap")
+KINDS = ("flip", "overwrite", "digit", "truncate", "extend", "zero", "empty", "delete", "swap")
 
 
 def damage(rng: np.random.Generator, files: list[Path]) -> str:
@@ -33,6 +33,10 @@ def damage(rng: np.random.Generator, files: list[Path]) -> str:
         content[place] ^= 1 << int(rng.integers(8))
     elif kind == "overwrite":
         content[place] = int(rng.integers(256))
+    elif kind == "digit":  # texts give numbers in digits
+        digits = [place for place, byte in enumerate(content) if chr(byte).isdigit()] or [place]
+        place = digits[rng.integers(len(digits))]
+        content[place] = rng.choice(list(b"0123456789"))
     elif kind == "truncate":
         del content[place:]
     elif kind == "extend":
@@ -105,8 +109,29 @@ def trial(same) -> Trial:
     return Trial(same)
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+def test_idx_of_the_published_size(
+    tmp_path: Path, write_idx, published: None, trial: Trial, compressed: bool
+) -> None:
+    directory = write_idx(tmp_path / "data", compressed)
+    trial(sorted(directory.iterdir()), lambda: fashion_mnist(directory), directory)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_idx_with_sums(
+    tmp_path: Path, write_idx, write_sums, trial: Trial, compressed: bool
+) -> None:
+    directory = write_sums(write_idx(tmp_path / "data", compressed))
+    trial(sorted(directory.iterdir()), lambda: fashion_mnist(directory), directory)
+
+
 @pytest.mark.parametrize("kind", ["ours", "stock", "stock_tfrecord"])
-def test_prepared(kind: str, request: pytest.FixtureRequest, home: Path, trial: Trial) -> None:
+@pytest.mark.parametrize("size", ["published", "another"])
+def test_prepared(
+    kind: str, size: str, request: pytest.FixtureRequest, home: Path, trial: Trial
+) -> None:
+    if size == "published":
+        request.getfixturevalue("published")
     directory = request.getfixturevalue(kind)
 
     def read() -> ImageDataset:
