@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _UINT8 = 0x08
-MAX_CONTENT = 1 << 30  # bytes that a gzip file may become: it could be a thousand times its size
+MAX_CONTENT = 1 << 29  # bytes that a gzip file may become: it could be a thousand times its size
 WAY_OUT = "replace the file by an intact copy, or name another directory with data_dir"
 
 
@@ -31,7 +31,7 @@ def read_content(path: Path) -> bytes:
         The uncompressed bytes.
 
     Raises:
-        ValueError: the gzip stream is damaged or cut short, or there are more than 1 GiB.
+        ValueError: the gzip stream is damaged or cut short, or there are more than 512 MiB.
         OSError: the file cannot be read.
     """
     return decompress(path.read_bytes(), path)
@@ -45,7 +45,7 @@ def decompress(content: bytes, path: Path) -> bytes:
         path: the file, for the message.
 
     Raises:
-        ValueError: the gzip stream is damaged or cut short, or ends in more than 1 GiB.
+        ValueError: the gzip stream is damaged or cut short, or ends in more than 512 MiB.
     """
     if not content.startswith(_GZIP_MAGIC):
         return content
