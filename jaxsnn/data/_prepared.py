@@ -88,7 +88,7 @@ def _read_info(directory: Path) -> Info:
         info = json.loads(path.read_text(encoding="utf-8"))
         name, file_format = info["name"], info.get("fileFormat", "tfrecord")
         lengths = {s["name"]: [int(n) for n in s["shardLengths"]] for s in info["splits"]}
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+    except (ValueError, LookupError, TypeError, RecursionError) as error:
         raise ValueError(
             f"{path}: expected TFDS's description, found a damaged file; {_AGAIN}"
         ) from error

@@ -34,7 +34,7 @@ def read_sums(folder: Path) -> dict[str, str] | None:
     for number, line in enumerate(text.split("\n"), start=1):
         if not line.strip() or line.startswith("#"):
             continue
-        match = _LINE.fullmatch(line.rstrip("\r"))
+        match = _LINE.fullmatch(line)
         if match is None:
             raise ValueError(
                 f"{path}: expected in line {number} a SHA-256 in hexadecimal and a file's name, "

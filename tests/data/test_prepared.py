@@ -78,6 +78,53 @@ def test_no_tensorflow(ours: Path, stock_tfrecord: Path) -> None:
     assert "tensorflow" not in sys.modules
 
 
+def test_only_the_records_and_their_numbers_are_believed(
+    ours: Path, stock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same, fake
+) -> None:
+    """TFDS would import the modules that features.json names."""
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = fashion_mnist(stock)
+    for directory in (ours, stock):
+        text = (directory / "features.json").read_text()
+        assert "tensorflow_datasets.core.features.class_label_feature" in text
+        text = text.replace("tensorflow_datasets.core.features.class_label_feature", "evil")
+        (directory / "features.json").write_text(text)
+    same(fashion_mnist(ours), fake)
+    same(fashion_mnist(stock), before)
+    (ours / "features.json").unlink()
+    same(fashion_mnist(ours), fake)
+
+
+class TestPublished:
+    """As many examples as were published must be those that were published."""
+
+    @pytest.mark.parametrize("kind", ["ours", "stock", "stock_tfrecord"])
+    @pytest.mark.parametrize("split", ["train", "test"])
+    def test_other_examples_are_refused(
+        self, kind: str, split: str, request: pytest.FixtureRequest, fake: ImageDataset
+    ) -> None:
+        directory = request.getfixturevalue(kind)
+        (fake.train_images if split == "train" else fake.test_images)[3, 4, 5] ^= 1
+        request.getfixturevalue("published")
+        with pytest.raises(ValueError, match=f"{directory}: .*the split '{split}' has as many"):
+            fashion_mnist(directory)
+
+    @pytest.mark.parametrize("kind", ["ours", "stock"])
+    def test_only_ours_has_an_order(
+        self, kind: str, request: pytest.FixtureRequest, fake: ImageDataset
+    ) -> None:
+        directory = request.getfixturevalue(kind)
+        for array in fake[:2]:
+            array[[3, 4]] = array[[4, 3]]
+        request.getfixturevalue("published")
+        if kind == "ours":
+            with pytest.raises(ValueError, match=f"{directory}: .*the split 'train' has as many"):
+                fashion_mnist(directory)
+        else:
+            fashion_mnist(directory)
+
+
 class TestWithoutPillow:
     """TFDS's own images need Pillow, and nothing else does."""
 
@@ -171,6 +218,18 @@ class TestDecodedArrays:
         same(fashion_mnist(ours), fake)
         assert decoded == ["train", "test"] * 2
 
+    def test_are_made_again_when_an_array_has_become_shorter(
+        self, ours: Path, home: Path, decoded: list[str], same, fake: ImageDataset
+    ) -> None:
+        """Of such a file numpy.load returns ten of the thirty images, without complaint."""
+        fashion_mnist(ours)
+        file = self._file(home)
+        content = file.read_bytes()
+        assert content.count(b"(30, 28, 28)") == 1
+        file.write_bytes(content.replace(b"(30, 28, 28)", b"(10, 28, 28)"))
+        same(fashion_mnist(ours), fake)
+        assert decoded == ["train", "test"] * 2
+
     def test_are_made_again_when_the_directory_changes(
         self, ours: Path, home: Path, decoded: list[str]
     ) -> None:
@@ -203,9 +262,13 @@ class TestDamage:
         with pytest.raises(ValueError, match=f"{info}: expected .* found 'mnist'"):
             fashion_mnist(stock)
 
-    def test_a_broken_description(self, stock: Path) -> None:
-        (stock / "dataset_info.json").write_text("{")
-        with pytest.raises(ValueError, match=r"dataset_info.json: .* found a damaged file"):
+    @pytest.mark.parametrize(
+        "text", ["{", "[]", "3", "{}", '{"name": "fashion_mnist", "splits": [3]}', "[" * 100_000]
+    )
+    def test_a_broken_description(self, stock: Path, text: str) -> None:
+        (stock / "dataset_info.json").write_text(text)
+        complaint = r"dataset_info.json: .* found a damaged file; .*data_dir"
+        with pytest.raises(ValueError, match=complaint):
             fashion_mnist(stock)
 
     @pytest.mark.parametrize("kind", ["ours", "stock", "stock_tfrecord"])
@@ -235,6 +298,24 @@ class TestDamage:
         file.write_bytes(content[first:])
         with pytest.raises(ValueError, match="found 19 of 20 examples in fashion_mnist-test"):
             fashion_mnist(stock_tfrecord)
+
+    @pytest.mark.parametrize("kind", ["ours", "stock", "stock_tfrecord"])
+    def test_a_smaller_number_in_the_description(
+        self, kind: str, request: pytest.FixtureRequest
+    ) -> None:
+        directory = request.getfixturevalue(kind)
+        info = directory / "dataset_info.json"
+        info.write_text(info.read_text().replace('"30"', '"10"'))
+        with pytest.raises(ValueError, match=f"{directory}: .*found 30 of 10 examples in .*-train"):
+            fashion_mnist(directory)
+
+    @pytest.mark.parametrize("index", [0, 31, -1])
+    def test_another_index(self, ours: Path, monkeypatch: pytest.MonkeyPatch, index: int) -> None:
+        examples = [{"image": bytes(28 * 28), "label": 0, "index": n} for n in range(30)]
+        examples[7]["index"] = index
+        monkeypatch.setattr(records_module, "_examples", lambda *arguments: examples)
+        with pytest.raises(ValueError, match=f"{ours}: .*'train' are not numbered from 0 on"):
+            fashion_mnist(ours)
 
     @pytest.mark.parametrize(
         ("shape", "file_format", "keep", "complaint"),
