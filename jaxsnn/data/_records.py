@@ -1,7 +1,7 @@
 """The records of a Fashion-MNIST that TFDS has prepared, ours or TFDS's own, without TensorFlow.
 
-What the examples look like is known for both, so only their files are read: the description
-beside them is not believed, and the Python classes that it names are not imported.
+What the examples look like is known for both. So of the description beside them only names and
+numbers of records are used, and the Python classes that it names are not imported.
 """
 
 import io
@@ -106,12 +106,16 @@ def _examples(directory: Path, info: Info, split: str) -> Iterator[dict[str, Any
 
     known = features() if info.name == OURS else stock_features()
     decoders = {"image": tfds.decode.SkipDecoding()}
-    read = {"array_record": _read_array_records, "tfrecord": read_tfrecords}[info.file_format]
-    lengths = info.shard_lengths[split]
+    formats = {"array_record": _read_array_records, "tfrecord": read_tfrecords}
+    if info.file_format not in formats:
+        raise ValueError(f"expected files in {' or '.join(formats)}, found {info.file_format!r}")
+    lengths = info.shard_lengths.get(split)
+    if not lengths:
+        raise ValueError(f"found no split {split!r}")
     for number, expected in enumerate(lengths):
         shard = f"{number:05d}-of-{len(lengths):05d}"
         path = directory / f"{info.name}-{split}.{info.file_format}-{shard}"
-        records = list(read(path))
+        records = list(formats[info.file_format](path))
         if len(records) != expected:
             raise ValueError(f"found {len(records)} of {expected} examples in {path.name}")
         for record in records:

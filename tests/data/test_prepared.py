@@ -342,9 +342,20 @@ class TestDamage:
         with pytest.raises(ValueError, match=f"{stock}: .*{complaint}"):
             fashion_mnist(stock)
 
-    def test_a_format_that_cannot_be_read(self, stock: Path) -> None:
+    @pytest.mark.parametrize(
+        ("change", "complaint"),
+        [
+            ({"fileFormat": "riegeli"}, "expected files in array_record or tfrecord, .*'riegeli'"),
+            ({"fileFormat": ["tfrecord"]}, "unhashable"),
+            ({"splits": []}, "found no split 'train'"),
+            ({"splits": [{"name": "train", "shardLengths": []}]}, "found no split 'train'"),
+            ({"splits": [{"name": "train", "shardLengths": ["30"]}]}, "found no split 'test'"),
+        ],
+    )
+    def test_a_description_of_what_cannot_be_read(
+        self, stock: Path, change: dict[str, object], complaint: str
+    ) -> None:
         info = json.loads((stock / "dataset_info.json").read_text())
-        info["fileFormat"] = "riegeli"
-        (stock / "dataset_info.json").write_text(json.dumps(info))
-        with pytest.raises(ValueError, match=f"{stock}: "):
+        (stock / "dataset_info.json").write_text(json.dumps(info | change))
+        with pytest.raises(ValueError, match=f"{stock}: .*{complaint}"):
             fashion_mnist(stock)
