@@ -2,6 +2,7 @@
 
 import contextlib
 import gzip
+import hashlib
 import importlib.util
 import io
 import json
@@ -21,6 +22,7 @@ import pytest
 import run_files
 
 from jaxsnn import checkpointing, data, models, runs, training
+from jaxsnn.data._builder import prepare
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
 TRAIN = REPOSITORY / "train.py"
@@ -571,6 +573,60 @@ def test_damaged_data(tmp_path, suffix, file, damage):
     line = refused("--data-dir", folder, "--out-dir", tmp_path / "out")
     assert str(folder) in line
     assert not (tmp_path / "out").exists()
+
+
+def flip_a_pixel(path):
+    content = bytearray(path.read_bytes())
+    content[5001] ^= 1  # in SHA256SUMS, behind the first line
+    path.write_bytes(content)
+
+
+def cut_in_half(path):
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+
+
+def empty(path):
+    path.write_bytes(b"")
+
+
+@pytest.mark.parametrize(
+    ("file", "damage"),
+    [
+        ("idx/train-images-idx3-ubyte", flip_a_pixel),
+        ("idx/t10k-labels-idx1-ubyte", pathlib.Path.unlink),
+        ("idx/SHA256SUMS", flip_a_pixel),
+        ("tfds/*/*/*-train.*", flip_a_pixel),
+        ("tfds/*/*/*-test.*", pathlib.Path.unlink),
+        ("tfds/*/*/dataset_info.json", cut_in_half),
+        ("tfds/*/*/dataset_info.json", empty),
+    ],
+)
+def test_damage_that_only_checksums_show(tmp_path, file, damage):
+    (tmp_path / "idx").mkdir()
+    write_idx(tmp_path / "idx")
+    if file.startswith("tfds"):
+        prepare(tmp_path / "idx", tmp_path / "tfds")
+    else:
+        sums = [
+            f"{hashlib.sha256(path.read_bytes()).hexdigest()}  {path.name}\n"
+            for path in sorted((tmp_path / "idx").iterdir())
+        ]
+        (tmp_path / "idx/SHA256SUMS").write_text("#" * 4999 + "\n" + "".join(sums))
+    (path,) = tmp_path.glob(file)
+    damage(path)
+    folder = tmp_path / file.partition("/")[0]
+    line = refused("--data-dir", folder, "--out-dir", tmp_path / "out")
+    assert str(folder) in line
+    assert not (tmp_path / "out").exists()
+
+
+def test_a_damaged_mini_set(tmp_path, monkeypatch):
+    (tmp_path / "mini.npz").write_bytes(data._mini._FILE.read_bytes())
+    flip_a_pixel(tmp_path / "mini.npz")
+    monkeypatch.setattr(data._mini, "_FILE", tmp_path / "mini.npz")
+    line = refused(*MINI, "--out-dir", tmp_path / "out")
+    assert f"{tmp_path}/mini.npz: damaged" in line
+    assert "install jaxsnn again" in line
 
 
 def test_no_data(tmp_path):

@@ -31,6 +31,28 @@ _CLASS_NAMES = (
 )
 
 
+def features() -> Any:
+    """Return what one example of ours is made of."""
+    return tfds.features.FeaturesDict(
+        {
+            # A plain tensor: the image feature would need TensorFlow to encode a PNG.
+            "image": tfds.features.Tensor(shape=(SIDE, SIDE, 1), dtype=np.uint8, encoding="bytes"),
+            "label": tfds.features.ClassLabel(names=_CLASS_NAMES),
+            "index": tfds.features.Scalar(dtype=np.int64),
+        }
+    )
+
+
+def stock_features() -> Any:
+    """Return what one example of TFDS's own ``fashion_mnist`` is made of."""
+    return tfds.features.FeaturesDict(
+        {
+            "image": tfds.features.Image(shape=(SIDE, SIDE, 1)),
+            "label": tfds.features.ClassLabel(names=_CLASS_NAMES),
+        }
+    )
+
+
 class JaxsnnFashionMnist(tfds.core.GeneratorBasedBuilder):
     """Fashion-MNIST from its four IDX files, with each example's place in them.
 
@@ -52,16 +74,7 @@ class JaxsnnFashionMnist(tfds.core.GeneratorBasedBuilder):
             builder=self,
             description="Fashion-MNIST: 28x28 grey images of clothing in ten classes.",
             homepage="https://github.com/zalandoresearch/fashion-mnist",
-            features=tfds.features.FeaturesDict(
-                {
-                    # A plain tensor: the image feature would need TensorFlow to encode a PNG.
-                    "image": tfds.features.Tensor(
-                        shape=(SIDE, SIDE, 1), dtype=np.uint8, encoding="bytes"
-                    ),
-                    "label": tfds.features.ClassLabel(names=_CLASS_NAMES),
-                    "index": tfds.features.Scalar(dtype=np.int64),
-                }
-            ),
+            features=features(),
             supervised_keys=("image", "label"),
         )
 

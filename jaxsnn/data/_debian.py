@@ -10,7 +10,7 @@ import shutil
 import subprocess
 from pathlib import Path
 
-from jaxsnn.data._files import SHA256, check_checksum
+from jaxsnn.data._published import SHA256, check_checksum
 
 PACKAGE = "dataset-fashion-mnist"
 INSTALLED_IN = Path("/usr/share/datasets/fashion-mnist")
@@ -47,11 +47,13 @@ def fetch_debian_package(directory: Path) -> None:
     unpack = _run(["dpkg-deb", "-x", str(packages[-1]), str(work / "unpacked")], work)
     if unpack.returncode != 0:
         raise OSError(f"{packages[-1].name} could not be unpacked ({_last_words(unpack)})")
-    folder = work / "unpacked" / INSTALLED_IN.relative_to("/")
+    folder = (work / "unpacked").resolve() / INSTALLED_IN.relative_to("/")
     for name, sha256 in SHA256.items():
         file = folder / f"{name}.gz"
         if not file.is_file():
             raise OSError(f"{packages[-1].name} has no file {INSTALLED_IN / file.name}")
+        if file.resolve() != file:  # it or a folder above it is a link, which may lead anywhere
+            raise OSError(f"{packages[-1].name} has a link for {INSTALLED_IN / file.name}")
         check_checksum(file, sha256)
         os.replace(file, directory / file.name)
     shutil.rmtree(work)

@@ -8,13 +8,14 @@ import urllib.error
 import urllib.request
 from pathlib import Path
 
-from jaxsnn.data._files import SHA256, check_checksum
+from jaxsnn.data._published import SHA256, check_checksum
 
 OFFICIAL_URL = "http://fashion-mnist.s3-website.eu-central-1.amazonaws.com/"
 
 _TIMEOUT = 10.0  # seconds without an answer or without a byte
 _PAUSES = (1.0, 4.0)  # seconds before the second and the third attempt
 _BLOCK = 1 << 16  # bytes
+_MAX_SIZE = 1 << 26  # bytes that a file may have: 64 MiB; the largest has 26 MB
 
 
 def download_official(directory: Path) -> None:
@@ -74,9 +75,13 @@ def _fetch_once(url: str, target: Path, sha256: str) -> None:
             urllib.request.urlopen(url, timeout=_TIMEOUT) as response,
         ):
             size = response.length  # bytes still to come; None when the server does not say
+            received = 0
             # disable=None shows the bar on a terminal only
             with tqdm(total=size, desc=target.name, unit="B", unit_scale=True, disable=None) as bar:
                 while block := response.read(_BLOCK):
+                    received += len(block)
+                    if received > _MAX_SIZE:
+                        raise OSError(f"the server sent more than {_MAX_SIZE} bytes")
                     file.write(block)
                     bar.update(len(block))
             if response.length:

@@ -8,7 +8,8 @@ import platformdirs
 from jaxsnn.data._acquire import acquire
 from jaxsnn.data._debian import INSTALLED_IN, PACKAGE
 from jaxsnn.data._files import find_idx_files, read_idx_files
-from jaxsnn.data._prepared import OURS, STOCK, find_prepared, read_prepared
+from jaxsnn.data._prepared import find_prepared, read_prepared
+from jaxsnn.data._records import OURS, STOCK
 from jaxsnn.data._types import ImageDataset
 
 _VARIABLE = "JAXSNN_DATA_DIR"
@@ -32,10 +33,15 @@ def fashion_mnist(
     data set in ``$JAXSNN_DATA_DIR`` or else in the user's cache. The arrays are the same
     whichever it was, except that TFDS's own ``fashion_mnist`` keeps the order TFDS gave it.
 
+    What has the published sizes must have the published content. IDX files of other sizes are
+    accepted too; of files with a ``SHA256SUMS`` beside them, which ``sha256sum * > SHA256SUMS``
+    makes, all four must be what it says, and are then not compared with the published ones. The
+    ``source`` says when nothing has checked the files.
+
     Args:
         data_dir: directory of the four IDX files, plain or ``.gz``, flat or as torchvision lays
-            them out (then any number of images is accepted), or of a Fashion-MNIST prepared by
-            TFDS. Only this directory is looked at, and nothing is written into it.
+            them out, or of a Fashion-MNIST prepared by TFDS. Only this directory is looked at, and
+            nothing is written into it.
         download: whether to download when nothing is there.
 
     Returns:

@@ -1,44 +1,17 @@
-"""The four IDX files of Fashion-MNIST: their names, checksums, usual folders and checks."""
+"""The four IDX files of Fashion-MNIST, or of a set like it: usual folders, reading, checks."""
 
-import hashlib
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxsnn.data._idx import WAY_OUT, read_content, read_idx
+from jaxsnn.data._idx import WAY_OUT, decompress, parse_idx
+from jaxsnn.data._published import SHA256, SPLITS, TRAIN_IMAGES, is_published
+from jaxsnn.data._sums import NAME, check_sum, read_sums
 from jaxsnn.data._types import ImageDataset
-
-TRAIN_IMAGES = "train-images-idx3-ubyte"
-TRAIN_LABELS = "train-labels-idx1-ubyte"
-TEST_IMAGES = "t10k-images-idx3-ubyte"
-TEST_LABELS = "t10k-labels-idx1-ubyte"
-
-SHA256 = {
-    TRAIN_IMAGES: "c59f468a2f672dc815687fe0f83887768d799fd8a3f3276145d20f83aa44d888",
-    TRAIN_LABELS: "bad3541b69d912435c50bb6ba87bec294ff4f6a2e1246121d8633921760443d9",
-    TEST_IMAGES: "5b4141f0afbad91edebe8549f8fcffe087ea10ca49f1dbef5c9a5cd8815ce37b",
-    TEST_LABELS: "0402a96d92fd2663957122ceb108a494c5af83dab82d92729df917d7dec38c34",
-}
-"""SHA-256 of each file's uncompressed bytes (compression differs from one copy to another)."""
 
 SIDE = 28
 CLASSES = 10
-
-
-def check_checksum(path: Path, sha256: str) -> None:
-    """Refuse a file whose uncompressed bytes are not the published ones.
-
-    Args:
-        path: a plain or gzip-compressed file.
-        sha256: the expected digest of its uncompressed bytes, in hexadecimal.
-
-    Raises:
-        ValueError: the digest differs, or the gzip stream is damaged.
-    """
-    found = hashlib.sha256(read_content(path)).hexdigest()
-    if found != sha256:
-        raise ValueError(f"{path}: expected SHA-256 {sha256} of the content, found {found}")
 
 
 def check_pair(images: NDArray[np.uint8], labels: NDArray[np.integer], where: str) -> None:
@@ -102,19 +75,40 @@ def find_idx_files(directory: Path) -> dict[str, Path] | None:
 def read_idx_files(files: dict[str, Path]) -> ImageDataset:
     """Return the data set in four IDX files, however many images they hold.
 
+    A file of the published size must be the published one. Where a SHA256SUMS lies beside the
+    files, they must be what it says instead.
+
     Args:
         files: what `find_idx_files` returned.
+
+    Returns:
+        The data set; its ``source`` says when nothing has checked the files.
 
     Raises:
         ValueError: a file is damaged, or is not 28x28 images or labels 0 to 9.
         OSError: a file cannot be read.
     """
-    arrays: list[tuple[NDArray[np.uint8], NDArray[np.int32]]] = []
-    for images_name, labels_name in ((TRAIN_IMAGES, TRAIN_LABELS), (TEST_IMAGES, TEST_LABELS)):
-        images = read_idx(files[images_name], axes=3)
-        labels = read_idx(files[labels_name], axes=1).astype(np.int32)
+    folder = files[TRAIN_IMAGES].parent
+    sums = read_sums(folder)
+    unchecked = False
+    arrays: dict[str, NDArray[np.uint8]] = {}
+    for name, path in files.items():
+        stored = path.read_bytes()
+        if sums is not None:
+            check_sum(path, stored, sums)
+        content = decompress(stored, path)
+        if sums is None:
+            unchecked |= not is_published(name, content, path)
+        arrays[name] = parse_idx(content, path, axes=3 if "images" in name else 1)
+    pairs: list[tuple[NDArray[np.uint8], NDArray[np.int32]]] = []
+    for images_name, labels_name in SPLITS.values():
+        images, labels = arrays[images_name], arrays[labels_name].astype(np.int32)
         check_pair(images, labels, f"{files[images_name]} with {files[labels_name].name}")
-        arrays.append((images, labels))
-    (train_images, train_labels), (test_images, test_labels) = arrays
-    source = f"IDX files in {files[TRAIN_IMAGES].parent}"
-    return ImageDataset(train_images, train_labels, test_images, test_labels, source)
+        pairs.append((images, labels))
+    train, test = pairs
+    source = f"IDX files in {folder}"
+    if sums is not None:
+        source += f" (checked with their {NAME})"
+    elif unchecked:
+        source += f" (unchecked: not those of Fashion-MNIST, and no {NAME} beside them)"
+    return ImageDataset(*train, *test, source)

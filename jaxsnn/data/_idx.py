@@ -6,6 +6,7 @@ follow, so the length of the file is known from its header and is checked agains
 """
 
 import gzip
+import io
 import struct
 import zlib
 from math import prod
@@ -16,6 +17,7 @@ from numpy.typing import NDArray
 
 _GZIP_MAGIC = b"\x1f\x8b"
 _UINT8 = 0x08
+MAX_CONTENT = 1 << 29  # bytes that a gzip file may become: it could be a thousand times its size
 WAY_OUT = "replace the file by an intact copy, or name another directory with data_dir"
 
 
@@ -29,26 +31,51 @@ def read_content(path: Path) -> bytes:
         The uncompressed bytes.
 
     Raises:
-        ValueError: the gzip stream is damaged or cut short.
+        ValueError: the gzip stream is damaged or cut short, or there are more than 512 MiB.
         OSError: the file cannot be read.
     """
-    content = path.read_bytes()
+    return decompress(path.read_bytes(), path)
+
+
+def decompress(content: bytes, path: Path) -> bytes:
+    """Return bytes, decompressed when they are gzip.
+
+    Args:
+        content: what a file holds.
+        path: the file, for the message.
+
+    Raises:
+        ValueError: the gzip stream is damaged or cut short, or ends in more than 512 MiB.
+    """
     if not content.startswith(_GZIP_MAGIC):
         return content
     try:
-        return gzip.decompress(content)
+        with gzip.GzipFile(fileobj=io.BytesIO(content)) as stream:
+            content = stream.read(MAX_CONTENT + 1)
     except (EOFError, gzip.BadGzipFile, zlib.error, struct.error) as error:
         raise ValueError(
             f"{path}: expected a whole gzip file, found one that is damaged or cut short "
             f"({error}); {WAY_OUT}"
         ) from error
+    if len(content) > MAX_CONTENT:
+        raise ValueError(
+            f"{path}: expected a gzip file of at most {MAX_CONTENT} bytes of content, found more; "
+            f"{WAY_OUT}"
+        )
+    return content
 
 
-def read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
+def idx_header(shape: tuple[int, ...]) -> bytes:
+    """Return the bytes before the values of an IDX file of bytes."""
+    return bytes((0, 0, _UINT8, len(shape))) + struct.pack(f">{len(shape)}I", *shape)
+
+
+def parse_idx(content: bytes, path: Path, axes: int) -> NDArray[np.uint8]:
     """Return the array in an IDX file of bytes.
 
     Args:
-        path: a plain or gzip-compressed IDX file.
+        content: the file's uncompressed bytes.
+        path: the file, for the message.
         axes: how many axes the array must have, 3 for images and 1 for labels.
 
     Returns:
@@ -56,13 +83,12 @@ def read_idx(path: Path, axes: int) -> NDArray[np.uint8]:
 
     Raises:
         ValueError: the content is not such an IDX file, from its first byte to its last.
-        OSError: the file cannot be read.
 
     Examples:
-        >>> read_idx(Path("train-labels-idx1-ubyte.gz"), axes=1).shape  # doctest: +SKIP
+        >>> path = Path("train-labels-idx1-ubyte.gz")
+        >>> parse_idx(read_content(path), path, axes=1).shape  # doctest: +SKIP
         (60000,)
     """
-    content = read_content(path)
     magic = bytes((0, 0, _UINT8, axes))
     if content[:4] != magic:
         raise ValueError(

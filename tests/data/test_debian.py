@@ -2,9 +2,11 @@
 
 import gzip
 import hashlib
+import io
 import os
 import platform
 import shutil
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,7 @@ from data.fake_files import NAMES
 
 from jaxsnn.data import _debian, fashion_mnist
 from jaxsnn.data._debian import fetch_debian_package
-from jaxsnn.data._files import SHA256
+from jaxsnn.data._published import SHA256
 
 CONTENT = {name: f"content of {name}".encode() for name in NAMES}
 
@@ -121,6 +123,85 @@ def test_failures_say_why(tmp_path: Path, tools, faults: dict[str, str], complai
     tools(**faults)
     with pytest.raises(OSError, match=complaint):
         fetch_debian_package(_target(tmp_path))
+
+
+def _deb(path: Path, members: list[tuple[str, bytes, str]]) -> Path:
+    """Write a Debian package: an ``ar`` archive of two ``tar`` archives.
+
+    Args:
+        path: where it goes.
+        members: of each its name, content and, when it is a symbolic link, where that leads.
+    """
+
+    def tar(members: list[tuple[str, bytes, str]]) -> bytes:
+        file = io.BytesIO()
+        with tarfile.open(fileobj=file, mode="w:gz") as archive:
+            for name, content, link in members:
+                entry = tarfile.TarInfo(name)
+                entry.size = len(content)
+                if link:
+                    entry.type, entry.linkname = tarfile.SYMTYPE, link
+                archive.addfile(entry, io.BytesIO(content))
+        return file.getvalue()
+
+    control = "Package: x\nVersion: 1\nArchitecture: all\nMaintainer: x <x@x>\nDescription: x\n"
+    whole = b"!<arch>\n"
+    for name, content in (
+        ("debian-binary", b"2.0\n"),
+        ("control.tar.gz", tar([("./control", control.encode(), "")])),
+        ("data.tar.gz", tar(members)),
+    ):
+        whole += f"{name:<16}{0:<12}{0:<6}{0:<6}{'100644':<8}{len(content):<10}`\n".encode()
+        whole += content + b"\n" * (len(content) % 2)
+    path.write_bytes(whole)
+    return path
+
+
+FOLDER = "./usr/share/datasets/fashion-mnist"
+FILES = [(f"{FOLDER}/{name}.gz", gzip.compress(content), "") for name, content in CONTENT.items()]
+
+
+@pytest.mark.parametrize(
+    ("members", "complaint"),
+    [
+        (FILES, None),
+        ([*FILES[:3], (FILES[3][0], b"", "{outside}/file.gz")], "has a link for .*t10k-labels"),
+        ([(FOLDER, b"", "{outside}")], "has a link for .*train-images"),
+        ([(FOLDER, b"", "{outside}"), *FILES], "has a link|could not be unpacked"),
+        ([*FILES, ("../../../../escaped", b"content", "")], "could not be unpacked"),
+        ([(FOLDER, b"", "/dev")], "has no file"),
+    ],
+)
+def test_members_of_the_package_lead_nowhere_else(
+    tmp_path: Path, tools, members: list[tuple[str, bytes, str]], complaint: str | None
+) -> None:
+    if shutil.which("dpkg-deb") is None:
+        pytest.skip("this system has no dpkg-deb")
+    outside = tmp_path / "outside"
+    outside.mkdir()
+    for name, content in CONTENT.items():  # which are right, but are not the package's
+        (outside / f"{name}.gz").write_bytes(gzip.compress(content))
+    shutil.copy(outside / f"{NAMES[3]}.gz", outside / "file.gz")
+    members = [(name, content, link.format(outside=outside)) for name, content, link in members]
+    package = _deb(tmp_path / "dataset-fashion-mnist_1_all.deb", members)
+    before = sorted(tmp_path.rglob("*")), [file.read_bytes() for file in outside.iterdir()]
+
+    tools(download=f"cp {package} .")
+    (tmp_path / "bin" / "dpkg-deb").unlink()  # the real one
+    target = _target(tmp_path)
+    if complaint is None:
+        fetch_debian_package(target)
+        assert sorted(path.name for path in target.iterdir()) == sorted(f"{n}.gz" for n in NAMES)
+        return
+    with pytest.raises(OSError, match=complaint):
+        fetch_debian_package(target)
+    for place in ("bin", "payload", "log", target.name):
+        path = tmp_path / place
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    assert before == (
+        sorted(tmp_path.rglob("*")),
+        [file.read_bytes() for file in outside.iterdir()],
+    )
 
 
 def test_other_bytes_are_refused(tmp_path: Path, tools, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -1,5 +1,6 @@
 """Downloading from a server on this machine, which can be made to fail in every way."""
 
+import contextlib
 import gzip
 import hashlib
 import socket
@@ -18,6 +19,8 @@ from jaxsnn.data._download import download_official, fetch
 CONTENT = bytes(range(256)) * 1000
 FILE = gzip.compress(CONTENT)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
+
+SIZES_ON_THE_SERVER = (26421880, 29515, 4422102, 5148)  # bytes, in the order of NAMES
 
 Answer = Callable[[BaseHTTPRequestHandler], None]
 
@@ -63,6 +66,30 @@ def not_found(handler: BaseHTTPRequestHandler) -> None:
 
 def overloaded(handler: BaseHTTPRequestHandler) -> None:
     handler.send_error(503)
+
+
+def endless(handler: BaseHTTPRequestHandler) -> None:
+    """Send for long, as if without end."""
+    handler.send_response(200)
+    handler.end_headers()
+    with contextlib.suppress(ConnectionError):
+        for _ in range(30):
+            handler.wfile.write(bytes(1_000_000))
+
+
+def too_long(handler: BaseHTTPRequestHandler) -> None:
+    """Announce more than there may be."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(10**15))
+    handler.end_headers()
+    with contextlib.suppress(ConnectionError):
+        for _ in range(30):
+            handler.wfile.write(bytes(1_000_000))
+
+
+def bomb(handler: BaseHTTPRequestHandler) -> None:
+    """Send a small file that becomes a large one."""
+    whole(handler, gzip.compress(bytes(10_000_000)))
 
 
 def silent(handler: BaseHTTPRequestHandler) -> None:
@@ -160,6 +187,31 @@ def test_three_failures_are_the_end_and_leave_nothing(
     with pytest.raises(OSError, match=f"3 attempts failed, .*{complaint}") as caught:
         fetch(f"{server.url}file.gz", tmp_path / "file.gz", SHA256)
     assert f"{server.url}file.gz" in str(caught.value)
+    assert list(tmp_path.iterdir()) == [tmp_path / "home"]
+
+
+@pytest.mark.parametrize(
+    ("answer", "complaint"),
+    [
+        (endless, "the server sent more than 100000 bytes"),
+        (too_long, "the server sent more than 100000 bytes"),
+        (bomb, "a gzip file of at most 1000000 bytes of content, found more"),
+    ],
+)
+def test_sizes_have_limits(
+    tmp_path: Path,
+    server: Server,
+    monkeypatch: pytest.MonkeyPatch,
+    answer: Answer,
+    complaint: str,
+) -> None:
+    """What is too long is neither kept nor unpacked any further."""
+    assert max(SIZES_ON_THE_SERVER) < _download._MAX_SIZE <= 2**26
+    monkeypatch.setattr(_download, "_MAX_SIZE", 100_000)
+    monkeypatch.setattr("jaxsnn.data._idx.MAX_CONTENT", 1_000_000)
+    server.answers = [answer] * 3
+    with pytest.raises(OSError, match=f"3 attempts failed, .*{complaint}"):
+        fetch(f"{server.url}file.gz", tmp_path / "file.gz", SHA256)
     assert list(tmp_path.iterdir()) == [tmp_path / "home"]
 
 

@@ -11,7 +11,8 @@ import pytest
 from data.fake_files import NAMES, idx_bytes
 
 from jaxsnn.data import ImageDataset, fashion_mnist
-from jaxsnn.data._files import check_checksum, find_idx_files
+from jaxsnn.data._files import find_idx_files
+from jaxsnn.data._published import SHA256, check_checksum
 
 
 @pytest.mark.parametrize("compressed", [False, True])
@@ -22,7 +23,7 @@ def test_reads_every_layout(
     folder = write_idx(tmp_path / "data" / layout, compressed)
     dataset = fashion_mnist(tmp_path / "data")
     same(dataset, fake)
-    assert dataset.source == f"IDX files in {folder}"
+    assert dataset.source.startswith(f"IDX files in {folder} (unchecked: ")
 
 
 def test_plain_files_win_over_compressed_ones(tmp_path: Path, write_idx) -> None:
@@ -67,6 +68,43 @@ def test_refuses_arrays_that_do_not_fit(
         fashion_mnist(tmp_path / "data")
     assert str(tmp_path / "data") in str(caught.value)
     assert name in str(caught.value)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_files_of_the_published_size_must_be_the_published_ones(
+    tmp_path: Path, published: None, write_idx, same, fake: ImageDataset, compressed: bool, name
+) -> None:
+    folder = write_idx(tmp_path / "data", compressed)
+    dataset = fashion_mnist(folder)
+    same(dataset, fake)
+    assert dataset.source == f"IDX files in {folder}"
+    content = bytearray(idx_bytes(fake[NAMES.index(name)]))
+    content[-1] ^= 1
+    path = folder / (f"{name}.gz" if compressed else name)
+    path.write_bytes(gzip.compress(content) if compressed else content)
+    with pytest.raises(ValueError, match="damaged, or another data set") as caught:
+        fashion_mnist(folder)
+    for words in (
+        f"{path}: ",
+        SHA256[name],
+        hashlib.sha256(content).hexdigest(),
+        "replace the file",
+        "data_dir",
+        f"run `sha256sum * > SHA256SUMS` in {folder}",
+    ):
+        assert words in str(caught.value)
+
+
+def test_files_of_another_size_are_nobodys(
+    tmp_path: Path, published: None, write_idx, fake: ImageDataset
+) -> None:
+    folder = write_idx(tmp_path / "data")
+    for name, array in zip(NAMES[2:], fake[2:4], strict=True):
+        (folder / name).write_bytes(idx_bytes(array[:10]))
+    dataset = fashion_mnist(folder)
+    assert len(dataset.test_images) == 10
+    assert "(unchecked: not those of Fashion-MNIST, and no SHA256SUMS" in dataset.source
 
 
 def test_finds_nothing_in_other_directories(tmp_path: Path) -> None:

@@ -3,15 +3,20 @@
 import gzip
 import re
 import struct
+import tracemalloc
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from jaxsnn.data._idx import read_idx
+from jaxsnn.data._idx import parse_idx, read_content
 
 IMAGES = np.arange(3 * 4 * 5, dtype=np.uint8).reshape(3, 4, 5)
 GOOD = bytes((0, 0, 8, 3)) + struct.pack(">3I", 3, 4, 5) + IMAGES.tobytes()
+
+
+def read_idx(path: Path, axes: int) -> np.ndarray:
+    return parse_idx(read_content(path), path, axes)
 
 
 @pytest.mark.parametrize("name", ["images", "images.gz"])
@@ -70,6 +75,20 @@ def test_refuses_a_damaged_gzip(tmp_path: Path, damage) -> None:
     path.write_bytes(damage(gzip.compress(GOOD)))
     with pytest.raises(ValueError, match=re.escape(f"{path}: expected a whole gzip file")):
         read_idx(path, axes=3)
+
+
+def test_a_gzip_bomb_ends_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("jaxsnn.data._idx.MAX_CONTENT", 1_000_000)
+    path = tmp_path / "bomb.gz"
+    path.write_bytes(gzip.compress(bytes(1_000_000)))
+    assert len(read_content(path)) == 1_000_000
+    path.write_bytes(gzip.compress(bytes(30_000_000)))
+    tracemalloc.start()
+    with pytest.raises(ValueError, match=f"{path}: .* at most 1000000 bytes .*data_dir"):
+        read_content(path)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert peak < 4_000_000  # three times the limit, and not 30 MB
 
 
 def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:

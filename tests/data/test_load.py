@@ -10,6 +10,7 @@ import pytest
 
 import jaxsnn.data
 from jaxsnn.data import DATASETS, fashion_mnist, fashion_mnist_mini, load
+from jaxsnn.data._published import check_examples
 
 DEBIAN = Path("/usr/share/datasets/fashion-mnist")
 
@@ -41,6 +42,24 @@ def test_mini_is_the_beginning_of_the_whole_set() -> None:
         np.testing.assert_array_equal(mini.train_images[mini.train_labels == number], first)
         first = whole.test_images[whole.test_labels == number][:50]
         np.testing.assert_array_equal(mini.test_images[mini.test_labels == number], first)
+
+
+def test_what_is_taken_for_published_is_the_installed_package() -> None:
+    if not DEBIAN.is_dir():
+        pytest.skip("the package dataset-fashion-mnist is not installed")
+    whole = fashion_mnist(DEBIAN)
+    assert whole.source == f"IDX files in {DEBIAN}"  # nothing about unchecked
+    pairs = {"train": whole[:2], "test": whole[2:4]}
+    for split, (images, labels) in pairs.items():
+        other = labels.copy()
+        other[-1] = (other[-1] + 1) % 10
+        for ordered in (False, True):
+            check_examples(split, images, labels, ordered=ordered)
+            with pytest.raises(ValueError, match=f"the split '{split}' has as many examples"):
+                check_examples(split, images, other, ordered=ordered)
+        check_examples(split, images[::-1], labels[::-1], ordered=False)
+        with pytest.raises(ValueError, match=f"the split '{split}' has as many examples"):
+            check_examples(split, images[::-1], labels[::-1], ordered=True)
 
 
 def test_a_damaged_or_missing_mini_file_is_named(

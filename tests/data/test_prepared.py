@@ -1,6 +1,5 @@
 """Data sets prepared by TFDS, ours and its own, made and read without TensorFlow."""
 
-import io
 import json
 import shutil
 import sys
@@ -9,69 +8,14 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from data.fake_files import png_bytes, tfrecord_bytes
+from data.fake_files import png_bytes
 
 from jaxsnn.data import ImageDataset, fashion_mnist
 from jaxsnn.data import _prepared as prepared_module
+from jaxsnn.data import _records as records_module
 from jaxsnn.data._builder import prepare
 from jaxsnn.data._prepared import find_prepared
-
-
-class FashionMnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """What TFDS's own builder stores: PNG images and labels, without an index."""
-
-    VERSION = tfds.core.Version("3.0.1")
-    code_path = None
-    dataset: ImageDataset
-
-    def _info(self):
-        features = {
-            "image": tfds.features.Image(shape=(28, 28, 1)),
-            "label": tfds.features.ClassLabel(num_classes=10),
-        }
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
-
-    def _split_generators(self, dl_manager):
-        return {
-            "train": self._generate_examples(*self.dataset[:2]),
-            "test": self._generate_examples(*self.dataset[2:4]),
-        }
-
-    def _generate_examples(self, images, labels):
-        for key, (image, label) in enumerate(zip(images, labels, strict=True)):
-            yield key, {"image": io.BytesIO(png_bytes(image)), "label": int(label)}
-
-
-@pytest.fixture
-def ours(tmp_path: Path, write_idx) -> Path:
-    """Our data set, prepared from the fake files in ``tmp_path / "tfds"``."""
-    return prepare(write_idx(tmp_path / "idx"), tmp_path / "tfds")
-
-
-@pytest.fixture
-def stock(tmp_path: Path, fake: ImageDataset) -> Path:
-    """The fake data as TFDS's own data set in ArrayRecord, in ``tmp_path / "tfds"``."""
-    builder = FashionMnist(data_dir=tmp_path / "tfds", file_format="array_record")
-    builder.dataset = fake
-    builder.download_and_prepare()
-    return Path(builder.data_dir)
-
-
-@pytest.fixture
-def stock_tfrecord(stock: Path) -> Path:
-    """The same in TFRecord, which is what TFDS writes unless told otherwise."""
-    builder = tfds.builder_from_directory(stock)
-    raw = tfds.decode.DeserializeMethod.RAW_BYTES
-    for split in ("train", "test"):
-        records = list(builder.as_data_source(split, deserialize_method=raw))
-        (path,) = builder.info.splits[split].filepaths
-        Path(path).unlink()
-        new = path.name.replace(".array_record-", ".tfrecord-")
-        (stock / new).write_bytes(tfrecord_bytes(records))
-    info = json.loads((stock / "dataset_info.json").read_text())
-    info["fileFormat"] = "tfrecord"
-    (stock / "dataset_info.json").write_text(json.dumps(info))
-    return stock
+from jaxsnn.data._records import Info
 
 
 def _as_sets(dataset: ImageDataset) -> list[set[tuple[bytes, int]]]:
@@ -134,6 +78,53 @@ def test_no_tensorflow(ours: Path, stock_tfrecord: Path) -> None:
     assert "tensorflow" not in sys.modules
 
 
+def test_only_the_records_and_their_numbers_are_believed(
+    ours: Path, stock: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, same, fake
+) -> None:
+    """TFDS would import the modules that features.json names."""
+    (tmp_path / "evil.py").write_text("raise SystemExit('imported')")
+    monkeypatch.syspath_prepend(tmp_path)
+    before = fashion_mnist(stock)
+    for directory in (ours, stock):
+        text = (directory / "features.json").read_text()
+        assert "tensorflow_datasets.core.features.class_label_feature" in text
+        text = text.replace("tensorflow_datasets.core.features.class_label_feature", "evil")
+        (directory / "features.json").write_text(text)
+    same(fashion_mnist(ours), fake)
+    same(fashion_mnist(stock), before)
+    (ours / "features.json").unlink()
+    same(fashion_mnist(ours), fake)
+
+
+class TestPublished:
+    """As many examples as were published must be those that were published."""
+
+    @pytest.mark.parametrize("kind", ["ours", "stock", "stock_tfrecord"])
+    @pytest.mark.parametrize("split", ["train", "test"])
+    def test_other_examples_are_refused(
+        self, kind: str, split: str, request: pytest.FixtureRequest, fake: ImageDataset
+    ) -> None:
+        directory = request.getfixturevalue(kind)
+        (fake.train_images if split == "train" else fake.test_images)[3, 4, 5] ^= 1
+        request.getfixturevalue("published")
+        with pytest.raises(ValueError, match=f"{directory}: .*the split '{split}' has as many"):
+            fashion_mnist(directory)
+
+    @pytest.mark.parametrize("kind", ["ours", "stock"])
+    def test_only_ours_has_an_order(
+        self, kind: str, request: pytest.FixtureRequest, fake: ImageDataset
+    ) -> None:
+        directory = request.getfixturevalue(kind)
+        for array in fake[:2]:
+            array[[3, 4]] = array[[4, 3]]
+        request.getfixturevalue("published")
+        if kind == "ours":
+            with pytest.raises(ValueError, match=f"{directory}: .*the split 'train' has as many"):
+                fashion_mnist(directory)
+        else:
+            fashion_mnist(directory)
+
+
 class TestWithoutPillow:
     """TFDS's own images need Pillow, and nothing else does."""
 
@@ -184,13 +175,13 @@ class TestDecodedArrays:
     @pytest.fixture
     def decoded(self, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         splits: list[str] = []
-        read = prepared_module._read_split
+        read = prepared_module.read_split
 
-        def spy(directory: Path, split: str):
+        def spy(directory: Path, info: Info, split: str, *more):
             splits.append(split)
-            return read(directory, split)
+            return read(directory, info, split, *more)
 
-        monkeypatch.setattr(prepared_module, "_read_split", spy)
+        monkeypatch.setattr(prepared_module, "read_split", spy)
         return splits
 
     def _file(self, home: Path) -> Path:
@@ -227,6 +218,18 @@ class TestDecodedArrays:
         same(fashion_mnist(ours), fake)
         assert decoded == ["train", "test"] * 2
 
+    def test_are_made_again_when_an_array_has_become_shorter(
+        self, ours: Path, home: Path, decoded: list[str], same, fake: ImageDataset
+    ) -> None:
+        """Of such a file numpy.load returns ten of the thirty images, without complaint."""
+        fashion_mnist(ours)
+        file = self._file(home)
+        content = file.read_bytes()
+        assert content.count(b"(30, 28, 28)") == 1
+        file.write_bytes(content.replace(b"(30, 28, 28)", b"(10, 28, 28)"))
+        same(fashion_mnist(ours), fake)
+        assert decoded == ["train", "test"] * 2
+
     def test_are_made_again_when_the_directory_changes(
         self, ours: Path, home: Path, decoded: list[str]
     ) -> None:
@@ -259,9 +262,13 @@ class TestDamage:
         with pytest.raises(ValueError, match=f"{info}: expected .* found 'mnist'"):
             fashion_mnist(stock)
 
-    def test_a_broken_description(self, stock: Path) -> None:
-        (stock / "dataset_info.json").write_text("{")
-        with pytest.raises(ValueError, match=r"dataset_info.json: .* found a damaged file"):
+    @pytest.mark.parametrize(
+        "text", ["{", "[]", "3", "{}", '{"name": "fashion_mnist", "splits": [3]}', "[" * 100_000]
+    )
+    def test_a_broken_description(self, stock: Path, text: str) -> None:
+        (stock / "dataset_info.json").write_text(text)
+        complaint = r"dataset_info.json: .* found a damaged file; .*data_dir"
+        with pytest.raises(ValueError, match=complaint):
             fashion_mnist(stock)
 
     @pytest.mark.parametrize("kind", ["ours", "stock", "stock_tfrecord"])
@@ -279,7 +286,9 @@ class TestDamage:
         directory = request.getfixturevalue(kind)
         (file,) = directory.glob("*-test.*")
         file.unlink()
-        with pytest.raises((ValueError, FileNotFoundError), match=str(directory)):
+        with pytest.raises(
+            OSError, match=f"{directory}: a file cannot be read .*{file.name}.*data_dir"
+        ):
             fashion_mnist(directory)
 
     def test_fewer_records_than_described(self, stock_tfrecord: Path) -> None:
@@ -287,8 +296,26 @@ class TestDamage:
         content = file.read_bytes()
         first = 12 + int.from_bytes(content[:8], "little") + 4
         file.write_bytes(content[first:])
-        with pytest.raises(ValueError, match="found 19 of 20 examples in the split 'test'"):
+        with pytest.raises(ValueError, match="found 19 of 20 examples in fashion_mnist-test"):
             fashion_mnist(stock_tfrecord)
+
+    @pytest.mark.parametrize("kind", ["ours", "stock", "stock_tfrecord"])
+    def test_a_smaller_number_in_the_description(
+        self, kind: str, request: pytest.FixtureRequest
+    ) -> None:
+        directory = request.getfixturevalue(kind)
+        info = directory / "dataset_info.json"
+        info.write_text(info.read_text().replace('"30"', '"10"'))
+        with pytest.raises(ValueError, match=f"{directory}: .*found 30 of 10 examples in .*-train"):
+            fashion_mnist(directory)
+
+    @pytest.mark.parametrize("index", [0, 31, -1])
+    def test_another_index(self, ours: Path, monkeypatch: pytest.MonkeyPatch, index: int) -> None:
+        examples = [{"image": bytes(28 * 28), "label": 0, "index": n} for n in range(30)]
+        examples[7]["index"] = index
+        monkeypatch.setattr(records_module, "_examples", lambda *arguments: examples)
+        with pytest.raises(ValueError, match=f"{ours}: .*'train' are not numbered from 0 on"):
+            fashion_mnist(ours)
 
     @pytest.mark.parametrize(
         ("shape", "file_format", "keep", "complaint"),
@@ -311,13 +338,24 @@ class TestDamage:
     ) -> None:
         noise = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
         examples = [{"image": png_bytes(noise, file_format)[:keep], "label": 0}] * 30
-        monkeypatch.setattr(prepared_module, "_examples", lambda *arguments: examples)
+        monkeypatch.setattr(records_module, "_examples", lambda *arguments: examples)
         with pytest.raises(ValueError, match=f"{stock}: .*{complaint}"):
             fashion_mnist(stock)
 
-    def test_a_format_that_cannot_be_read(self, stock: Path) -> None:
+    @pytest.mark.parametrize(
+        ("change", "complaint"),
+        [
+            ({"fileFormat": "riegeli"}, "expected files in array_record or tfrecord, .*'riegeli'"),
+            ({"fileFormat": ["tfrecord"]}, "unhashable"),
+            ({"splits": []}, "found no split 'train'"),
+            ({"splits": [{"name": "train", "shardLengths": []}]}, "found no split 'train'"),
+            ({"splits": [{"name": "train", "shardLengths": ["30"]}]}, "found no split 'test'"),
+        ],
+    )
+    def test_a_description_of_what_cannot_be_read(
+        self, stock: Path, change: dict[str, object], complaint: str
+    ) -> None:
         info = json.loads((stock / "dataset_info.json").read_text())
-        info["fileFormat"] = "riegeli"
-        (stock / "dataset_info.json").write_text(json.dumps(info))
-        with pytest.raises(ValueError, match=f"{stock}: "):
+        (stock / "dataset_info.json").write_text(json.dumps(info | change))
+        with pytest.raises(ValueError, match=f"{stock}: .*{complaint}"):
             fashion_mnist(stock)

@@ -39,8 +39,8 @@ class TestNamedDirectory:
     ) -> None:
         monkeypatch.setenv("JAXSNN_DATA_DIR", str(write_idx(tmp_path / "variable")))
         named = write_idx(tmp_path / "named")
-        assert fashion_mnist(named).source == f"IDX files in {named}"
-        assert fashion_mnist(str(named)).source == f"IDX files in {named}"
+        assert fashion_mnist(named).source.startswith(f"IDX files in {named} (unchecked: ")
+        assert fashion_mnist(str(named)).source.startswith(f"IDX files in {named} (unchecked: ")
 
     @pytest.mark.parametrize("kind", ["missing", "empty", "other"])
     def test_without_the_data_is_an_error(
@@ -65,7 +65,9 @@ class TestNamedDirectory:
 
     def test_may_begin_with_a_tilde(self, home: Path, write_idx) -> None:
         write_idx(home / "data")
-        assert fashion_mnist("~/data").source == f"IDX files in {home / 'data'}"
+        assert fashion_mnist("~/data").source.startswith(
+            f"IDX files in {home / 'data'} (unchecked: "
+        )
 
 
 class TestVariable:
@@ -77,7 +79,7 @@ class TestVariable:
         write_idx(home / ".cache/jaxsnn")
         variable = write_idx(tmp_path / "variable")
         monkeypatch.setenv("JAXSNN_DATA_DIR", str(variable))
-        assert fashion_mnist().source == f"IDX files in {variable}"
+        assert fashion_mnist().source.startswith(f"IDX files in {variable} (unchecked: ")
 
     @pytest.mark.parametrize("exists", [False, True])
     def test_is_where_a_download_goes(
@@ -120,7 +122,7 @@ class TestVariable:
         monkeypatch.setenv("JAXSNN_DATA_DIR", str(tmp_path / "nowhere"))
         package = write_idx(tmp_path / "package")
         _install_package(monkeypatch, package)
-        assert fashion_mnist().source == f"IDX files in {package}"
+        assert fashion_mnist().source.startswith(f"IDX files in {package} (unchecked: ")
         assert downloads == []
         assert not (tmp_path / "nowhere").exists()
 
@@ -148,7 +150,7 @@ def test_each_place_in_its_order(
 
     package = write_idx(tmp_path / "package", compressed=True)
     _install_package(monkeypatch, package)
-    assert fashion_mnist().source == f"IDX files in {package}"
+    assert fashion_mnist().source.startswith(f"IDX files in {package} (unchecked: ")
 
     default = prepare(package, home / "tensorflow_datasets")
     assert fashion_mnist().source == f"TFDS records in {default}"
@@ -158,11 +160,11 @@ def test_each_place_in_its_order(
     assert fashion_mnist().source == f"TFDS records in {elsewhere}"
 
     cache = write_idx(home / ".cache/jaxsnn")
-    assert fashion_mnist().source == f"IDX files in {cache}"
+    assert fashion_mnist().source.startswith(f"IDX files in {cache} (unchecked: ")
 
     variable = write_idx(tmp_path / "variable")
     monkeypatch.setenv("JAXSNN_DATA_DIR", str(variable))
-    assert fashion_mnist().source == f"IDX files in {variable}"
+    assert fashion_mnist().source.startswith(f"IDX files in {variable} (unchecked: ")
     assert len(downloads) == 1
 
 
@@ -174,7 +176,8 @@ def test_a_damaged_place_nobody_named_is_passed_over_but_mentioned(
     (broken / "dataset_info.json").write_text("{")
     _install_package(monkeypatch, write_idx(tmp_path / "package"))
     source = fashion_mnist().source
-    assert source.startswith(f"IDX files in {tmp_path / 'package'}; passed over ")
+    assert source.startswith(f"IDX files in {tmp_path / 'package'} (unchecked: ")
+    assert "; passed over " in source
     assert str(broken) in source
 
 

@@ -1,0 +1,153 @@
+"""Damaged files: every seeded mutation ends in the right arrays or in an error with the path.
+
+`JAXSNN_MUTATIONS=1000 python -m pytest -rP tests/data/test_damage.py` tries more of them and prints
+how many ended how.
+"""
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import jaxsnn.data._mini as mini_module
+from jaxsnn.data import ImageDataset, fashion_mnist, fashion_mnist_mini
+
+MUTATIONS = int(os.environ.get("JAXSNN_MUTATIONS", "60"))  # of each kind of directory
+
+KINDS = ("flip", "overwrite", "digit", "truncate", "extend", "zero", "empty", "delete", "swap")
+
+
+def damage(rng: np.random.Generator, files: list[Path]) -> str:
+    """Damage one of the files, or swap the content of two, and return in words what was done."""
+    path, kind = files[rng.integers(len(files))], str(rng.choice(KINDS))
+    content = bytearray(path.read_bytes())
+    # half of the places lie near an end, where formats have their headers and tables
+    near = min(len(content), 400)
+    place = int(rng.choice([rng.integers(len(content)), rng.integers(near), -rng.integers(near)]))
+    place %= len(content)
+    if kind == "flip":
+        content[place] ^= 1 << int(rng.integers(8))
+    elif kind == "overwrite":
+        content[place] = int(rng.integers(256))
+    elif kind == "digit":  # texts give numbers in digits
+        digits = [place for place, byte in enumerate(content) if chr(byte).isdigit()] or [place]
+        place = digits[rng.integers(len(digits))]
+        content[place] = rng.choice(list(b"0123456789"))
+    elif kind == "truncate":
+        del content[place:]
+    elif kind == "extend":
+        content += rng.bytes(int(rng.integers(1, 100)))
+    elif kind == "zero":
+        content[place : place + 64] = bytes(len(content[place : place + 64]))
+    elif kind == "empty":
+        content.clear()
+    elif kind == "swap":
+        other = files[rng.integers(len(files))]
+        path.write_bytes(other.read_bytes())
+        other.write_bytes(content)
+        return f"{path.name} and {other.name} swapped"
+    if kind == "delete":
+        path.unlink()
+    else:
+        path.write_bytes(content)
+    return f"{kind} {path.name} at byte {place}"
+
+
+class Trial:
+    """Damages files again and again, reads each time, and puts everything back."""
+
+    def __init__(self, same: Callable[[ImageDataset, ImageDataset], None]) -> None:
+        self.same = same
+
+    def __call__(
+        self,
+        files: list[Path],
+        read: Callable[[], ImageDataset],
+        path: Path,
+        may_fail: bool = True,
+        seed: int = 0,
+    ) -> Counter[str]:
+        """Return how many ended how.
+
+        Args:
+            files: what is damaged.
+            read: what reads it.
+            path: what the message of an error must contain.
+            may_fail: whether an error is a right end.
+            seed: another one, other mutations.
+        """
+        expected, originals = read(), {file: file.read_bytes() for file in files}
+        ends: Counter[str] = Counter()
+        faults: list[str] = []
+        for number in range(MUTATIONS):
+            rng = np.random.default_rng([seed, number])
+            what = f"mutation {number}, {damage(rng, files)}"
+            try:
+                self.same(read(), expected)
+                ends["right arrays"] += 1
+            except AssertionError:
+                faults.append(f"{what}: wrong arrays")
+            except (ValueError, OSError) as error:
+                ends[type(error).__name__] += 1
+                if not may_fail or str(path) not in str(error):
+                    faults.append(f"{what}: {error!r}")
+            except Exception as error:
+                faults.append(f"{what}: {error!r}")
+            for file, content in originals.items():
+                file.write_bytes(content)
+        print(dict(ends))
+        assert not faults, f"{len(faults)} of {MUTATIONS}:\n" + "\n".join(faults)
+        return ends
+
+
+@pytest.fixture
+def trial(same) -> Trial:
+    return Trial(same)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_idx_of_the_published_size(
+    tmp_path: Path, write_idx, published: None, trial: Trial, compressed: bool
+) -> None:
+    directory = write_idx(tmp_path / "data", compressed)
+    trial(sorted(directory.iterdir()), lambda: fashion_mnist(directory), directory)
+
+
+@pytest.mark.parametrize("compressed", [False, True])
+def test_idx_with_sums(
+    tmp_path: Path, write_idx, write_sums, trial: Trial, compressed: bool
+) -> None:
+    directory = write_sums(write_idx(tmp_path / "data", compressed))
+    trial(sorted(directory.iterdir()), lambda: fashion_mnist(directory), directory)
+
+
+@pytest.mark.parametrize("kind", ["ours", "stock", "stock_tfrecord"])
+@pytest.mark.parametrize("size", ["published", "another"])
+def test_prepared(
+    kind: str, size: str, request: pytest.FixtureRequest, home: Path, trial: Trial
+) -> None:
+    if size == "published":
+        request.getfixturevalue("published")
+    directory = request.getfixturevalue(kind)
+
+    def read() -> ImageDataset:
+        shutil.rmtree(home / ".cache", ignore_errors=True)  # the arrays decoded before
+        return fashion_mnist(directory)
+
+    trial(sorted(directory.iterdir()), read, directory)
+
+
+def test_decoded_arrays(ours: Path, home: Path, trial: Trial) -> None:
+    fashion_mnist(ours)
+    (file,) = (home / ".cache/jaxsnn/arrays").iterdir()
+    trial([file], lambda: fashion_mnist(ours), file, may_fail=False)
+
+
+def test_mini(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trial: Trial) -> None:
+    file = shutil.copy(mini_module._FILE, tmp_path / "mini.npz")
+    monkeypatch.setattr(mini_module, "_FILE", file)
+    trial([file], fashion_mnist_mini, file)
