@@ -68,7 +68,8 @@ def load_train():
     return module
 
 
-main = load_train().main
+train = load_train()
+main = train.main
 
 
 def refused(*args):
@@ -349,6 +350,134 @@ def test_ctrl_c_keeps_the_last_checkpoint(tmp_path):
     assert isinstance(checkpointing.load_model(folder, "latest"), models.PlainNet)
 
 
+def terminate_after(epoch, *args):
+    """Sends SIGTERM as soon as that epoch is printed; returns what stands on stderr."""
+    with subprocess.Popen(
+        command(*args),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"JAX_PLATFORMS": "cpu"},
+    ) as process:
+        for line in process.stdout:
+            if line.startswith(f"epoch = {epoch},"):
+                process.terminate()
+                break
+        process.stdout.read()
+        errors = process.stderr.read()
+    assert process.returncode == 143, errors
+    return errors
+
+
+def test_sigterm_saves_and_the_run_goes_on(straight, tmp_path):
+    errors = terminate_after(0, "--model", "ss", "--epochs", 4, *MINI, "--out-dir", tmp_path)
+    (line,) = errors.splitlines()
+    assert "SIGTERM: saved after epoch" in line
+    assert "--resume goes on" in line
+    folder = only_run(tmp_path)
+    assert len(checkpointing.Checkpoints(folder).history()) in (1, 2, 3)
+    assert run("--resume", folder).returncode == 0
+    assert_same_runs(folder, straight[1])
+
+
+@pytest.fixture
+def small_chunks(monkeypatch):
+    """Three or so in an epoch of the mini set."""
+    monkeypatch.setattr(training._stream, "CHUNK_BYTES", 10 * 64 * (28 * 28 + 4))
+
+
+def test_streamed_data_give_the_same_run(straight, tmp_path):
+    args = ["--model", "ss", "--epochs", 4, *MINI, "--out-dir", tmp_path]
+    done = run(*args, "--data-placement", "host", "-j", 1)
+    assert done.returncode == 0, done.stderr
+    assert_same_runs(only_run(tmp_path), straight[1])
+
+
+def here(*args):
+    """Runs train.py in this process, which compiles without optimising: other numbers."""
+    main([str(arg) for arg in args])
+
+
+@pytest.fixture(scope="module")
+def straight_here(tmp_path_factory):
+    out = tmp_path_factory.mktemp("straight_here")
+    here("--model", "ss", "--epochs", 2, *MINI, "--out-dir", out)
+    return only_run(out)
+
+
+@pytest.mark.parametrize("placement", ["host", "device"])
+def test_sigterm_in_the_middle_of_an_epoch(
+    straight_here, tmp_path, small_chunks, monkeypatch, capsys, placement
+):
+    """What is saved there is gone on with, wherever the data live then."""
+    stream_epoch, seen = training.stream_epoch, []
+
+    def interrupted(recipe, state, *args, between, **kwargs):
+        def then(state):
+            seen.append(int(state.step))
+            if seen[-1] == 41:  # of the second epoch the second chunk
+                os.kill(os.getpid(), signal.SIGTERM)
+            return between(state)
+
+        return stream_epoch(recipe, state, *args, between=then, **kwargs)
+
+    monkeypatch.setattr(training, "stream_epoch", interrupted)
+    args = ("--model", "ss", "--epochs", 2, *MINI, "--out-dir", tmp_path)
+    with pytest.raises(SystemExit) as end:
+        here(*args, "--data-placement", "host")
+    assert end.value.code == 143
+    assert "SIGTERM: saved in epoch 1, after minibatch 10;" in capsys.readouterr().err
+    folder = only_run(tmp_path)
+    assert sorted(int(path.name) for path in (folder / "checkpoints").iterdir()) == [31, 41]
+    monkeypatch.undo()
+    here("--resume", folder, "--data-placement", placement)
+    assert_same_runs(folder, straight_here)
+
+
+def test_long_epochs_are_saved_on_the_way(tmp_path, small_chunks, monkeypatch):
+    saved, save = [], checkpointing.Checkpoints.save
+
+    def noted(checkpoints, state, history):
+        saved.append(int(state.step))
+        save(checkpoints, state, history)
+
+    monkeypatch.setattr(checkpointing.Checkpoints, "save", noted)
+    monkeypatch.setattr(train, "SAVE_EVERY", 0.0)
+    here("--epochs", 1, *MINI, "--out-dir", tmp_path, "--data-placement", "host")
+    assert saved == [0, 10, 20, 30, 31]
+
+
+def test_a_ruined_epoch_ends_early(tmp_path, small_chunks):
+    line = refused(
+        *("--opt", "adam", "--lr", "3e38", *MINI, "--out-dir", tmp_path),
+        *("--data-placement", "host"),
+    )
+    assert "is not finite since minibatch 1 of 31" in line
+
+
+def test_updates_that_are_not_finite_are_left_out(tmp_path, capsys):
+    args = ("--opt", "adam", "--lr", "3e38", "--epochs", 1, *MINI, "--out-dir", tmp_path)
+    here(*args, "--skip-nonfinite")
+    printed = capsys.readouterr().out
+    assert "skipped = 30" in printed
+    assert "30 updates were not finite and left out" in printed
+    assert run_files.table(only_run(tmp_path))[0]["skipped"] == 30
+
+
+def test_several_devices(tmp_path):
+    args = ("--model", "ss", "--epochs", 1, *MINI, "--out-dir", tmp_path)
+    four = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    done = run(*args, "--devices", 4, env=four)
+    assert done.returncode == 0, done.stderr
+    assert "device: cpu (cpu:0) and 3 more," in done.stdout
+    done = run(*args, "--devices", 5, "--seed", 1, env=four)
+    assert done.returncode == 2
+    assert "there are only 4 of the kind cpu" in the_error(done.stderr)
+    done = run(*args, "--devices", 3, "--seed", 1, env=four)
+    assert done.returncode == 2
+    assert "batch_size=64 cannot be shared out evenly among 3" in the_error(done.stderr)
+
+
 def test_ctrl_c_while_starting():
     """Imports take a second or two, in which no exception may escape from them."""
     for delay in (0.4, 1.2):
@@ -497,12 +626,19 @@ def test_a_second_run_into_the_same_folder(straight):
         (["--seed", "4294967296"], "must be at most 4294967295"),
         (["--what"], "unrecognized arguments: --what"),
         (["--resume", "a", "--evaluate", "b"], "exclude each other"),
+        (["--devices", "0"], "must be at least 1, got 0"),
+        (["--devices", "some"], "must be an integer, got 'some'"),
+        (["--device", "cuda:0", "--devices", "2"], "cuda:0 is one GPU; for 2 of them say"),
+        (["--data-placement", "disk"], "invalid choice: 'disk'"),
+        (["-j", "-1"], "must be at least 0, got -1"),
+        (["--coordinator", "here", "--process-id", "0"], "HOST:PORT, got 'here'"),
+        (["--evaluate", "b", "--devices", "2"], "--devices is for training, not for --evaluate"),
         (["--data-dir", "x", "--dataset", "fashion_mnist_mini"], "fashion_mnist_mini"),
         (["-b", "2001", "--dataset", "fashion_mnist_mini"], "2001 is larger than the training"),
     ],
 )
 def test_bad_options(args, message, tmp_path):
-    out = [] if "--resume" in args else ["--out-dir", tmp_path]
+    out = [] if {"--resume", "--evaluate"} & set(args) else ["--out-dir", tmp_path]
     assert message in refused(*args, *out)
     assert list(tmp_path.iterdir()) == []
 

@@ -371,3 +371,91 @@ def test_inputs_of_different_lengths_are_refused():
     recipe, state = normalised()
     with pytest.raises(ValueError, match=r"got shapes \[120, 5, 4\], \[100\] and \[120\]"):
         training.evaluate(recipe, state, (xs, lengths[:100]), labels)
+
+
+# ------------------------------------------------------------------ updates that are not finite
+
+
+def poisoned(n=192):
+    """Three minibatches of 64 examples, in the order they are drawn in; the second holds NaN."""
+    inputs = np.random.default_rng(0).uniform(0, 1, (n, 28, 28)).astype(np.float32)
+    labels = np.arange(n, dtype=np.int32) % 10
+    order = jax.random.permutation(jax.random.fold_in(jax.random.key(0), 0), n)
+    inputs[order[70]] = np.nan
+    return jnp.asarray(inputs), jnp.asarray(labels)
+
+
+def steps_first(inputs):
+    return jnp.transpose(inputs, (1, 0, 2))
+
+
+def product(**kwargs):
+    return training.create(
+        Product(rngs=nnx.Rngs(0)), SGD, to_sequence=steps_first, batch_size=64, seed=0, **kwargs
+    )
+
+
+def test_the_first_update_that_is_not_finite_is_named():
+    recipe, state = product()
+    state, metrics = training.train_epoch(recipe, state, *poisoned())
+    assert not metrics.finite
+    assert metrics.first_nonfinite == 1
+    assert jnp.isnan(metrics.nonfinite_norm)
+    assert metrics.skipped == 0
+    assert 0 < metrics.gradient_norm < 10  # of the first minibatch
+
+
+def test_updates_that_are_not_finite_can_be_left_out():
+    """Parameters, optimiser and figures are those of the other two minibatches."""
+    recipe, state = product(skip_nonfinite=True)
+    inputs, labels = poisoned()
+    order = jax.random.permutation(jax.random.fold_in(jax.random.key(0), 0), 192)
+    expected, seen = state, []
+    step = jax.jit(training.train_step, static_argnums=0)
+    for batch in (order[:64], order[128:]):
+        expected, metrics = step(recipe, expected, inputs[batch], labels[batch])
+        seen.append(metrics)
+    state, metrics = training.train_epoch(recipe, jax.tree.map(jnp.copy, state), inputs, labels)
+    assert metrics.finite
+    assert (int(metrics.skipped), int(metrics.first_nonfinite)) == (1, 1)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-5)
+    close(metrics.loss, np.mean([s.loss for s in seen]))
+    close(metrics.accuracy, sum(s.correct for s in seen) / 128)
+    close(metrics.gradient_norm, max(s.gradient_norm for s in seen))
+    jax.tree.map(close, state.params, expected.params)
+    jax.tree.map(close, state.opt_state, expected.opt_state)
+    assert (int(state.step), int(state.tally.minibatches)) == (3, 0)
+
+
+def test_running_statistics_are_kept_clean():
+    """The loss and the parameters may be finite where the statistics are not."""
+    inputs, labels = ragged()
+    inputs = inputs[0].at[:, 0].set(jnp.where(labels[:, None] >= 0, 3e38, 0)), inputs[1]
+    recipe, state = normalised()
+    recipe = dataclasses.replace(recipe, skip_nonfinite=True)
+    before = jax.tree.map(np.array, state.statistics)
+    state, metrics = training.train_epoch(recipe, state, inputs, labels)
+    assert metrics.skipped == 4
+    jax.tree.map(np.testing.assert_array_equal, state.statistics, before)
+
+
+def test_an_epoch_of_nothing_but_skipped_updates_is_not_finite(mini):
+    recipe, state = product(skip_nonfinite=True)
+    inputs, labels = poisoned()
+    _, metrics = training.train_epoch(recipe, state, inputs * jnp.nan, labels)
+    assert metrics.skipped == 3
+    assert not metrics.finite
+
+
+def test_the_norm_of_the_gradient(mini):
+    recipe, state = product()
+    inputs, labels = jnp.asarray(mini[0][:64], jnp.float32), mini[1][:64]
+
+    def objective(params):
+        outputs = training.merge(recipe, state._replace(params=params))(steps_first(inputs))
+        return jnp.mean(losses.firing_rate_mse(outputs, labels))
+
+    grads = jax.tree.leaves(jax.grad(objective)(state.params))
+    expected = np.sqrt(sum(np.sum(np.asarray(g, np.float64) ** 2) for g in grads))
+    _, metrics = training.train_step(recipe, state, inputs, labels)
+    np.testing.assert_allclose(metrics.gradient_norm, expected, rtol=1e-5)
