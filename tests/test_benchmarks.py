@@ -122,3 +122,30 @@ def test_inference(tmp_path):
         if row["network"] != "empty call":
             check_summary(row["throughput_s"])
             assert row["images/s"] > 0
+
+
+@pytest.mark.slow
+def test_kills(tmp_path):
+    printed, results = run("kills.py", tmp_path)
+    assert len(results["kills"]) == 3
+    assert sum(results["phases"].values()) == 3
+    assert results["equal"] is True
+    assert "3 kills" in printed
+
+
+@pytest.mark.slow
+def test_soak(tmp_path):
+    _, results = run("soak.py", tmp_path)
+    assert results["epochs"] == 20
+    assert results["rows"][-1]["compiled"] > 0
+
+
+@pytest.mark.slow
+def test_devices(tmp_path):
+    _, results = run("devices.py", tmp_path)
+    assert len(results["rows"]) == 6
+    for row in results["rows"]:
+        check_summary(row["times"])
+        alone = row.get("devices") == 1
+        # What is summed: the gradient of every parameter, the loss, the correct examples.
+        assert row["bytes"] == (0 if alone else 4 * row["parameters"] + 8)

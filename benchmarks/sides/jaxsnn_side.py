@@ -52,8 +52,8 @@ class Side:
         images, labels = self.data
 
         def step(state: Any, batch: jax.Array) -> tuple[Any, jax.Array]:
-            state, (loss, _) = training.train_step(self.recipe, state, images[batch], labels[batch])
-            return state, loss
+            state, seen = training.train_step(self.recipe, state, images[batch], labels[batch])
+            return state, seen.loss
 
         scan = jax.jit(lambda state, order: jax.lax.scan(step, state, order)[1])
         found = np.asarray(scan(self.state, jnp.asarray(self.task.order()[:count])))
