@@ -21,17 +21,13 @@ import datetime
 import errno
 import hashlib
 import json
-import math
 import os
 import pathlib
-import platform
-import shlex
 import signal
 import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
-from importlib import metadata
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -52,6 +48,7 @@ import optax
 from tqdm import tqdm
 
 from jaxsnn import checkpointing, data, devices, losses, models, runs, training
+from jaxsnn.command_line import OneLineParser, integer, integer_or_all, number, one_line
 
 # ----------------------------------------------------------------------------- settings
 
@@ -159,51 +156,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
     return args
 
 
-class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line and exits with 2."""
-
-    def error(self, message: str) -> NoReturn:
-        fail(message)
-
-
-def integer(least: int, most: int | None = None) -> Any:
-    """An argument type: an integer of at least `least` and at most `most`."""
-
-    def convert(text: str) -> int:
-        try:
-            value = int(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"must be an integer, got {text!r}") from None
-        if value < least:
-            raise argparse.ArgumentTypeError(f"must be at least {least}, got {value}")
-        if most is not None and value > most:
-            raise argparse.ArgumentTypeError(f"must be at most {most}, got {value}")
-        return value
-
-    return convert
-
-
-def integer_or_all(text: str) -> int | str:
-    """The argument type of --devices."""
-    return "all" if text == "all" else integer(1)(text)
-
-
-def number(least: float, below: float = math.inf) -> Any:
-    """An argument type: a finite number in `[least, below)`."""
-
-    def convert(text: str) -> float:
-        try:
-            value = float(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"must be a number, got {text!r}") from None
-        if not (math.isfinite(value) and least <= value < below):
-            limit = f"at least {least}" + (f" and below {below}" if below < math.inf else "")
-            raise argparse.ArgumentTypeError(f"must be finite, {limit}, got {text}")
-        return value
-
-    return convert
-
-
 # ----------------------------------------------------------------------------- the run
 
 
@@ -272,7 +224,13 @@ def train(args: argparse.Namespace) -> None:
             state, history = checkpoints.restore(state)
             if len(history) >= settings["epochs"]:
                 raise ValueError(f"{run} has already finished its {settings['epochs']} epochs")
-        config["sessions"].append(session(chosen, images.source, first_epoch=len(history)))
+        session = runs.session(
+            first_epoch=len(history),
+            device=devices.describe(chosen),
+            matmul_precision=MATMUL_PRECISION,
+            data_source=images.source,
+        )
+        config["sessions"].append(session)
         if leads:
             runs.write_config(run, config)
         signal.signal(signal.SIGINT, signal.default_int_handler)  # from now on, see main
@@ -491,18 +449,9 @@ def select_devices(args: argparse.Namespace) -> list[jax.Device]:
     return chosen
 
 
-def describe(chosen: list[jax.Device]) -> str:
-    """Devices in words."""
-    (first, *more), processes = chosen, jax.process_count()
-    words = f"{first.device_kind} ({first.platform}:{first.id})"
-    if more:
-        words += f" and {len(more)} more"
-    return words + (f", in {processes} processes" if processes > 1 else "")
-
-
 def print_notes(args: argparse.Namespace, chosen: list[jax.Device]) -> None:
     """Says what it runs on, what an option does not do here, and what is amiss."""
-    print(f"device: {describe(chosen)}, jax {jax.__version__}")
+    print(f"device: {devices.describe(chosen)}, jax {jax.__version__}")
     if args.cupy:
         print("note: --cupy has nothing to switch: XLA compiles the neurons on every device")
     if args.workers is not None and place(args, "data_placement") == "device":
@@ -519,23 +468,6 @@ def print_notes(args: argparse.Namespace, chosen: list[jax.Device]) -> None:
             "pip install -e '.[cuda12]' makes it usable",
             file=sys.stderr,
         )
-
-
-def session(chosen: list[jax.Device], source: str, first_epoch: int) -> dict[str, Any]:
-    """What config.json says of this call of the program."""
-    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
-    return {
-        "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
-        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
-        "first_epoch": first_epoch,
-        "device": describe(chosen),
-        "cpu_count": os.cpu_count(),
-        "python": platform.python_version(),
-        "versions": {package: metadata.version(package) for package in packages},
-        "xla_flags": os.environ.get("XLA_FLAGS", ""),
-        "matmul_precision": MATMUL_PRECISION,
-        "data_source": source,
-    }
 
 
 def refuse_nonfinite(
@@ -595,7 +527,7 @@ def sigterm() -> Iterator[threading.Event]:
 
 def fail(message: str, status: int = WRONG) -> NoReturn:
     """One line on stderr, and the exit status."""
-    print(f"train.py: error: {' '.join(message.split())}", file=sys.stderr, flush=True)
+    print(one_line("train.py", message), file=sys.stderr, flush=True)
     leave(status)
 
 

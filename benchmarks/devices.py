@@ -3,10 +3,10 @@
     python benchmarks/devices.py
 
 Strong scaling: a minibatch of 256 is shared out among 1, 2, 4, 8 devices. Weak scaling: every
-device has 256 examples of its own. Both for the tutorial's FeedBackNet and for the same with 512 hidden
-neurons, in one process whose devices are forced (`--xla_force_host_platform_device_count`), and in
-several processes of one device each on the loopback. What a step communicates is read from the
-compiled program: the number of all-reduces in it and the bytes of their results.
+device has 256 examples of its own. Both for the tutorial's FeedBackNet and for the same with 512
+hidden neurons, in one process whose devices are forced (`--xla_force_host_platform_device_count`),
+and in several processes of one device each on the loopback. What a step communicates is read from
+the compiled program: the number of all-reduces in it and the bytes of their results.
 
 The devices share the cores of this machine, so no speed-up beyond the cores can be seen; what can
 be seen is what sharing costs. Each case is a process (or several) of its own, the cases in rounds,

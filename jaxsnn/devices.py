@@ -68,6 +68,16 @@ def select(name: str = "auto", count: int | Literal["all"] = 1) -> list[jax.Devi
     return chosen
 
 
+def describe(chosen: list[jax.Device]) -> str:
+    """Devices in words, for a log."""
+    first, *more = chosen
+    words = f"{first.device_kind} ({first.platform}:{first.id})"
+    if more:
+        words += f" and {len(more)} more"
+    processes = jax.process_count()
+    return words + (f", in {processes} processes" if processes > 1 else "")
+
+
 def join(
     coordinator: str | None = None,
     num_processes: int | None = None,

@@ -12,14 +12,19 @@ and a resume each epoch is there once.
 
 import contextlib
 import csv
+import datetime
 import fcntl
 import hashlib
 import io
 import json
 import os
 import pathlib
+import platform
+import shlex
+import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from importlib import metadata
 from typing import Any, Literal, Self, TypedDict
 
 from jaxsnn.data import DATASETS, SEQUENCES
@@ -148,6 +153,20 @@ def lock(run: str | os.PathLike[str]) -> Iterator[None]:
 def write_config(run: str | os.PathLike[str], config: dict[str, Any]) -> None:
     """Writes config.json in one go, with a checksum."""
     replace(pathlib.Path(run) / "config.json", json.dumps(signed(config), indent=2) + "\n")
+
+
+def session(**facts: Any) -> dict[str, Any]:
+    """What config.json says of one call of the program: command, time, versions, and `facts`."""
+    packages = ("jax", "jaxlib", "flax", "optax", "orbax-checkpoint", "numpy")
+    return {
+        "command": shlex.join([pathlib.Path(sys.argv[0]).name, *sys.argv[1:]]),
+        "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
+        "cpu_count": os.cpu_count(),
+        "python": platform.python_version(),
+        "versions": {package: metadata.version(package) for package in packages},
+        "xla_flags": os.environ.get("XLA_FLAGS", ""),
+        **facts,
+    }
 
 
 def signed(content: dict[str, Any]) -> dict[str, Any]:

@@ -18,6 +18,7 @@ import jax
 from tqdm import tqdm
 
 from jaxsnn import data, runs
+from jaxsnn.command_line import OneLineParser, integer, one_line
 from jaxsnn.study import _files
 from jaxsnn.study._arms import ARMS, EDITIONS
 from jaxsnn.study._report import report
@@ -33,8 +34,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     )
     parser.add_argument("edition", nargs="?", choices=tuple(EDITIONS), default="tutorial")
     parser.add_argument("--arms", nargs="+", choices=tuple(ARMS), help="default: the edition's")
-    parser.add_argument("--seeds", type=positive, default=5, help="seeds 0 to N-1", metavar="N")
-    parser.add_argument("--epochs", type=positive, help="default: the edition's", metavar="N")
+    parser.add_argument("--seeds", type=integer(1), default=5, help="seeds 0 to N-1", metavar="N")
+    parser.add_argument("--epochs", type=integer(1), help="default: the edition's", metavar="N")
     parser.add_argument("--dataset", choices=tuple(data.DATASETS), default="fashion_mnist")
     parser.add_argument("--data-dir", help="as for train.py")
     parser.add_argument("--out-dir", type=pathlib.Path, default=pathlib.Path("study"))
@@ -44,22 +45,6 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="train all seeds at once; default: on a GPU yes, on a CPU no, where it is slower",
     )
     return parser.parse_args(argv)
-
-
-class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line and exits with 2."""
-
-    def error(self, message: str) -> None:  # type: ignore[override]
-        """Overrides."""
-        print(f"{self.prog}: error: {message}", file=sys.stderr)
-        raise SystemExit(2)
-
-
-def positive(text: str) -> int:
-    """An argument type: an integer of at least 1."""
-    if not text.isdecimal() or int(text) < 1:
-        raise argparse.ArgumentTypeError(f"must be an integer of at least 1, got {text!r}")
-    return int(text)
 
 
 def study(args: argparse.Namespace) -> None:
@@ -109,8 +94,7 @@ def main(argv: list[str]) -> None:
         print("study: interrupted; the same command goes on after the last run", file=sys.stderr)
         raise SystemExit(130) from None
     except (ImportError, ValueError, OSError) as error:
-        message = " ".join(str(error).split())
-        print(f"python -m jaxsnn.study: error: {message}", file=sys.stderr)
+        print(one_line("python -m jaxsnn.study", str(error)), file=sys.stderr)
         raise SystemExit(2) from None
 
 
