@@ -78,11 +78,6 @@ def part(mesh: Mesh | None, examples: jax.Array) -> jax.Array:
     return jax.lax.dynamic_slice_in_dim(examples, jax.lax.axis_index(AXIS) * size, size)
 
 
-def mean(mesh: Mesh | None, tree: Any) -> Any:
-    """The mean over all devices."""
-    return tree if mesh is None else jax.lax.pmean(tree, AXIS)
-
-
 def total(mesh: Mesh | None, tree: Any) -> Any:
-    """The sum over all devices."""
+    """The sum over all devices, of everything in one message."""
     return tree if mesh is None else jax.lax.psum(tree, AXIS)

@@ -65,8 +65,10 @@ def update(
 
     gradient = jax.value_and_grad(objective, has_aux=True)
     (loss, (outputs, statistics)), grads = gradient(state.params)
-    loss, grads = _shares.mean(recipe.mesh, (loss, grads))
-    right = jnp.sum(_correct(outputs, labels), dtype=jnp.int32)
+    right = jnp.sum(_correct(outputs, labels), dtype=jnp.float32)  # as what it is sent with
+    loss, grads, right = _shares.total(recipe.mesh, (loss, grads, right))
+    if recipe.shares > 1:
+        loss, grads = jax.tree.map(lambda array: array / recipe.shares, (loss, grads))
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes in its schedules and adam
         updates, opt_state = recipe.optimizer.update(grads, state.opt_state, state.params)
         params = optax.apply_updates(state.params, updates)
@@ -75,8 +77,8 @@ def update(
     finite = jnp.isfinite(loss) & all_finite(after)
     if recipe.skip_nonfinite:
         after = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state)
-    right = _shares.total(recipe.mesh, right)
-    return after._replace(step=state.step + 1), StepMetrics(loss, right, norm, finite)
+    seen = StepMetrics(loss, right.astype(jnp.int32), norm, finite)
+    return after._replace(step=state.step + 1), seen
 
 
 def counted_update(
