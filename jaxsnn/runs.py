@@ -21,8 +21,10 @@ import os
 import pathlib
 import platform
 import shlex
+import socket
 import sys
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any, Literal, Self, TypedDict
@@ -236,26 +238,28 @@ class Log:
     """
 
     def __init__(self, run: str | os.PathLike[str], history: list[Row]) -> None:
-        from tensorboardX import SummaryWriter
+        from tensorboardX.record_writer import RecordWriter
 
         self._path = pathlib.Path(run)
         for events in self._path.glob("events.out.tfevents.*"):
             events.unlink()
-        self._writer = SummaryWriter(str(self._path))
-        for row in history:
-            self._add_curves(row)
-        self._writer.flush()
+        name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}"
+        # Written as they come: SummaryWriter would do it in a thread, which cannot raise errors.
+        self._events = RecordWriter(str(self._path / name))
+        with _named(self._path / name):
+            self._add_event(file_version="brain.Event:2")
+        self._add(history)
         self._write_table(history)
 
     def write(self, history: list[Row]) -> None:
         """Adds the last row of `history`."""
-        self._add_curves(history[-1])
-        self._writer.flush()
+        self._add(history[-1:])
         self._write_table(history)
 
     def close(self) -> None:
         """Closes the TensorBoard file."""
-        self._writer.close()
+        with contextlib.suppress(OSError):  # what has been written has been flushed before
+            self._events.close()
 
     def __enter__(self) -> Self:
         return self
@@ -263,9 +267,19 @@ class Log:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def _add_curves(self, row: Row) -> None:
-        for name in CURVES:
-            self._writer.add_scalar(name, row[name], row["epoch"])
+    def _add(self, rows: list[Row]) -> None:
+        from tensorboardX.summary import scalar
+
+        with _named(pathlib.Path(self._events.path)):
+            for row in rows:
+                for name in CURVES:
+                    self._add_event(step=row["epoch"], summary=scalar(name, row[name]))
+            self._events.flush()
+
+    def _add_event(self, **what: Any) -> None:
+        from tensorboardX.proto.event_pb2 import Event
+
+        self._events.write(Event(wall_time=time.time(), **what).SerializeToString())
 
     def _write_table(self, history: list[Row]) -> None:
         text = io.StringIO(newline="")
@@ -279,7 +293,7 @@ def replace(path: pathlib.Path, text: str) -> None:
     """Writes a file under a temporary name and renames it, so that it is never half there."""
     descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     try:
-        with os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
+        with _named(path), os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
             file.write(text)
             file.flush()
             os.fsync(file.fileno())
@@ -288,3 +302,12 @@ def replace(path: pathlib.Path, text: str) -> None:
     except BaseException:
         os.unlink(temporary)
         raise
+
+
+@contextlib.contextmanager
+def _named(path: pathlib.Path) -> Iterator[None]:
+    """Errors of the system say which file they are about; those of writing do not by themselves."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(error.errno, error.strerror, str(path)) from error

@@ -1,6 +1,7 @@
 """Run directories: settings, the table, the TensorBoard curves."""
 
 import json
+import resource
 
 import pytest
 import run_files
@@ -120,6 +121,22 @@ def test_each_epoch_is_there_once(tmp_path):
         name: [(epoch, pytest.approx(row(epoch)[name])) for epoch in range(4)]
         for name in ("train_loss", "train_acc", "test_loss", "test_acc")
     }
+
+
+def test_a_full_disk_is_named_and_the_log_closes(tmp_path, monkeypatch):
+    """Without a thread or a hook at exit, which would print tracebacks of their own."""
+    with runs.Log(tmp_path, [row(0)]) as log:
+        limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+        events = next(tmp_path.glob("events*"))
+        resource.setrlimit(resource.RLIMIT_FSIZE, (events.stat().st_size, limit[1]))
+        try:
+            with pytest.raises(OSError, match="File too large") as error:
+                log.write([row(0), row(1)])
+            log.close()
+        finally:
+            resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert error.value.filename == str(events)
+    assert run_files.table(tmp_path) == [row(0)]
 
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
