@@ -203,8 +203,9 @@ class Checkpoints:
     def _remove(self, path: pathlib.Path) -> None:
         removed = self.directory / "removed"  # what is half removed must not look like a checkpoint
         try:
-            if removed.exists():
+            if removed.is_dir() and not removed.is_symlink():  # left by a kill
                 shutil.rmtree(removed)
+            removed.unlink(missing_ok=True)
             path.rename(removed)
             shutil.rmtree(removed)
         except OSError as error:

@@ -133,6 +133,11 @@ def delete(run, path, rng):
     path.unlink()
 
 
+def folder_instead(run, path, rng):
+    path.unlink()
+    path.mkdir()
+
+
 def swap(run, path, rng):
     """With any other file, or with that of the same place in the other checkpoint."""
     others = [file for file in files_of(run) if file != path]
@@ -185,7 +190,14 @@ def alien(run, path, rng):
 TO_BYTES = (flip, overwrite, zero, truncate)
 MUTATORS = (
     *TO_BYTES,
-    *(flip, extend, empty, delete, swap),  # more flips: most bytes are more than one bit from harm
+    *(
+        flip,
+        extend,
+        empty,
+        delete,
+        folder_instead,
+        swap,
+    ),  # more flips: most bytes are more than one bit from harm
     *(delete_folder, swap_folders, rename, alien),
 )
 
@@ -195,7 +207,7 @@ def files_of(run):
 
 
 def checkpoints_of(run):
-    """The two folders."""
+    """Their folders."""
     return sorted((run / "checkpoints").iterdir())
 
 
@@ -422,12 +434,25 @@ def test_a_link_in_place_of_all_checkpoints(undamaged, run, outside):
             use()
 
 
-@pytest.mark.parametrize("name", [f"{NEXT}.orbax-checkpoint-tmp", "removed"])
-def test_a_link_in_place_of_what_is_passing(undamaged, run, outside, name):
-    (run / "checkpoints" / name).symlink_to(outside)
-    with pytest.raises(checkpointing.CheckpointWriteError, match=f"cannot .* {run}/checkpoints/"):
+def test_a_link_in_place_of_what_is_being_written(undamaged, run, outside):
+    (run / "checkpoints" / f"{NEXT}.orbax-checkpoint-tmp").symlink_to(outside)
+    with pytest.raises(checkpointing.CheckpointWriteError, match=f"checkpoints/{NEXT}: "):
         checkpointing.Checkpoints(run).save(undamaged.states[NEXT], history(NEXT))
-    assert_all_right(run, undamaged, NEXT if name == "removed" else LATEST)
+    assert_all_right(run, undamaged, LATEST)
+
+
+@pytest.mark.parametrize("form", ["link", "folder", "file"])
+def test_what_is_in_place_of_what_is_being_removed(undamaged, run, outside, form):
+    removed = run / "checkpoints" / "removed"
+    if form == "link":
+        removed.symlink_to(outside)
+    elif form == "folder":
+        shutil.copytree(outside, removed)
+    else:
+        removed.write_text("")
+    checkpointing.Checkpoints(run).save(undamaged.states[NEXT], history(NEXT))
+    assert_all_right(run, undamaged, NEXT)
+    assert [path.name for path in checkpoints_of(run)] == [str(NEXT), str(MAX)]
 
 
 def test_a_link_inside_a_checkpoint(undamaged, run, outside):
