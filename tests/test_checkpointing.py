@@ -197,6 +197,19 @@ def test_a_write_that_was_cut_off_is_passed_over(tmp_path):
     assert checkpointing.Checkpoints(tmp_path).step() == 2
 
 
+def test_what_a_kill_has_left_is_removed_next_time(tmp_path, monkeypatch):
+    """The next one had been written, and the old ones had not been removed, or half of one."""
+    _, state = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpointing.Checkpoints, "_remove_all_but", lambda *_: None)
+        save_all(tmp_path, state, [0.5, 0.4, 0.3, 0.2])
+    (tmp_path / "checkpoints" / "1").rename(tmp_path / "checkpoints" / "removed")
+    assert checkpointing.Checkpoints(tmp_path).step() == 3
+    accuracies = [0.5, 0.4, 0.3, 0.2, 0.1]
+    checkpointing.Checkpoints(tmp_path).save(marked(state, 4), history(accuracies))
+    assert kept(tmp_path) == [0, 4]
+
+
 def test_no_checkpoint_yet(tmp_path):
     _, like = make()
     checkpoints = checkpointing.Checkpoints(tmp_path)

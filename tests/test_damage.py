@@ -82,6 +82,12 @@ def undamaged(tmp_path_factory):
     return Run(path, states, like)
 
 
+@pytest.fixture
+def run(undamaged, tmp_path):
+    """A copy, to be damaged at will."""
+    return pathlib.Path(shutil.copytree(undamaged.path, tmp_path / "run"))
+
+
 @contextlib.contextmanager
 def quick(monkeypatch):
     """Without the pause after each error; what Orbax's threads report is silenced to the end."""
@@ -188,16 +194,9 @@ def alien(run, path, rng):
 
 
 TO_BYTES = (flip, overwrite, zero, truncate)
+# More flips than others: most bytes are more than one bit away from harm.
 MUTATORS = (
-    *TO_BYTES,
-    *(
-        flip,
-        extend,
-        empty,
-        delete,
-        folder_instead,
-        swap,
-    ),  # more flips: most bytes are more than one bit from harm
+    *(*TO_BYTES, flip, extend, empty, delete, folder_instead, swap),
     *(delete_folder, swap_folders, rename, alien),
 )
 
@@ -345,13 +344,17 @@ def test_without_damage_all_is_right(undamaged):
         assert outcome(name, read, right, undamaged.path) == "right"
 
 
+def test_another_number_in_the_record(undamaged, run):
+    path = run / "checkpoints" / str(LATEST) / "record" / "metadata"
+    text = path.read_text()
+    for old, new in (('"test_acc": 0.7', '"test_acc": 0.8'), (f'"best": {MAX}', '"best": null')):
+        assert old in text
+        path.write_text(text.replace(old, new))
+        with pytest.raises(checkpointing.CheckpointError, match=f"/{LATEST}: .* checksum"):
+            checkpointing.Checkpoints(run).history()
+
+
 # ------------------------------------------------------------------ names that are not ours
-
-
-@pytest.fixture
-def run(undamaged, tmp_path):
-    """A copy, to be damaged at will."""
-    return pathlib.Path(shutil.copytree(undamaged.path, tmp_path / "run"))
 
 
 @pytest.fixture
