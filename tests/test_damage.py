@@ -24,7 +24,7 @@ from flax import nnx
 
 from jaxsnn import checkpointing, data, runs, training
 
-MUTATIONS = int(os.environ.get("MUTATIONS", "240"))
+MUTATIONS = int(os.environ.get("MUTATIONS", "200"))
 CHUNKS = 8  # so that several processes can share them
 LATEST, MAX, NEXT = 80, 40, 120
 
