@@ -1,7 +1,7 @@
 """Checkpoints of a run, and models out of them.
 
 A run keeps two: `latest`, and `max`, that of the best test accuracy so far. Orbax writes each
-under a temporary name and renames it, and removes an old one only afterwards, so a kill at any
+under a temporary name and renames it, and old ones are removed only afterwards, so a kill at any
 moment leaves what was there before. Each carries checksums of all that is read from it, so that
 damage is an error and never another number.
 
@@ -9,15 +9,20 @@ damage is an error and never another number.
     run/checkpoints/<step>/   after so many minibatches:
         params                parameters
         progress              optimiser state, running statistics, key, counts
-        record                history, step of the best test accuracy, checksums
+        record                history, the step itself, that of the best, checksums
+
+What is there under another name, or is a link, is not a checkpoint and stays untouched.
 """
 
 import contextlib
 import gc
 import hashlib
+import json
 import logging
 import os
 import pathlib
+import re
+import shutil
 import sys
 import time
 import warnings
@@ -55,9 +60,6 @@ class Checkpoints:
     Attributes:
         directory: where they lie.
 
-    Raises:
-        CheckpointError: the directory of the checkpoints cannot be read.
-
     Examples:
         >>> checkpoints = Checkpoints("logs/ss_b256_sgd_lr0.1")
         >>> state, history = checkpoints.restore(state)
@@ -65,19 +67,14 @@ class Checkpoints:
 
     def __init__(self, run: str | os.PathLike[str]) -> None:
         self.directory = pathlib.Path(run).absolute() / "checkpoints"
-        self._keep = _LatestAndBest()
-        with self._reading(self.directory):
-            self._manager: Any = ocp.CheckpointManager(
-                self.directory,
-                options=ocp.CheckpointManagerOptions(
-                    create=False, enable_async_checkpointing=False, preservation_policy=self._keep
-                ),
-            )
+        self._orbax: Any = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
+        self._bests: dict[int, int | None] = {}  # what the records seen here say is the best
 
     def save(self, state: TrainState, history: Sequence[runs.Row]) -> None:
         """Writes a checkpoint, as a rule of the epoch that has just ended.
 
         A state of the middle of an epoch can be kept too; it is the `latest` until the next one.
+        The state that is the latest already is not written again.
 
         Args:
             state: what to keep.
@@ -85,25 +82,27 @@ class Checkpoints:
 
         Raises:
             CheckpointWriteError: it could not be written, e.g. because the disk is full.
-            CheckpointError: the checkpoint before it cannot be read.
+            CheckpointError: the checkpoint before it cannot be read, or is not before it.
         """
         step, latest = int(state.step), self.step()
-        if step == latest:
-            return  # the same state
-        best = None if latest is None else self._record(latest)["best"]
+        progress = _progress(state)
+        digests = {"params": _digest(state.params), "progress": _digest(progress)}
+        path = self.directory / str(step)
+        if latest is not None and step <= latest:
+            if step == latest and self._record(latest)["sha256"] == digests:
+                return
+            raise CheckpointError(
+                f"cannot write the checkpoint {path}: {self.directory / str(latest)} is there, of "
+                "another state; remove all that are not before the state to go on from"
+            )
+        best = None if latest is None else self._best(latest)
         if history and _best_row(history) == len(history) - 1 and state.tally.minibatches == 0:
             best = step
-        self._keep.best = best
-        progress = _progress(state)
-        record = {
-            "rows": list(history),
-            "best": best,
-            "sha256": {"params": _digest(state.params), "progress": _digest(progress)},
-        }
+        record = {"step": step, "rows": list(history), "best": best, "sha256": digests}
         try:
             with _quiet_threads():
-                self._manager.save(
-                    step,
+                self._orbax.save(
+                    path,
                     args=ocp.args.Composite(
                         params=ocp.args.StandardSave(state.params),
                         progress=ocp.args.StandardSave(progress),
@@ -112,8 +111,11 @@ class Checkpoints:
                 )
         except Exception as error:  # Orbax and tensorstore raise many kinds
             raise CheckpointWriteError(
-                f"cannot write the checkpoint {self.directory / str(step)}: {_first_line(error)}"
+                f"cannot write the checkpoint {path}: {_first_line(error)}"
             ) from error
+        self._bests[step] = best
+        if jax.process_index() == 0:
+            self._remove_all_but(step, best)
 
     def step(self, which: Which = "latest") -> int | None:
         """After how many minibatches a checkpoint was made, None if there is none yet.
@@ -122,12 +124,15 @@ class Checkpoints:
             which: `latest`, or `max` for the best test accuracy.
 
         Raises:
-            CheckpointError: the latest checkpoint, which knows the best, is damaged.
+            CheckpointError: the record of the latest checkpoint, which knows the best, is damaged.
         """
         if which not in ("latest", "max"):
             raise ValueError(f"which must be 'latest' or 'max', got {which!r}")
-        latest = self._manager.latest_step()
-        return latest if which == "latest" or latest is None else self._record(latest)["best"]
+        latest = max(self._steps(), default=None)
+        if latest is None:
+            return None
+        best = self._best(latest)
+        return latest if which == "latest" else best
 
     def restore(
         self, like: TrainState, which: Which = "latest"
@@ -147,15 +152,15 @@ class Checkpoints:
         """
         step = self._existing(which)
         record = self._record(step)
-        params = self._arrays(step, record, "params", like.params)
-        progress = dict(self._arrays(step, record, "progress", _progress(like)))
-        progress["key"] = jax.random.wrap_key_data(progress["key"])
-        return TrainState(params=params, **progress), record["rows"]
+        read = self._arrays(step, record, {"params": like.params, "progress": _progress(like)})
+        progress = dict(read["progress"])
+        key = jax.random.wrap_key_data(progress.pop("key"), impl=jax.random.key_impl(like.key))
+        return TrainState(params=read["params"], key=key, **progress), record["rows"]
 
     def restore_params(self, like: Any, which: Which = "max") -> Any:
         """Reads the parameters alone; `like` is a nested dict of arrays of the same shapes."""
         step = self._existing(which)
-        return self._arrays(step, self._record(step), "params", like)
+        return self._arrays(step, self._record(step), {"params": like})["params"]
 
     def history(self, which: Which = "latest") -> list[runs.Row]:
         """Reads one row per epoch up to a checkpoint."""
@@ -169,43 +174,88 @@ class Checkpoints:
             )
         return step
 
+    def _steps(self) -> list[int]:
+        """The checkpoints that are there."""
+        if self.directory.is_symlink():
+            raise CheckpointError(
+                f"{self.directory} is a link, and what it leads to may belong to another run; put "
+                "the folder itself there"
+            )
+        with self._reading(self.directory, "Put the folder of the checkpoints there"):
+            return [
+                int(path.name)
+                for path in (self.directory.iterdir() if self.directory.exists() else ())
+                if _STEP.fullmatch(path.name) and path.is_dir() and not path.is_symlink()
+            ]
+
+    def _best(self, step: int) -> int | None:
+        """Which is the best as of a checkpoint, which is read if need be."""
+        return self._bests[step] if step in self._bests else self._record(step)["best"]
+
+    def _remove_all_but(self, *kept: int | None) -> None:
+        """Removes older checkpoints, but nothing whose record does not say that it is one."""
+        for step in self._steps():
+            if step not in kept:
+                with contextlib.suppress(CheckpointError):
+                    self._best(step)
+                    self._remove(self.directory / str(step))
+
+    def _remove(self, path: pathlib.Path) -> None:
+        removed = self.directory / "removed"  # what is half removed must not look like a checkpoint
+        try:
+            if removed.is_dir() and not removed.is_symlink():  # left by a kill
+                shutil.rmtree(removed)
+            removed.unlink(missing_ok=True)
+            path.rename(removed)
+            shutil.rmtree(removed)
+        except OSError as error:
+            raise CheckpointWriteError(
+                f"cannot remove the checkpoint {path}: {_first_line(error)}"
+            ) from error
+
     def _record(self, step: int) -> dict[str, Any]:
         """The part of a checkpoint that is not arrays, checked."""
-        with self._reading(self.directory / str(step)):
-            read = self._manager.restore(
-                step, args=ocp.args.Composite(record=ocp.args.JsonRestore())
-            )
-            return runs.verified(read.record)
+        path = self.directory / str(step)
+        with self._reading(path, self._way_out(step)):
+            # Not by Orbax, in which all processes wait for each other: one alone may ask for it.
+            text = (path / "record" / "metadata").read_text(encoding="utf-8")
+            record = runs.verified(json.loads(text))
+            if record["step"] != step:
+                raise ValueError(f"it was written as {record['step']}, not as {step}")
+            self._bests[step] = record["best"]
+            return record
 
-    def _arrays(self, step: int, record: dict[str, Any], name: str, like: Any) -> Any:
-        """One of the parts of a checkpoint that are arrays, checked."""
-        with self._reading(self.directory / str(step)):
-            item = {name: ocp.args.StandardRestore(_shapes(like))}
-            arrays = self._manager.restore(step, args=ocp.args.Composite(**item))[name]
-            if _digest(arrays) != record["sha256"][name]:
-                raise ValueError(f"the checksum of its {name} is another than when it was written")
-            return arrays
+    def _arrays(self, step: int, record: dict[str, Any], like: dict[str, Any]) -> dict[str, Any]:
+        """The parts of a checkpoint that are arrays, checked; `like` has those wanted."""
+        path = self.directory / str(step)
+        with self._reading(path, self._way_out(step)):
+            items = {name: ocp.args.StandardRestore(_shapes(part)) for name, part in like.items()}
+            read = self._orbax.restore(path, args=ocp.args.Composite(**items))
+            for name in like:
+                if _digest(read[name]) != record["sha256"][name]:
+                    raise ValueError(f"the checksum of its {name} is not that of its record")
+            return {name: read[name] for name in like}
+
+    def _way_out(self, step: int) -> str:
+        """What can be done if a checkpoint is damaged."""
+        if step == max(self._steps(), default=step):
+            return "If another one lies beside it, that takes its place when this is removed"
+        return "The latest one is another: which='latest' reads that"
 
     @contextlib.contextmanager
-    def _reading(self, path: pathlib.Path) -> Iterator[None]:
+    def _reading(self, path: pathlib.Path, way_out: str) -> Iterator[None]:
         try:
             with _quiet_threads():
                 yield
         except Exception as error:  # Orbax and tensorstore raise many kinds
             raise CheckpointError(
                 f"cannot read the checkpoint {path}: it is damaged or belongs to another model or "
-                f"optimiser ({_first_line(error)}). If another one lies beside it, that takes its "
-                "place when this is removed"
+                f"optimiser ({_first_line(error)}). {way_out}"
             ) from error
 
 
-class _LatestAndBest:
-    """Which checkpoints are kept when one has been written (a preservation policy of Orbax)."""
-
-    best: int | None = None
-
-    def should_preserve(self, checkpoints: Sequence[Any], *, context: Any) -> Sequence[bool]:
-        return [info.step in (self.best, checkpoints[-1].step) for info in checkpoints]
+# Other spellings of a number are not ours, e.g. 007, +7, 7 in other digits.
+_STEP = re.compile("0|[1-9][0-9]{0,9}")
 
 
 def load_model(run: str | os.PathLike[str], which: Which = "max") -> Any:

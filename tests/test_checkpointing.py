@@ -57,6 +57,86 @@ def assert_states_equal(actual, expected):
     jax.tree.map(check, actual, expected)
 
 
+def test_saving_the_same_state_again_is_no_error(tmp_path):
+    _, state = make()
+    checkpoints = save_all(tmp_path, state, [0.5, 0.4])
+    for again in (checkpoints, checkpointing.Checkpoints(tmp_path)):
+        again.save(marked(state, 1), history([0.5, 0.4]))
+        assert kept(tmp_path) == [0, 1]
+
+
+@pytest.mark.parametrize("epoch", [0, 1])
+def test_a_state_before_the_latest_is_not_written(tmp_path, epoch):
+    """It would take the place of `max`, or never be the latest."""
+    _, state = make()
+    checkpoints = save_all(tmp_path, state, [0.5, 0.4])
+    other = marked(state, epoch)._replace(best_accuracy=jnp.float32(0.7))
+    with pytest.raises(checkpointing.CheckpointError, match="remove all that are not before"):
+        checkpoints.save(other, history([0.5, 0.4][: epoch + 1]))
+    assert_states_equal(checkpoints.restore(state)[0], marked(state, 1))
+    shutil.rmtree(checkpoints.directory / "1")
+    if epoch == 1:
+        checkpoints.save(other, history([0.5, 0.4]))
+        assert_states_equal(checkpoints.restore(state)[0], other)
+
+
+def in_the_middle(state, step):
+    """A state of an epoch that has not ended."""
+    state = marked(state, step)
+    return state._replace(tally=state.tally._replace(minibatches=jnp.int32(1)))
+
+
+def test_in_the_middle_of_epochs(tmp_path):
+    """The latest may be of the middle of an epoch, the best never is."""
+    _, state = make()
+    checkpoints = checkpointing.Checkpoints(tmp_path)
+    for make_state, step, rows, latest, best in (
+        (in_the_middle, 5, [], 5, None),  # of the first epoch, when nothing has been tested
+        (marked, 10, [0.4], 10, 10),
+        (in_the_middle, 15, [0.4], 15, 10),
+        (marked, 20, [0.4, 0.6], 20, 20),
+        (in_the_middle, 22, [0.4, 0.6], 22, 20),
+        (in_the_middle, 24, [0.4, 0.6], 24, 20),
+        (marked, 30, [0.4, 0.6, 0.5], 30, 20),
+        (in_the_middle, 35, [0.4, 0.6, 0.5], 35, 20),
+        (marked, 40, [0.4, 0.6, 0.5, 0.7], 40, 40),
+    ):
+        checkpoints.save(make_state(state, step), history(rows))
+        for reader in (checkpoints, checkpointing.Checkpoints(tmp_path)):
+            assert (reader.step(), reader.step("max")) == (latest, best)
+            restored, read = reader.restore(state)
+            assert_states_equal(restored, make_state(state, step))
+            assert read == history(rows)
+        assert kept(tmp_path) == sorted({latest, best} - {None})
+        if best is None:
+            with pytest.raises(checkpointing.CheckpointError, match="has not ended an epoch yet"):
+                checkpoints.restore(state, "max")
+        else:
+            assert checkpoints.restore_params(state.params) is not None
+            assert len(checkpoints.history("max")) == best // 10
+
+
+def test_streaming_goes_on_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
+    pytest.importorskip("grain")
+    monkeypatch.setattr(training._stream, "CHUNK_BYTES", 3 * 50 * 785)  # three minibatches
+    images = data.fashion_mnist_mini()[:2]
+    recipe, state = make("plain")
+    straight, metrics = training.stream_epoch(recipe, jax.tree.map(jnp.copy, state), *images)
+
+    def stop(state):
+        checkpointing.Checkpoints(tmp_path).save(state, [])
+        return state.tally.minibatches == 6
+
+    assert training.stream_epoch(recipe, state, *images, between=stop)[1] is None
+    checkpoints = checkpointing.Checkpoints(tmp_path)
+    assert (checkpoints.step(), checkpoints.step("max")) == (6, None)
+    assert kept(tmp_path) == [6]
+    restored, _ = checkpoints.restore(make("plain")[1])
+    resumed, again = training.stream_epoch(recipe, restored, *images)
+    assert_states_equal(resumed, straight)
+    assert_states_equal(again, metrics)
+
+
 def test_running_statistics_are_kept(tmp_path):
     net = models.Classifier(nn.Sequential(nn.Linear(4, 3, rngs=nnx.Rngs(0)), nn.BatchNorm(3)))
     _, state = training.create(net, optax.sgd(0.1), to_sequence=data.rows, batch_size=2, seed=0)
@@ -115,6 +195,19 @@ def test_a_write_that_was_cut_off_is_passed_over(tmp_path):
     assert checkpoints.step() == 1
     checkpoints.save(marked(state, 2), history([0.1, 0.2, 0.3]))
     assert checkpointing.Checkpoints(tmp_path).step() == 2
+
+
+def test_what_a_kill_has_left_is_removed_next_time(tmp_path, monkeypatch):
+    """The next one had been written, and the old ones had not been removed, or half of one."""
+    _, state = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpointing.Checkpoints, "_remove_all_but", lambda *_: None)
+        save_all(tmp_path, state, [0.5, 0.4, 0.3, 0.2])
+    (tmp_path / "checkpoints" / "1").rename(tmp_path / "checkpoints" / "removed")
+    assert checkpointing.Checkpoints(tmp_path).step() == 3
+    accuracies = [0.5, 0.4, 0.3, 0.2, 0.1]
+    checkpointing.Checkpoints(tmp_path).save(marked(state, 4), history(accuracies))
+    assert kept(tmp_path) == [0, 4]
 
 
 def test_no_checkpoint_yet(tmp_path):
