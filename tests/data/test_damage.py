@@ -16,7 +16,7 @@ import pytest
 import jaxsnn.data._mini as mini_module
 from jaxsnn.data import ImageDataset, fashion_mnist, fashion_mnist_mini
 
-MUTATIONS = int(os.environ.get("JAXSNN_MUTATIONS", "60"))  # of each kind of directory
+MUTATIONS = int(os.environ.get("JAXSNN_MUTATIONS", "8"))  # of each kind of directory
 
 KINDS = ("flip", "overwrite", "digit", "truncate", "extend", "zero", "empty", "delete", "swap")
 
