@@ -346,6 +346,33 @@ def test_dropout_repeats_with_the_seed():
     jax.tree.map(np.testing.assert_array_equal, states[0].params, states[1].params)
 
 
+def test_every_minibatch_drops_others():
+    """Step s draws from `fold_in(fold_in(key, 2^32 - 1), s)`, whatever the epoch."""
+    net = models.Classifier(nn.Dropout(0.5))
+    recipe, state = training.create(
+        net,
+        optax.sgd(0.0),
+        loss=lambda outputs, labels: jnp.sum(outputs, axis=1),
+        to_sequence=lambda inputs: inputs[None],
+        batch_size=10,
+        seed=4,
+    )
+    inputs = jnp.tile(jnp.sqrt(jnp.arange(16, dtype=jnp.float32)), (20, 1))
+    labels = jnp.zeros(20, jnp.int32)
+    step = jax.jit(training.train_step, static_argnums=0)
+    for epoch in range(2):
+        seen = [
+            step(
+                *(recipe, state, inputs[:10], labels[:10]),
+                jax.random.fold_in(jax.random.fold_in(jax.random.key(4), 2**32 - 1), s),
+            )[1].loss
+            for s in (2 * epoch, 2 * epoch + 1)
+        ]
+        assert seen[0] != seen[1]
+        state, metrics = training.train_epoch(recipe, state, inputs, labels)
+        np.testing.assert_allclose(metrics.loss, np.mean(seen), rtol=1e-6)
+
+
 def test_training_apart_needs_a_key():
     inputs, labels = ragged()
     recipe, state = normalised()

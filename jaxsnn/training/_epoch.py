@@ -19,7 +19,8 @@ def train_epoch(
 ) -> tuple[TrainState, EpochMetrics]:
     """One pass over the data in a fresh order; the last partial minibatch is dropped.
 
-    Epoch e visits the examples in the order `permutation(fold_in(key, e), n)`.
+    Epoch e visits the examples in the order `permutation(fold_in(key, e), n)`. The random key of
+    step s, counted from the start of the run, is `fold_in(fold_in(key, 2^32 - 1), s)`.
 
     Args:
         recipe: from `create`.
