@@ -130,7 +130,8 @@ def wait_and_kill(
     victim = rng.randrange(len(processes))
     process = processes[victim]
     if phase == "starting":
-        pause(process, rng.uniform(0.1, 6))
+        # Of several, one that is killed before it has joined is waited for for five minutes.
+        pause(process, rng.uniform(0.1, 6) if len(processes) == 1 else rng.uniform(4, 8))
     else:
         while not watched.trains.wait(0.1):
             if process.poll() is not None:
