@@ -557,26 +557,28 @@ def trained(train, tmp_path_factory):
     return ended, stopped
 
 
+@pytest.mark.slow
 def test_evaluating_a_damaged_run(trained, command, tmp_path):
     run = tmp_path / "run"
     told = collections.Counter()
     shutil.copytree(trained[0], run)
     right, _ = command("--evaluate", run)
-    for seed in range(max(6, MUTATIONS // 10)):
+    for seed in range(max(20, MUTATIONS // 10)):
         shutil.rmtree(run)
         shutil.copytree(trained[0], run)
         what = mutate(run, seed)
         out, error = command("--evaluate", run)
         assert out == right if error is None else str(run) in error, (seed, what, out)
         told[error is None] += 1
-    assert len(told) == 2 or MUTATIONS < 200  # few may all end alike
+    assert len(told) == 2
 
 
+@pytest.mark.slow
 def test_resuming_a_damaged_run(trained, command, tmp_path):
     """The end is that of the run that was never stopped, to the last bit; or nothing is changed."""
     ended, stopped = trained
     told = collections.Counter()
-    for seed in range(max(2, MUTATIONS // 40)):
+    for seed in range(max(5, MUTATIONS // 40)):
         run = tmp_path / str(seed)
         shutil.copytree(stopped, run)
         what = mutate(run, seed)
@@ -588,7 +590,7 @@ def test_resuming_a_damaged_run(trained, command, tmp_path):
             assert str(run) in error, (seed, what)
             assert contents(run / "checkpoints") == before
         told[error is None] += 1
-    assert len(told) == 2 or MUTATIONS < 200  # few may all end alike
+    assert len(told) == 2
 
 
 def final(run):

@@ -87,8 +87,8 @@ def train(name, precision, optimizer, steps):
 
     def run(state):
         def body(state, batch):
-            state, (loss, _) = training.train_step(recipe, state, pool[batch], labels[batch])
-            return state, (loss, to_torch(training.merge(recipe, state)))
+            state, seen = training.train_step(recipe, state, pool[batch], labels[batch])
+            return state, (seen.loss, to_torch(training.merge(recipe, state)))
 
         return jax.lax.scan(body, state, batches)[1]
 

@@ -464,6 +464,7 @@ def test_updates_that_are_not_finite_are_left_out(tmp_path, capsys):
     assert run_files.table(only_run(tmp_path))[0]["skipped"] == 30
 
 
+@pytest.mark.slow
 def test_several_devices(tmp_path):
     args = ("--model", "ss", "--epochs", 1, *MINI, "--out-dir", tmp_path)
     four = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
@@ -778,6 +779,7 @@ def test_an_unwritable_output_directory(tmp_path):
     )
 
 
+@pytest.mark.slow
 def test_a_full_disk_keeps_the_last_checkpoint(straight, killed, tmp_path):
     """Files may grow to 3 KiB: enough for the settings and not for a checkpoint."""
     folder = pathlib.Path(shutil.copytree(killed, tmp_path / "run"))
