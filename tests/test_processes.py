@@ -23,10 +23,13 @@ SETTINGS = ["--model", "ss", "--epochs", "4", "--dataset", "fashion_mnist_mini",
 LOST_WITHIN = 30  # seconds; JAX's own heartbeat would take up to 100
 
 
-def free_port():
-    with socket.socket() as server:
-        server.bind(("127.0.0.1", 0))
-        return server.getsockname()[1]
+def free_port(among=(0,)):
+    """A port of the loopback that nobody listens at; 0 is any."""
+    for port in among:
+        with contextlib.suppress(OSError), socket.socket() as server:
+            server.bind(("127.0.0.1", port))
+            return server.getsockname()[1]
+    raise OSError("no port is free")
 
 
 def start(number, *args):
@@ -172,22 +175,48 @@ def test_another_number_of_processes_goes_on(together, tmp_path):
     assert_same(folder, together[0], atol=1e-4)  # sums in another order
 
 
-@pytest.mark.slow
-def test_processes_that_disagree(tmp_path):
-    args = ["--dataset", "fashion_mnist_mini", "--out-dir", str(tmp_path), "--distributed"]
-    address = f"127.0.0.1:{free_port()}"
-    processes = [
+def start_distributed(environments, *args):
+    """Starts train.py once for each environment, from which alone it is to know the others."""
+    return [
         subprocess.Popen(
-            [sys.executable, str(TRAIN), *args, "--lr", f"0.{k + 1}"],
+            [sys.executable, str(TRAIN), *args, "--distributed", *more],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
-            env=os.environ
-            | {"JAX_PLATFORMS": "cpu", "JAX_COORDINATOR_ADDRESS": address}
-            | {"JAX_NUM_PROCESSES": "2", "JAX_PROCESS_ID": str(k)},
+            env=os.environ | {"JAX_PLATFORMS": "cpu"} | environment,
         )
-        for k in range(2)
+        for environment, more in environments
     ]
+
+
+@pytest.mark.slow
+def test_slurm_tells_who_the_others_are(together, tmp_path):
+    """As `srun -n 2` would start them; JAX takes the port from the number of the job."""
+    first = 2**16 - 2**12
+    port = free_port(range(first, 2**16))
+    job = {
+        "SLURM_JOB_ID": str(port - first),
+        "SLURM_STEP_NODELIST": "localhost",
+        "SLURM_NTASKS": "2",
+        "JAX_COORDINATOR_BIND_ADDRESS": f"127.0.0.1:{port}",
+    }
+    ranks = [{"SLURM_PROCID": str(k), "SLURM_LOCALID": str(k)} for k in range(2)]
+    processes = start_distributed(
+        [(job | rank, ()) for rank in ranks], *SETTINGS, "--out-dir", str(tmp_path)
+    )
+    for status, _, err in end(processes):
+        assert status == 0, err
+    assert_same(only_run(tmp_path), together[0])
+
+
+@pytest.mark.slow
+def test_processes_that_disagree(tmp_path):
+    address = f"127.0.0.1:{free_port()}"
+    environment = {"JAX_COORDINATOR_ADDRESS": address, "JAX_NUM_PROCESSES": "2"}
+    processes = start_distributed(
+        [(environment | {"JAX_PROCESS_ID": str(k)}, ("--lr", f"0.{k + 1}")) for k in range(2)],
+        *("--dataset", "fashion_mnist_mini", "--out-dir", str(tmp_path)),
+    )
     for status, _, err in end(processes):
         assert status == 2, err
         assert "have other settings or other data than process 0" in err
