@@ -110,6 +110,12 @@ def test_batches(recipe: Recipe, n: int) -> np.ndarray:
 
 def examples(inputs: Any, labels: Any) -> int:
     """How many examples there are, checked."""
+    for array in jax.tree.leaves((inputs, labels)):
+        if not hasattr(array, "shape"):
+            raise TypeError(
+                f"inputs and labels must be arrays, or have a shape as arrays do, got {array!r} "
+                f"({type(array).__name__})"
+            )
     shapes = [array.shape for array in jax.tree.leaves(inputs)]
     if (
         labels.ndim != 1
