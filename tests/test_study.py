@@ -43,6 +43,7 @@ def call(*args, out):
 # ----------------------------------------------------------------------------- training
 
 
+@pytest.mark.slow
 def test_all_seeds_at_once_is_one_after_another(images):
     together = study.train(FEEDBACK, [0, 3], images)
     for seed in (0, 3):
@@ -185,6 +186,7 @@ def test_the_table():
 # ----------------------------------------------------------------------------- the collapse
 
 
+@pytest.mark.slow
 def test_looking_changes_nothing(images):
     found = collapse.trace(FEEDBACK, 0, images)
     steps = len(images.train_labels) // FEEDBACK.batch_size

@@ -369,6 +369,7 @@ def terminate_after(epoch, *args):
     return errors
 
 
+@pytest.mark.slow  # in this process: below
 def test_sigterm_saves_and_the_run_goes_on(straight, tmp_path):
     errors = terminate_after(0, "--model", "ss", "--epochs", 4, *MINI, "--out-dir", tmp_path)
     (line,) = errors.splitlines()
@@ -386,6 +387,7 @@ def small_chunks(monkeypatch):
     monkeypatch.setattr(training._stream, "CHUNK_BYTES", 10 * 64 * (28 * 28 + 4))
 
 
+@pytest.mark.slow  # in this process: below
 def test_streamed_data_give_the_same_run(straight, tmp_path):
     args = ["--model", "ss", "--epochs", 4, *MINI, "--out-dir", tmp_path]
     done = run(*args, "--data-placement", "host", "-j", 1)
