@@ -27,6 +27,7 @@ import signal
 import sys
 import threading
 import time
+import traceback
 from collections.abc import Callable, Iterator
 from types import FrameType
 from typing import Any, NoReturn
@@ -151,7 +152,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
     args.distributed = bool(args.distributed) or any(value is not None for value in processes)
     if args.evaluate is not None:
         for name in ("distributed", "devices", "data_placement", "workers"):
-            if getattr(args, name):
+            if getattr(args, name) not in (None, False):
                 parser.error(f"--{name.replace('_', '-')} is for training, not for --evaluate")
     return args
 
@@ -161,6 +162,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
 
 def train(args: argparse.Namespace) -> None:
     """Trains a network, or goes on training one."""
+    if place(args, "data_placement") == "host":
+        training.import_grain()  # missed now, before there is anything on the disk
     if args.distributed:
         devices.join(args.coordinator, args.num_processes, args.process_id)
     # Settings: those given, else those of the run that is resumed, else the defaults.
@@ -190,8 +193,7 @@ def train(args: argparse.Namespace) -> None:
         raise ValueError(
             f"--batch-size {batch_size} is larger than the training set of {train_size} images"
         )
-    same = json.dumps([settings, digest, str(args.resume)], sort_keys=True)
-    devices.refuse_difference(hashlib.sha256(same.encode()).hexdigest())
+    refuse_difference(settings, digest, str(run.absolute()), place(args, "data_placement"))
 
     # The model, the optimiser, the state.
     model = checkpointing.build_model(settings, settings["seed"])
@@ -220,6 +222,7 @@ def train(args: argparse.Namespace) -> None:
             )
         devices.wait_for_all()  # until the run's directory is there
         checkpoints = checkpointing.Checkpoints(run)
+        refuse_difference(checkpoints.step())
         if args.resume is not None and checkpoints.step() is not None:
             state, history = checkpoints.restore(state)
             if len(history) >= settings["epochs"]:
@@ -284,7 +287,9 @@ def epochs(
         began = time.perf_counter()
         for epoch in range(first, total):
             if any(devices.in_any_process(terminated.is_set())):
-                raise Terminated(f"saved after epoch {epoch - 1}" if epoch else "nothing to save")
+                raise Terminated(
+                    f"saved after epoch {epoch - 1}" if epoch else "no epoch has ended"
+                )
             done = int(state.tally.minibatches)
             start = time.perf_counter()
             state, trained = jax.block_until_ready(train_epoch(state))
@@ -344,15 +349,11 @@ def programs(
     # On the device once and for all: one call trains a whole epoch, another tests it.
     train_set, test_set = training.put(recipe, train_set), training.put(recipe, test_set)
     start = time.perf_counter()
-    done = int(state.tally.minibatches)  # of an epoch that was saved in the middle
-    compiled = {
-        first: training.train_epoch.lower(recipe, state, *train_set, first).compile()
-        for first in {done, 0}
-    }
+    train_epoch = training.train_epoch.lower(recipe, state, *train_set).compile()
     evaluate = training.evaluate.lower(recipe, state, *test_set).compile()
     print(f"compiled in {time.perf_counter() - start:.1f} s", flush=True)
     return (
-        lambda state: compiled[int(state.tally.minibatches)](state, *train_set),
+        lambda state: train_epoch(state, *train_set),
         lambda state: evaluate(state, *test_set),
     )
 
@@ -397,6 +398,12 @@ def build_optimizer(settings: dict[str, Any], steps_per_epoch: int) -> optax.Gra
     if settings["clip_norm"] is None:
         return optimizer
     return optax.chain(optax.clip_by_global_norm(settings["clip_norm"]), optimizer)
+
+
+def refuse_difference(*things: Any) -> None:
+    """Several processes must be about to do the same, or they would wait for each other."""
+    same = json.dumps(things, sort_keys=True)
+    devices.refuse_difference(hashlib.sha256(same.encode()).hexdigest())
 
 
 def given_settings(args: argparse.Namespace) -> dict[str, Any]:
@@ -535,6 +542,8 @@ def leave(status: int) -> NoReturn:
     """Exits. One of several processes does it at once: its end tells the others to end, too."""
     if jax.distributed.is_initialized():
         sys.stdout.flush()
+        if jax.process_index() == 0:
+            time.sleep(1)  # its end would cut the others short, which may be saying the same
         os._exit(status)
     raise SystemExit(status) from None
 
@@ -559,9 +568,16 @@ def main(argv: list[str]) -> None:
         passing = isinstance(error, OSError) and error.errno in NO_ROOM
         fail(str(error), PASSING if passing else WRONG)
     except (devices.LostProcessError, jax.errors.JaxRuntimeError) as error:
+        if "RESOURCE_EXHAUSTED" in str(error):
+            fail(f"the device has no room for this ({error}); choose a smaller --batch-size")
         if not args.distributed:
             raise
         fail(f"another process was lost ({error}); start all again with --resume", PASSING)
+    except Exception:
+        if not jax.distributed.is_initialized():
+            raise
+        traceback.print_exc()
+        leave(1)
 
 
 if __name__ == "__main__":

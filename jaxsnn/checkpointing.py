@@ -15,6 +15,7 @@ What is there under another name, or is a link, is not a checkpoint and stays un
 """
 
 import contextlib
+import errno
 import gc
 import hashlib
 import json
@@ -170,7 +171,8 @@ class Checkpoints:
         step = self.step(which)
         if step is None:
             raise CheckpointError(
-                f"no checkpoint in {self.directory}: the run has not ended an epoch yet"
+                f"no checkpoint {which!r} in {self.directory}: the run has not ended an epoch yet, "
+                "or its best one is not there"
             )
         return step
 
@@ -193,7 +195,12 @@ class Checkpoints:
         return self._bests[step] if step in self._bests else self._record(step)["best"]
 
     def _remove_all_but(self, *kept: int | None) -> None:
-        """Removes older checkpoints, but nothing whose record does not say that it is one."""
+        """Removes older checkpoints, but nothing whose record does not say that it is one; and
+        what kills have left of some that were being written.
+        """
+        for path in self.directory.iterdir():
+            if _UNFINISHED.fullmatch(path.name) and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
         for step in self._steps():
             if step not in kept:
                 with contextlib.suppress(CheckpointError):
@@ -248,6 +255,9 @@ class Checkpoints:
             with _quiet_threads():
                 yield
         except Exception as error:  # Orbax and tensorstore raise many kinds
+            lost = isinstance(error, jax.errors.JaxRuntimeError) and jax.process_count() > 1
+            if lost or (isinstance(error, OSError) and error.errno in (errno.EIO, errno.ESTALE)):
+                raise  # nothing is wrong with the checkpoint
             raise CheckpointError(
                 f"cannot read the checkpoint {path}: it is damaged or belongs to another model or "
                 f"optimiser ({_first_line(error)}). {way_out}"
@@ -256,6 +266,7 @@ class Checkpoints:
 
 # Other spellings of a number are not ours, e.g. 007, +7, 7 in other digits.
 _STEP = re.compile("0|[1-9][0-9]{0,9}")
+_UNFINISHED = re.compile(r"[0-9]+\.orbax-checkpoint-tmp.*")  # as Orbax names it
 
 
 def load_model(run: str | os.PathLike[str], which: Which = "max") -> Any:

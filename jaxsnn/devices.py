@@ -37,6 +37,11 @@ def select(name: str = "auto", count: int | Literal["all"] = 1) -> list[jax.Devi
         raise ValueError(f"--device must be auto, cpu, gpu or cuda:0, cuda:1, ..., got {name!r}")
     if index and not index.isdigit():
         raise ValueError(f"--device {name}: {index!r} is not the number of a GPU")
+    if index and jax.distributed.is_initialized():
+        raise ValueError(
+            f"--device {name} is for one process; of several give each its own GPU with "
+            "CUDA_VISIBLE_DEVICES or JAX_LOCAL_DEVICE_IDS"
+        )
     if index and count != 1:
         raise ValueError(f"--device {name} is one GPU; for {count} of them say --device gpu")
     if kind == "cpu":
@@ -142,8 +147,8 @@ def refuse_difference(digest: str) -> None:
     others = [k for k, theirs in enumerate(everyone) if (theirs != everyone[0]).any()]
     if others:
         raise ValueError(
-            f"the processes {others} have other settings or other data than process 0: start all "
-            "with the same options and the same data"
+            f"the processes {others} have other settings, data or checkpoints than process 0: "
+            "start all with the same options, the same data and one folder for the run"
         )
 
 

@@ -86,6 +86,8 @@ def check_float32_is_one_device():
 
 
 def check_a_streamed_epoch_is_the_same():
+    """In four chunks, the last one partial."""
+    training._stream.CHUNK_BYTES = 4 * 64 * (28 * 28 + 4)
     recipe, state = make(8)
     for _ in range(2):
         state, metrics = training.stream_epoch(recipe, state, *TRAIN)
@@ -152,7 +154,7 @@ def check_what_cannot_be_shared_out():
         (lambda: make(8, batch_size=60), "batch_size=60 cannot be shared out evenly among 8"),
         (lambda: make(0), "devices must hold at least one device"),
         (lambda: batch_norm(jax.devices()), "train it on one device, not on 8"),
-        (lambda: training.train_step(*make(8), *TRAIN), "this recipe has 8; use train_epoch"),
+        (lambda: training.train_step(*make(8), *TRAIN), "made without devices=, this one has 8"),
     ):
         with pytest.raises(ValueError, match=message):
             make_it()

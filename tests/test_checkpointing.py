@@ -193,8 +193,9 @@ def test_a_write_that_was_cut_off_is_passed_over(tmp_path):
     (folder / "2.orbax-checkpoint-tmp" / "_CHECKPOINT_METADATA").unlink()
     checkpoints = checkpointing.Checkpoints(tmp_path)
     assert checkpoints.step() == 1
-    checkpoints.save(marked(state, 2), history([0.1, 0.2, 0.3]))
-    assert checkpointing.Checkpoints(tmp_path).step() == 2
+    checkpoints.save(marked(state, 3), history([0.1, 0.2, 0.3, 0.4]))
+    assert checkpointing.Checkpoints(tmp_path).step() == 3
+    assert kept(tmp_path) == [3]  # what was cut off has gone, though it was of another step
 
 
 def test_what_a_kill_has_left_is_removed_next_time(tmp_path, monkeypatch):

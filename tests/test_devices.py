@@ -79,6 +79,12 @@ def test_joining_wrongly(monkeypatch, arguments, variables, message):
         devices.join(*arguments)
 
 
+def test_one_gpu_for_several_processes(monkeypatch):
+    monkeypatch.setattr(jax.distributed, "is_initialized", lambda: True)
+    with pytest.raises(ValueError, match="each its own GPU with CUDA_VISIBLE_DEVICES"):
+        devices.select("cuda:1")
+
+
 def test_one_process_is_of_one_mind():
     assert devices.in_any_process(True, False) == (True, False)
     devices.refuse_difference("0" * 64)

@@ -219,7 +219,7 @@ def test_processes_that_disagree(tmp_path):
     )
     for status, _, err in end(processes):
         assert status == 2, err
-        assert "have other settings or other data than process 0" in err
+        assert "have other settings, data or checkpoints than process 0" in err
     assert list(tmp_path.iterdir()) == []
 
 

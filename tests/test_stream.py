@@ -96,8 +96,7 @@ def test_an_epoch_may_be_left_and_gone_on_with(recipe, on_the_device, go_on):
     if go_on == "streamed":
         state, metrics = training.stream_epoch(recipe, state, *TRAIN)
     else:
-        on_device = map(jnp.asarray, TRAIN)
-        state, metrics = training.train_epoch(recipe, state, *on_device, 10)
+        state, metrics = training.train_epoch(recipe, state, *map(jnp.asarray, TRAIN))
     assert_same((state, metrics), on_the_device[0])
     assert int(state.step) == STEPS
 

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import termios
 import time
+import types
 
 import jax
 import numpy as np
@@ -447,6 +448,23 @@ def test_long_epochs_are_saved_on_the_way(tmp_path, small_chunks, monkeypatch):
     monkeypatch.setattr(train, "SAVE_EVERY", 0.0)
     here("--epochs", 1, *MINI, "--out-dir", tmp_path, "--data-placement", "host")
     assert saved == [0, 10, 20, 30, 31]
+
+
+def test_no_grain_no_run(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "grain", None)
+    line = refused(*MINI, "--out-dir", tmp_path, "--data-placement", "host")
+    assert 'pip install -e ".[stream]"' in line
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_no_room_on_the_device(tmp_path, monkeypatch):
+    def full(*args, **kwargs):
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: Out of memory allocating 9 bytes.")
+
+    monkeypatch.setattr(training, "evaluate", types.SimpleNamespace(lower=full))
+    line = refused(*MINI, "--out-dir", tmp_path)
+    assert "no room for this (RESOURCE_EXHAUSTED" in line
+    assert "--batch-size" in line
 
 
 def test_a_ruined_epoch_ends_early(tmp_path, small_chunks):

@@ -18,5 +18,6 @@ from jaxsnn.training._recipe import put as put
 from jaxsnn.training._schedule import cosine_learning_rates as cosine_learning_rates
 from jaxsnn.training._schedule import cosine_schedule as cosine_schedule
 from jaxsnn.training._step import train_step as train_step
+from jaxsnn.training._stream import import_grain as import_grain
 from jaxsnn.training._stream import stream_epoch as stream_epoch
 from jaxsnn.training._stream import stream_evaluate as stream_evaluate

@@ -13,9 +13,9 @@ from jaxsnn.training._recipe import Recipe, TrainState, merge
 from jaxsnn.training._step import add_test, counted_update
 
 
-@functools.partial(jax.jit, static_argnums=(0, 4), donate_argnums=1)
+@functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def train_epoch(
-    recipe: Recipe, state: TrainState, inputs: Any, labels: jax.Array, first: int = 0
+    recipe: Recipe, state: TrainState, inputs: Any, labels: jax.Array
 ) -> tuple[TrainState, EpochMetrics]:
     """One pass over the data in a fresh order; the last partial minibatch is dropped.
 
@@ -28,11 +28,10 @@ def train_epoch(
         inputs: the whole training set, `[n, ...]`, or a pytree of such arrays; for a recipe with
             several devices, from `put`.
         labels: `[n]`, integers, likewise.
-        first: the minibatch to begin with, `int(state.tally.minibatches)`: 0 but for a state that
-            was kept in the middle of an epoch.
 
     Returns:
-        The new state, and the figures of the epoch.
+        The new state, and the figures of the epoch. A state that was kept in the middle of an
+        epoch goes on there.
 
     Raises:
         ValueError: inputs and labels differ in length or are fewer than one minibatch.
@@ -41,13 +40,14 @@ def train_epoch(
     steps = minibatches(recipe, n)
 
     def epoch(state: TrainState, inputs: Any, labels: jax.Array) -> TrainState:
-        def body(state: TrainState, batch: jax.Array) -> tuple[TrainState, None]:
-            batch = _shares.part(recipe.mesh, batch)
+        order = epoch_order(state.key, state.epoch, n)[: steps * recipe.batch_size]
+        order = order.reshape(steps, recipe.batch_size)
+
+        def body(k: jax.Array, state: TrainState) -> TrainState:
+            batch = _shares.part(recipe.mesh, order[k])
             return counted_update(recipe, state, _pick(inputs, batch), labels[batch])
 
-        order = epoch_order(state.key, state.epoch, n)[: steps * recipe.batch_size]
-        state, _ = jax.lax.scan(body, state, order.reshape(steps, -1)[first:])
-        return state
+        return jax.lax.fori_loop(state.tally.minibatches, steps, body, state)
 
     whole = _shares.WHOLE
     state = _shares.everywhere(recipe.mesh, epoch, whole, whole, whole)(state, inputs, labels)

@@ -15,7 +15,7 @@ class StepMetrics(NamedTuple):
         loss: mean loss before the update.
         correct: number of examples classified correctly before the update.
         gradient_norm: Euclidean norm of the gradient over all parameters, before any clipping.
-        finite: whether loss, parameters and running statistics are finite with the update.
+        finite: whether loss, gradient, parameters and running statistics are finite.
     """
 
     loss: jax.Array

@@ -39,7 +39,8 @@ def train_step(
     """
     if recipe.mesh is not None:
         raise ValueError(
-            f"train_step is for one device, this recipe has {recipe.shares}; use train_epoch"
+            f"train_step is for a recipe made without devices=, this one has {recipe.shares}; use "
+            "train_epoch"
         )
     return update(recipe, state, inputs, labels, key)
 
@@ -74,16 +75,14 @@ def update(
         params = optax.apply_updates(state.params, updates)
         norm = optax.tree.norm(grads).astype(jnp.float32)
     after = state._replace(params=params, statistics=statistics, opt_state=opt_state)
-    finite = jnp.isfinite(loss) & all_finite(after)
+    finite = jnp.isfinite(loss) & jnp.isfinite(norm) & all_finite(after)
     if recipe.skip_nonfinite:
         after = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state)
     seen = StepMetrics(loss, right.astype(jnp.int32), norm, finite)
     return after._replace(step=state.step + 1), seen
 
 
-def counted_update(
-    recipe: Recipe, state: TrainState, inputs: Any, labels: jax.Array
-) -> tuple[TrainState, None]:
+def counted_update(recipe: Recipe, state: TrainState, inputs: Any, labels: jax.Array) -> TrainState:
     """A minibatch of an epoch: `update` with the key of the step, counted in the tally."""
     # So that XLA cannot make one of fetching a minibatch and computing on it: however it was
     # fetched, what follows is compiled alike.
@@ -92,7 +91,7 @@ def counted_update(
     if takes_training(merge(recipe, state)):  # no epoch has the number 2^32 - 1
         key = jax.random.fold_in(jax.random.fold_in(state.key, 2**32 - 1), state.step)
     state, seen = update(recipe, state, inputs, labels, key)
-    return state._replace(tally=_count(state.tally, seen, recipe.skip_nonfinite)), None
+    return state._replace(tally=_count(state.tally, seen, recipe.skip_nonfinite))
 
 
 def add_test(

@@ -25,6 +25,22 @@ from jaxsnn.training._step import add_test, counted_update
 CHUNK_BYTES = 4 * 2**20
 
 
+def import_grain() -> Any:
+    """Imports Grain.
+
+    Raises:
+        ImportError: it is not installed; the message says how to.
+    """
+    try:
+        import grain
+    except ImportError as error:
+        raise ImportError(
+            f"data on the host are read by Grain, which cannot be imported ({error}); install it "
+            'with pip install "jaxsnn-nnx[stream]", or pip install -e ".[stream]" in a clone'
+        ) from error
+    return grain
+
+
 def stream_epoch(
     recipe: Recipe,
     state: TrainState,
@@ -103,7 +119,7 @@ def _train_chunk(
 
     def chunk(state: TrainState, inputs: Any, labels: jax.Array, count: jax.Array) -> TrainState:
         def body(k: jax.Array, state: TrainState) -> TrainState:
-            return counted_update(recipe, state, _at(inputs, k), labels[k])[0]
+            return counted_update(recipe, state, _at(inputs, k), labels[k])
 
         return jax.lax.fori_loop(0, count, body, state)
 
@@ -179,21 +195,14 @@ def _chunks(
     recipe: Recipe, inputs: Any, labels: np.ndarray, batches: np.ndarray, workers: int
 ) -> Iterator[tuple[tuple[Any, jax.Array], np.int32]]:
     """The minibatches, in chunks that lie on the device, and how many of each chunk count."""
-    workers = _checks.count("workers", workers)
-    try:
-        import grain
-    except ImportError as error:
-        raise ImportError(
-            f"data on the host are read by Grain, which cannot be imported ({error}); install it "
-            'with pip install "jaxsnn-nnx[stream]", or pip install -e ".[stream]" in a clone'
-        ) from error
-
+    workers, grain = _checks.count("workers", workers), import_grain()
     mine = batches[:, _shares.own_share(recipe.mesh, batches.shape[1])]
     size = sum(
         math.prod(array.shape[1:]) * np.dtype(array.dtype).itemsize
         for array in jax.tree.leaves((inputs, labels))
     )
-    length = max(1, min(len(mine), CHUNK_BYTES // (size * mine.shape[1])))
+    share = -(-batches.shape[1] // jax.process_count())  # the same in all, whatever they compute
+    length = max(1, min(len(mine), CHUNK_BYTES // (size * share)))
     options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=max(1, workers))
     chunks = grain.MapDataset.source(_Chunks(inputs, labels, mine, length))
     for chunk, count in chunks.to_iter_dataset(options):
