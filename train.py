@@ -98,8 +98,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     parser = OneLineParser(
         prog="train.py",
         description="Train a spiking network on Sequential Fashion-MNIST.",
-        epilog="Exit status: 0 the run has ended; 2 the input or the numbers are wrong; 75 something "
-        "passing, go on with --resume; 130 Ctrl-C; 143 SIGTERM, saved.",
+        epilog="Exit status: 0 the run has ended; 2 the input or the numbers are wrong; "
+        "75 something passing, go on with --resume; 130 Ctrl-C; 143 SIGTERM, saved.",
         allow_abbrev=False,
     )
 

@@ -370,10 +370,11 @@ def contents(folder):
     return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+CUT_OFF = "99.orbax-checkpoint-tmp"
 NOT_A_STEP = (
     *("-1", "+1", "007", "1.5", "1e3", "0x99", "1_000", "99_", "9" * 30, "9" * 200),
     *("\u0669\u0669", "9\u0669", "\u00b2", "99 ", "99\n", " 99"),  # digits to some, but not to us
-    *("latest", "...", "99.orbax-checkpoint-tmp"),
+    *("latest", "...", CUT_OFF),
 )
 
 
@@ -393,7 +394,8 @@ def test_what_is_not_named_as_a_step_is_passed_over(undamaged, run, outside, for
     checkpointing.Checkpoints(run).save(undamaged.states[NEXT], history(NEXT))
     assert_all_right(run, undamaged, NEXT)
     names = {path.name for path in (run / "checkpoints").iterdir()}
-    assert names == {*NOT_A_STEP, str(MAX), str(NEXT)}
+    left = {CUT_OFF} if form in ("copy", "folder") else set()  # what a kill leaves is removed
+    assert names == {*NOT_A_STEP, str(MAX), str(NEXT)} - left
 
 
 def assert_all_right(run, undamaged, latest):
