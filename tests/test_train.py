@@ -137,8 +137,11 @@ def assert_same_runs(actual, expected, opt="sgd"):
     assert run_files.curves(actual) == run_files.curves(expected)
 
 
-def kill_after(epoch, *args):
-    """Starts train.py and kills it as soon as it has printed that epoch."""
+def signalled(number, epoch, *args):
+    """Starts train.py, sends it a signal as soon as it has printed that epoch, and waits.
+
+    Returns its status and what stands on stderr.
+    """
     with subprocess.Popen(
         command(*args),
         stdout=subprocess.PIPE,
@@ -148,9 +151,17 @@ def kill_after(epoch, *args):
     ) as process:
         for line in process.stdout:
             if line.startswith(f"epoch = {epoch},"):
-                process.send_signal(signal.SIGKILL)
+                process.send_signal(number)
                 break
-    assert process.returncode == -signal.SIGKILL
+        process.stdout.read()
+        errors = process.stderr.read()
+    return process.returncode, errors
+
+
+def kill_after(epoch, *args):
+    """Starts train.py and kills it as soon as it has printed that epoch."""
+    status, errors = signalled(signal.SIGKILL, epoch, *args)
+    assert status == -signal.SIGKILL, errors
 
 
 @pytest.fixture(scope="module")
@@ -330,20 +341,8 @@ def test_killed_at_any_moment(tmp_path):
 
 def test_ctrl_c_keeps_the_last_checkpoint(tmp_path):
     args = ["--epochs", 2000, *MINI, "--out-dir", tmp_path]
-    with subprocess.Popen(
-        command(*args),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    ) as process:
-        for line in process.stdout:
-            if line.startswith("epoch = 1,"):
-                process.send_signal(signal.SIGINT)
-                break
-        process.stdout.read()
-        errors = process.stderr.read()
-    assert process.returncode == 130
+    status, errors = signalled(signal.SIGINT, 1, *args)
+    assert status == 130
     assert len(errors.splitlines()) == 1
     assert "--resume" in errors
     folder = only_run(tmp_path)
@@ -351,28 +350,11 @@ def test_ctrl_c_keeps_the_last_checkpoint(tmp_path):
     assert isinstance(checkpointing.load_model(folder, "latest"), models.PlainNet)
 
 
-def terminate_after(epoch, *args):
-    """Sends SIGTERM as soon as that epoch is printed; returns what stands on stderr."""
-    with subprocess.Popen(
-        command(*args),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        env=os.environ | {"JAX_PLATFORMS": "cpu"},
-    ) as process:
-        for line in process.stdout:
-            if line.startswith(f"epoch = {epoch},"):
-                process.terminate()
-                break
-        process.stdout.read()
-        errors = process.stderr.read()
-    assert process.returncode == 143, errors
-    return errors
-
-
 @pytest.mark.slow  # in this process: below
 def test_sigterm_saves_and_the_run_goes_on(straight, tmp_path):
-    errors = terminate_after(0, "--model", "ss", "--epochs", 4, *MINI, "--out-dir", tmp_path)
+    args = ["--model", "ss", "--epochs", 4, *MINI, "--out-dir", tmp_path]
+    status, errors = signalled(signal.SIGTERM, 0, *args)
+    assert status == 143, errors
     (line,) = errors.splitlines()
     assert "SIGTERM: saved after epoch" in line
     assert "--resume goes on" in line
