@@ -12,7 +12,7 @@ Synapse"; its single-dash options (-model ss -b 256 -opt sgd ...) work too.
 
 Exit status: 0 the run has ended; 2 the command line, a file or the numbers are wrong; 75 something
 passing (a full disk, another process was lost), so free the disk or start anew with --resume; 130
-Ctrl-C; 143 SIGTERM, everything up to there is saved and --resume goes on.
+Ctrl-C and 143 SIGTERM, everything up to there is saved and --resume goes on.
 """
 
 import argparse
@@ -25,7 +25,6 @@ import os
 import pathlib
 import signal
 import sys
-import threading
 import time
 import traceback
 from collections.abc import Callable, Iterator
@@ -76,6 +75,7 @@ PLACE: dict[str, Any] = {
     "workers": 2,
     "data_dir": None,
     "out_dir": "./logs",
+    "save_every": 60,
 }
 
 OPTIMIZERS = ("sgd", "adam")
@@ -83,14 +83,12 @@ OPTIMIZERS = ("sgd", "adam")
 # GPUs would otherwise round the operands of float32 matrix products to 10 bits (TF32).
 MATMUL_PRECISION = "float32"
 
-# With --data-placement host, long epochs are saved on the way, too.
-SAVE_EVERY = 600.0  # seconds
-
 # Errors of the disk that pass when it is seen to.
 NO_ROOM = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO
 
 # Exit statuses, see above.
 WRONG, PASSING, INTERRUPTED, TERMINATED, NO_READER = 2, 75, 130, 143, 141
+ENDS = {signal.SIGINT: ("interrupted", INTERRUPTED), signal.SIGTERM: ("SIGTERM", TERMINATED)}
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -99,7 +97,7 @@ def parse(argv: list[str]) -> argparse.Namespace:
         prog="train.py",
         description="Train a spiking network on Sequential Fashion-MNIST.",
         epilog="Exit status: 0 the run has ended; 2 the input or the numbers are wrong; "
-        "75 something passing, go on with --resume; 130 Ctrl-C; 143 SIGTERM, saved.",
+        "75 something passing, go on with --resume; 130 Ctrl-C or 143 SIGTERM, saved.",
         allow_abbrev=False,
     )
 
@@ -122,6 +120,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     flag("data-dir", help="folder with Fashion-MNIST (IDX files or prepared by TFDS)")
     flag(
         "out-dir", type=os.path.expanduser, help="where runs are kept, each in a folder of its own"
+    )
+    flag(
+        "save-every",
+        type=number(0),
+        help="what a kill may cost; 0 saves after every epoch",
+        metavar="SECONDS",
     )
     flag("resume", type=os.path.expanduser, help="go on with the run in this folder", metavar="RUN")
     flag(
@@ -212,7 +216,7 @@ def train(args: argparse.Namespace) -> None:
     history: list[runs.Row] = []
 
     # The run's directory, which from here on is ours alone.
-    with runs.lock(run) if leads else contextlib.nullcontext(), sigterm() as terminated:
+    with runs.lock(run) if leads else contextlib.nullcontext(), told_to_stop() as told:
         if config is None:
             config = {"settings": settings, "data": digest, "sessions": []}
             if leads:
@@ -238,11 +242,10 @@ def train(args: argparse.Namespace) -> None:
         config["sessions"].append(session)
         if leads:
             runs.write_config(run, config)
-        signal.signal(signal.SIGINT, signal.default_int_handler)  # from now on, see main
         print(f"run: {run}, {settings}")
         print(model)
         with runs.Log(run, history) if leads else contextlib.nullcontext() as log:
-            epochs(args, settings, recipe, state, images, checkpoints, history, log, terminated)
+            epochs(args, settings, recipe, state, images, checkpoints, history, log, told)
         top = max(history, key=lambda row: row["test_acc"])
         skipped = sum(row["skipped"] for row in history)
         print(
@@ -262,25 +265,28 @@ def epochs(
     checkpoints: checkpointing.Checkpoints,
     history: list[runs.Row],
     log: runs.Log | None,
-    terminated: threading.Event,
+    told: list[int],
 ) -> None:
-    """Trains, tests and saves epoch by epoch; `history` gets a row for each."""
+    """Trains and tests epoch by epoch, and saves now and then; `history` gets a row for each."""
     steps = len(images.train_images) // settings["batch_size"]
     rates = training.cosine_learning_rates(settings["lr"], settings["epochs"])
     saved = time.monotonic()
 
-    def between(state: training.TrainState) -> bool:
-        """In the middle of an epoch, where its data come in pieces: whether to stop there."""
+    def told_or_due(state: training.TrainState) -> bool:
+        """Whether to stop; saves then, and when it is time to."""
         nonlocal saved
-        if not settings["skip_nonfinite"]:
-            refuse_nonfinite(len(history), steps, state.tally, True, checkpoints)
-        stop, due = devices.in_any_process(
-            terminated.is_set(), time.monotonic() - saved > SAVE_EVERY
-        )
-        if stop or due:
+        due = time.monotonic() - saved >= place(args, "save_every")
+        stop, due = devices.in_any_process(bool(told), due)
+        if (stop or due) and state.step:
             checkpoints.save(state, history)
             saved = time.monotonic()
         return stop
+
+    def between(state: training.TrainState) -> bool:
+        """The same in the middle of an epoch, where its data come in pieces."""
+        if not settings["skip_nonfinite"]:
+            refuse_nonfinite(len(history), steps, state.tally, True, checkpoints)
+        return told_or_due(state)
 
     train_epoch, evaluate = programs(args, recipe, state, images, between)
     no_bar = log is None or not sys.stderr.isatty()
@@ -288,15 +294,15 @@ def epochs(
     with tqdm(total=total, initial=first, unit="epoch", disable=no_bar) as progress:
         began = time.perf_counter()
         for epoch in range(first, total):
-            if any(devices.in_any_process(terminated.is_set())):
-                raise Terminated(
-                    f"saved after epoch {epoch - 1}" if epoch else "no epoch has ended"
-                )
+            if told_or_due(state):
+                what = f"saved after epoch {epoch - 1}" if epoch else "no epoch has ended"
+                raise Stopped(told[0] if told else signal.SIGTERM, what)
             done = int(state.tally.minibatches)
             start = time.perf_counter()
             state, trained = jax.block_until_ready(train_epoch(state))
             if trained is None:
-                raise Terminated(f"saved in epoch {epoch}, after minibatch {state.tally[0]}")
+                what = f"saved in epoch {epoch}, after minibatch {state.tally.minibatches}"
+                raise Stopped(told[0] if told else signal.SIGTERM, what)
             middle = time.perf_counter()
             tested = jax.block_until_ready(evaluate(state))
             end = time.perf_counter()
@@ -321,13 +327,13 @@ def epochs(
             )
             if log is not None:
                 log.write(history)  # before the checkpoint: a finished run has a complete log
-            checkpoints.save(state, history)
-            saved = time.monotonic()
+            checkpoints.hold(state, history)
             progress.update()
             per_epoch = (time.perf_counter() - began) / (epoch + 1 - first)
             seconds_left = per_epoch * (total - epoch - 1)
             tqdm.write(epoch_line(history, seconds_left), file=sys.stdout)
             sys.stdout.flush()
+    checkpoints.save(state, history)
 
 
 def programs(
@@ -486,7 +492,7 @@ def refuse_nonfinite(
     finite: Any,
     checkpoints: checkpointing.Checkpoints,
 ) -> None:
-    """Ends a run whose numbers have left the real ones; its checkpoints stay."""
+    """Ends a run whose numbers have left the real ones; what was right before is kept."""
     where = int(seen.first_nonfinite)
     if finite and (where < 0 or seen.skipped):
         return
@@ -498,6 +504,7 @@ def refuse_nonfinite(
             f" since minibatch {where} of {steps} (its gradient has the norm "
             f"{seen.nonfinite_norm:.3g}, the largest before {seen.gradient_norm:.3g})"
         )
+    checkpoints.save_held()
     raise ValueError(
         f"epoch {epoch}: {what}, so training stops; the checkpoints in {checkpoints.directory} are "
         "those of the epochs before. Try a smaller --lr, --clip-norm 1 or --skip-nonfinite"
@@ -519,19 +526,28 @@ def epoch_line(history: list[runs.Row], seconds_left: float) -> str:
     )
 
 
-class Terminated(Exception):
-    """SIGTERM has come, and what it says has been saved."""
+class Stopped(Exception):
+    """A signal of that number has come, here or to another process, and all has been saved."""
 
 
 @contextlib.contextmanager
-def sigterm() -> Iterator[threading.Event]:
-    """Notes SIGTERM, which schedulers send some time before they kill, in place of ending."""
-    came = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: came.set())
+def told_to_stop() -> Iterator[list[int]]:
+    """Notes Ctrl-C, and SIGTERM, which schedulers send some time before they kill.
+
+    Neither ends the program; but of two times Ctrl-C the second does, at once.
+    """
+    told: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        told.append(number)
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
     try:
-        yield came
+        yield told
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def fail(message: str, status: int = WRONG) -> NoReturn:
@@ -555,12 +571,14 @@ def main(argv: list[str]) -> None:
     args = parse(argv)
     try:
         train(args) if args.evaluate is None else evaluate_run(args)
-    except KeyboardInterrupt:
-        print("train.py: interrupted; --resume goes on after the last epoch", file=sys.stderr)
+    except Stopped as stopped:
+        number, what = stopped.args
+        by, status = ENDS[number]
+        print(f"train.py: {by}: {what}; --resume goes on", file=sys.stderr)
+        raise SystemExit(status) from None
+    except KeyboardInterrupt:  # the second time, or while evaluating
+        print("train.py: interrupted; --resume goes on from what was saved", file=sys.stderr)
         leave(INTERRUPTED)
-    except Terminated as what:
-        print(f"train.py: SIGTERM: {what}; --resume goes on", file=sys.stderr)
-        raise SystemExit(TERMINATED) from None
     except BrokenPipeError:  # the reader of our output has gone, as `head` does
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         leave(NO_READER)

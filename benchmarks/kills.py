@@ -36,11 +36,12 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=1)
     parser.add_argument("--dataset", default="fashion_mnist")
     parser.add_argument("--model", default="ss")
+    parser.add_argument("--save-every", type=float, default=1.0, help="as of train.py")
     parser.add_argument("--seed", type=int, default=0, help="of the moments")
     parser.add_argument("options", nargs="*", help="more options of train.py")
     args = parser.parse_args()
     if args.quick:
-        args.kills, args.epochs, args.dataset = 3, 40, "fashion_mnist_mini"
+        args.kills, args.epochs, args.dataset, args.save_every = 3, 40, "fashion_mnist_mini", 0.0
     settings = ["--model", args.model, "--epochs", args.epochs, "--dataset", args.dataset]
     scratch = pathlib.Path(tempfile.mkdtemp())
     try:
@@ -71,6 +72,7 @@ def main() -> None:
             "environment": _common.environment(),
             "settings": [*map(str, settings), *args.options],
             "processes": args.processes,
+            "save_every_s": args.save_every,
             "straight_s": straight,
             "kills": kills,
             "phases": phases,
@@ -88,7 +90,9 @@ def disturb(args: Any, settings: list[Any], out: pathlib.Path) -> list[dict[str,
     while True:
         begun = out.exists() and (_runs.only_run(out) / "config.json").exists()
         more = ["--resume", _runs.only_run(out)] if begun else [*settings, "--out-dir", out]
-        processes = _runs.start(*more, *args.options, processes=args.processes)
+        processes = _runs.start(
+            *more, "--save-every", args.save_every, *args.options, processes=args.processes
+        )
         watched = Watch(processes[0])
         if len(kills) < args.kills:
             kill = wait_and_kill(rng, PHASES[len(kills) % 3], processes, watched, out)

@@ -70,9 +70,10 @@ class Checkpoints:
         self.directory = pathlib.Path(run).absolute() / "checkpoints"
         self._orbax: Any = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
         self._bests: dict[int, int | None] = {}  # what the records seen here say is the best
+        self._held: tuple[TrainState, list[runs.Row]] | None = None
 
     def save(self, state: TrainState, history: Sequence[runs.Row]) -> None:
-        """Writes a checkpoint, as a rule of the epoch that has just ended.
+        """Writes a checkpoint, as a rule of the epoch that has just ended, and what `hold` kept.
 
         A state of the middle of an epoch can be kept too; it is the `latest` until the next one.
         The state that is the latest already is not written again.
@@ -85,6 +86,30 @@ class Checkpoints:
             CheckpointWriteError: it could not be written, e.g. because the disk is full.
             CheckpointError: the checkpoint before it cannot be read, or is not before it.
         """
+        held, self._held = self._held, None
+        if held is not None and held[0].step < state.step:
+            self._write(*held)
+        self._write(state, history)
+
+    def hold(self, state: TrainState, history: Sequence[runs.Row]) -> None:
+        """Keeps the state of an epoch that has just ended if it is the best so far.
+
+        Saving costs time, so one may save less often than every epoch. This keeps a copy in the
+        memory of the device, which the next `save` writes before the state that it is given.
+
+        Args:
+            state: the state; it may be donated afterwards.
+            history: one row per epoch that has ended.
+        """
+        if history and _best_row(history) == len(history) - 1:
+            self._held = jax.tree.map(jax.numpy.copy, state), list(history)
+
+    def save_held(self) -> None:
+        """Writes what `hold` keeps, if anything. Raises what `save` does."""
+        if self._held is not None:
+            self.save(*self._held)
+
+    def _write(self, state: TrainState, history: Sequence[runs.Row]) -> None:
         step, latest = int(state.step), self.step()
         progress = _progress(state)
         digests = {"params": _digest(state.params), "progress": _digest(progress)}

@@ -116,6 +116,46 @@ def test_in_the_middle_of_epochs(tmp_path):
             assert len(checkpoints.history("max")) == best // 10
 
 
+def test_the_best_is_held_until_something_is_saved(tmp_path):
+    _, state = make()
+    checkpoints = checkpointing.Checkpoints(tmp_path)
+    checkpoints.save_held()  # there is nothing
+    rows: list[float] = []
+    for epoch, accuracy in enumerate([0.4, 0.6, 0.5]):
+        rows.append(accuracy)
+        checkpoints.hold(marked(state, epoch), history(rows))
+    assert not checkpoints.directory.exists()
+    checkpoints.save(marked(state, 2), history(rows))
+    assert kept(tmp_path) == [1, 2]
+    for which, epoch in (("max", 1), ("latest", 2)):
+        restored, read = checkpoints.restore(state, which)
+        assert_states_equal(restored, marked(state, epoch))
+        assert read == history(rows[: epoch + 1])
+    # One that is itself saved is not written twice, and one that is not the best is not held.
+    checkpoints.hold(marked(state, 3), history([*rows, 0.9]))
+    checkpoints.save(marked(state, 3), history([*rows, 0.9]))
+    checkpoints.hold(marked(state, 4), history([*rows, 0.9, 0.9]))
+    checkpoints.save_held()
+    assert kept(tmp_path) == [3]
+    # Held by a run whose numbers then leave the real ones.
+    checkpoints.hold(marked(state, 5), history([*rows, 0.9, 0.9, 1.0]))
+    checkpoints.save_held()
+    assert kept(tmp_path) == [5]
+    assert checkpoints.step("max") == 5
+
+
+def test_what_is_held_survives_donation(tmp_path):
+    _, state = make()
+    checkpoints = checkpointing.Checkpoints(tmp_path)
+    expected = jax.tree.map(jnp.copy, marked(state, 1))
+    mine = jax.tree.map(jnp.copy, marked(state, 1))
+    checkpoints.hold(mine, history([0.5]))
+    for leaf in jax.tree.leaves(mine):
+        leaf.delete()
+    checkpoints.save_held()
+    assert_states_equal(checkpoints.restore(state)[0], expected)
+
+
 def test_streaming_goes_on_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
     pytest.importorskip("grain")
     monkeypatch.setattr(training._stream, "CHUNK_BYTES", 3 * 50 * 785)  # three minibatches

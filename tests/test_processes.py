@@ -20,6 +20,7 @@ from jaxsnn import checkpointing, data, training
 
 TRAIN = pathlib.Path(__file__).parent.parent / "train.py"
 SETTINGS = ["--model", "ss", "--epochs", "4", "--dataset", "fashion_mnist_mini", "-b", "64"]
+SETTINGS += ["--save-every", "0"]
 LOST_WITHIN = 30  # seconds; JAX's own heartbeat would take up to 100
 
 

@@ -5,6 +5,7 @@ import gzip
 import hashlib
 import importlib.util
 import io
+import itertools
 import json
 import os
 import pathlib
@@ -159,8 +160,8 @@ def signalled(number, epoch, *args):
 
 
 def kill_after(epoch, *args):
-    """Starts train.py and kills it as soon as it has printed that epoch."""
-    status, errors = signalled(signal.SIGKILL, epoch, *args)
+    """Starts train.py and kills it as soon as it has printed that epoch; those before are saved."""
+    status, errors = signalled(signal.SIGKILL, epoch, *args, "--save-every", 0)
     assert status == -signal.SIGKILL, errors
 
 
@@ -296,7 +297,7 @@ def test_killed_and_resumed_equals_one_straight_run(straight, killed, tmp_path):
     assert_same_runs(folder, straight[1])
     sessions = json.loads((folder / "config.json").read_text())["sessions"]
     assert len(sessions) == 2
-    assert sessions[1]["first_epoch"] >= 2
+    assert sessions[1]["first_epoch"] >= 1
 
 
 @pytest.mark.slow  # the test above has SGD and float32
@@ -339,15 +340,31 @@ def test_killed_at_any_moment(tmp_path):
     assert_same_runs(only_run(out), only_run(tmp_path / "straight"))
 
 
-def test_ctrl_c_keeps_the_last_checkpoint(tmp_path):
+def test_ctrl_c_saves(tmp_path):
     args = ["--epochs", 2000, *MINI, "--out-dir", tmp_path]
     status, errors = signalled(signal.SIGINT, 1, *args)
     assert status == 130
-    assert len(errors.splitlines()) == 1
-    assert "--resume" in errors
+    (line,) = errors.splitlines()
+    assert "interrupted: saved after epoch" in line
+    assert "--resume goes on" in line
     folder = only_run(tmp_path)
-    assert len(checkpointing.Checkpoints(folder).history()) >= 2
-    assert isinstance(checkpointing.load_model(folder, "latest"), models.PlainNet)
+    saved = len(checkpointing.Checkpoints(folder).history())
+    assert saved >= 2
+    assert saved == len(run_files.table(folder))
+    assert isinstance(checkpointing.load_model(folder, "max"), models.PlainNet)
+
+
+def test_ctrl_c_again_stops_at_once(tmp_path, monkeypatch, capsys):
+    def twice(*args, **kwargs):
+        os.kill(os.getpid(), signal.SIGINT)
+        os.kill(os.getpid(), signal.SIGINT)
+        raise AssertionError("still running")
+
+    monkeypatch.setattr(checkpointing.Checkpoints, "hold", twice)
+    with pytest.raises(SystemExit) as end:
+        here("--epochs", 2, *MINI, "--out-dir", tmp_path)
+    assert end.value.code == 130
+    assert "interrupted; --resume goes on from what was saved" in capsys.readouterr().err
 
 
 @pytest.mark.slow  # in this process: below
@@ -427,9 +444,39 @@ def test_long_epochs_are_saved_on_the_way(tmp_path, small_chunks, monkeypatch):
         save(checkpoints, state, history)
 
     monkeypatch.setattr(checkpointing.Checkpoints, "save", noted)
-    monkeypatch.setattr(train, "SAVE_EVERY", 0.0)
-    here("--epochs", 1, *MINI, "--out-dir", tmp_path, "--data-placement", "host")
-    assert saved == [0, 10, 20, 30, 31]
+    here(
+        *("--epochs", 1, *MINI, "--out-dir", tmp_path),
+        *("--data-placement", "host", "--save-every", 0),
+    )
+    assert saved == [10, 20, 30, 31]
+
+
+def test_short_epochs_are_saved_now_and_then(tmp_path, monkeypatch):
+    """And what was the best in between is not lost, nor anything else."""
+    saved, write = [], checkpointing.Checkpoints._write
+
+    def noted(checkpoints, state, history):
+        saved.append((int(state.step), len(history)))
+        write(checkpoints, state, history)
+
+    ticks = itertools.count()  # each look at the clock is a second later than the one before
+    clock = {"monotonic": lambda: float(next(ticks)), "perf_counter": time.perf_counter}
+    accuracies = iter([0.2, 0.4, 0.3, 0.5, 0.1, 0.1])
+    programs = train.programs
+
+    def rigged(*args):
+        train_epoch, evaluate = programs(*args)
+        return train_epoch, lambda state: evaluate(state)._replace(
+            accuracy=np.float32(next(accuracies))
+        )
+
+    monkeypatch.setattr(train, "time", types.SimpleNamespace(**clock))
+    monkeypatch.setattr(train, "programs", rigged)
+    monkeypatch.setattr(checkpointing.Checkpoints, "_write", noted)
+    here("--epochs", 6, *MINI, "--out-dir", tmp_path, "--save-every", 3)
+    assert saved == [(62, 2), (124, 4), (155, 5), (186, 6)]
+    checkpoints = checkpointing.Checkpoints(only_run(tmp_path))
+    assert (checkpoints.step(), checkpoints.step("max")) == (186, 124)
 
 
 def test_no_grain_no_run(tmp_path, monkeypatch):
