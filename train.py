@@ -277,7 +277,7 @@ def epochs(
         nonlocal saved
         due = time.monotonic() - saved >= place(args, "save_every")
         stop, due = devices.in_any_process(bool(told), due)
-        if (stop or due) and state.step:
+        if (stop or due) and int(state.step):
             checkpoints.save(state, history)
             saved = time.monotonic()
         return stop

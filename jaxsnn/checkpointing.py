@@ -87,7 +87,7 @@ class Checkpoints:
             CheckpointError: the checkpoint before it cannot be read, or is not before it.
         """
         held, self._held = self._held, None
-        if held is not None and held[0].step < state.step:
+        if held is not None and int(held[0].step) < int(state.step):
             self._write(*held)
         self._write(state, history)
 
@@ -122,7 +122,7 @@ class Checkpoints:
                 "another state; remove all that are not before the state to go on from"
             )
         best = None if latest is None else self._best(latest)
-        if history and _best_row(history) == len(history) - 1 and state.tally.minibatches == 0:
+        if history and _best_row(history) == len(history) - 1 and int(state.tally.minibatches) == 0:
             best = step
         record = {"step": step, "rows": list(history), "best": best, "sha256": digests}
         try:
