@@ -24,8 +24,8 @@ from flax import nnx
 
 from jaxsnn import checkpointing, data, runs, training
 
-MUTATIONS = int(os.environ.get("JAXSNN_MUTATIONS", "32"))
-CHUNKS = 8  # so that several processes can share them
+MUTATIONS = int(os.environ.get("JAXSNN_MUTATIONS", "16"))
+CHUNKS = 4  # so that several processes can share them
 LATEST, MAX, NEXT = 80, 40, 120
 
 Run = collections.namedtuple("Run", "path states like")
@@ -549,6 +549,7 @@ def trained(train, tmp_path_factory):
             raise KeyboardInterrupt
 
     args = ["--epochs", str(EPOCHS), "--dataset", "fashion_mnist_mini", "-b", "250"]
+    args += ["--save-every", "0"]
     train.main([*args, "--out-dir", str(out / "ended")])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(checkpointing.Checkpoints, "save", save_and_stop)
