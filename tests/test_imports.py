@@ -11,7 +11,7 @@ PACKAGE = pathlib.Path(jaxsnn.__file__).parent
 
 # Each module may import those that stand before it.
 LAYERS = [
-    {"_checks", "command_line"},
+    {"_checks", "_replace", "command_line"},
     {"devices"},
     {"quantize"},
     {"surrogate"},
@@ -19,7 +19,7 @@ LAYERS = [
     {"nn"},
     {"readouts"},
     {"models"},
-    {"data", "encoding", "learning", "losses", "plotting"},
+    {"data", "encoding", "export", "learning", "losses", "plotting"},
     {"training"},
     {"runs"},
     {"checkpointing"},

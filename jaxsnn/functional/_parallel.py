@@ -112,20 +112,21 @@ def sliding_psn(
     """
     inputs = jnp.concatenate([jnp.moveaxis(past, -1, 0), xs.astype(past.dtype)])
     # One product with a band of weights: XLA's convolution of one channel is far slower.
-    h = _product(_band(weight.astype(past.dtype), len(xs)), inputs) + bias.astype(past.dtype)
-    return jnp.moveaxis(inputs[len(xs) :], 0, -1), surrogate(h).astype(xs.dtype)
+    h = _product(_band(weight.astype(past.dtype), xs.shape[0]), inputs) + bias.astype(past.dtype)
+    return jnp.moveaxis(inputs[xs.shape[0] :], 0, -1), surrogate(h).astype(xs.dtype)
 
 
 def _band(weight: jax.Array, steps: int) -> jax.Array:
     """Rows that hold `weight` `[k]`, each one further to the right: `[steps, k - 1 + steps]`."""
     row = jnp.pad(weight, (0, steps))
     # Cut into rows that are shorter by one, copies of it in a row move to the right by themselves.
-    return jnp.tile(row, steps)[: steps * (len(row) - 1)].reshape(steps, -1)
+    copies = jnp.broadcast_to(row[None], (steps, *row.shape)).reshape(-1)
+    return copies[: steps * (row.shape[0] - 1)].reshape(steps, row.shape[0] - 1)
 
 
 def _product(weight: jax.Array, xs: jax.Array) -> jax.Array:
     """`weight` `[T, S]` times `xs` `[S, ...]` over time."""
-    rows = xs.astype(weight.dtype).reshape(len(xs), -1)
+    rows = xs.astype(weight.dtype).reshape(xs.shape[0], -1)
     return (weight @ rows).reshape(-1, *xs.shape[1:])
 
 

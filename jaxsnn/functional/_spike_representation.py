@@ -146,7 +146,7 @@ _dsr_lif.defvjp(_dsr_lif_forward, _dsr_lif_backward)
 def _late_mean(xs: jax.Array, settings: tuple[float, ...]) -> jax.Array:
     """Mean over time, a step weighed by how much of it the membrane still remembers at the end."""
     tau, delta_t, *_ = settings
-    left = jnp.arange(len(xs) - 1, -1, -1, dtype=xs.dtype).reshape(-1, *(1,) * (xs.ndim - 1))
+    left = jnp.arange(xs.shape[0] - 1, -1, -1, dtype=xs.dtype).reshape(-1, *(1,) * (xs.ndim - 1))
     weights = jnp.exp(-delta_t / tau * left)
     return jnp.sum(weights * xs, 0) / jnp.sum(weights)
 
