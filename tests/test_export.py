@@ -26,7 +26,7 @@ def rngs():
 
 
 def small():
-    return nn.Sequential(nn.Linear(3, 2, rngs=rngs()), nn.CUBALIFNode(v_threshold=0.1))
+    return nn.Sequential(nn.Linear(3, 4, rngs=rngs()), nn.CUBALIFNode(v_threshold=0.1))
 
 
 def convolutions():
@@ -171,11 +171,11 @@ def test_what_a_file_says(folder):
     }
     step = net.metadata["programs"]["step"]
     assert [(a["name"], a["shape"], a["dtype"]) for a in step["inputs"]] == [
-        ("carry[1].v", ["b", 2], "float32"),
-        ("carry[1].c", ["b", 2], "float32"),
+        ("carry[1].v", ["b", 4], "float32"),
+        ("carry[1].c", ["b", 4], "float32"),
         ("x", ["b", 3], "float32"),
     ]
-    assert net.metadata["programs"]["run"]["outputs"][0]["shape"] == ["t", "b", 2]
+    assert net.metadata["programs"]["run"]["outputs"][0]["shape"] == ["t", "b", 4]
 
 
 def test_equal_networks_are_equal_files_which_do_not_say_where_they_come_from(folder):

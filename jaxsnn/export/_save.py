@@ -57,6 +57,7 @@ def save(
         OSError: the file cannot be written.
 
     Examples:
+        >>> import tempfile
         >>> path = tempfile.mkdtemp() + "/net.zip"
         >>> net = nn.Sequential(nn.Linear(28, 10, rngs=nnx.Rngs(0)), nn.LIFNode())
         >>> save(path, net, ("b", 28))
