@@ -56,7 +56,7 @@ class Network:
     ) -> None:
         self.metadata, self.programs = metadata, programs
         self._path = path
-        # Called as they are, they would be looked up anew at each call, which is 15 times slower.
+        # Called as they are, they would be looked up anew at each call.
         self._compiled = {name: jax.jit(program.call) for name, program in programs.items()}
 
     def start(self, x: jax.Array) -> tuple[jax.Array, ...]:
