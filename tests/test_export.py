@@ -156,8 +156,10 @@ def test_a_network_that_was_loaded(folder):
     np.testing.assert_array_equal(net.run(xs), expected)
     with pytest.raises(ValueError, match=r"args\[1\].shape\[0\] \(= 2\) and the specification 'b'"):
         net.step(carry, xs[0, :2])
-    with pytest.raises(ValueError, match="Dtype mismatch"):
+    net.metadata["jax"] = "0.99.0"
+    with pytest.raises(ValueError, match="Dtype mismatch") as error:
         net.run(xs.astype(jnp.bfloat16))
+    assert "was written by jax 0.99.0, and this is jax" in error.value.__notes__[-1]
 
 
 def test_what_a_file_says(folder):

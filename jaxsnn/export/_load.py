@@ -71,7 +71,7 @@ class Network:
         Raises:
             ValueError: the file was written with `stream=False`, or the shape does not fit.
         """
-        return self._program("start")(x)
+        return self._call("start", x)
 
     def step(
         self, carry: tuple[jax.Array, ...], x: jax.Array
@@ -88,7 +88,7 @@ class Network:
         Raises:
             ValueError: the file was written with `stream=False`, or a shape or dtype does not fit.
         """
-        return self._program("step")(carry, x)
+        return self._call("step", carry, x)
 
     def run(self, xs: jax.Array) -> jax.Array:
         """A whole sequence.
@@ -102,15 +102,23 @@ class Network:
         Raises:
             ValueError: a shape or dtype does not fit.
         """
-        return self._program("run")(xs)
+        return self._call("run", xs)
 
-    def _program(self, name: str) -> Any:
+    def _call(self, name: str, *inputs: Any) -> Any:
         if name not in self._compiled:
             raise ValueError(
                 f"{self._path} has no {name}: it was saved with stream=False and runs whole "
                 "sequences only, with run(xs)"
             )
-        return self._compiled[name]
+        try:
+            return self._compiled[name](*inputs)
+        except Exception as error:
+            if self.metadata["jax"] != jax.__version__:
+                error.add_note(
+                    f"{self._path} was written by jax {self.metadata['jax']}, and this is jax "
+                    f"{jax.__version__}; an older one may not know what a newer one writes."
+                )
+            raise
 
 
 def _check_versions(metadata: dict[str, Any]) -> None:
