@@ -109,8 +109,10 @@ def outputs(module, xs):
 @pytest.mark.parametrize(
     "names",
     [
-        ("fb", "small"),
-        pytest.param(("plain", "ss", "convolutions", "containers"), marks=pytest.mark.slow),
+        ("fb",),
+        pytest.param(
+            ("plain", "ss", "small", "convolutions", "containers"), marks=pytest.mark.slow
+        ),
     ],
 )
 def test_the_same_numbers_with_jax_alone(tmp_path, names):
