@@ -6,6 +6,7 @@ first two bring Orbax along, the last one Matplotlib.
 
 from jaxsnn import data as data
 from jaxsnn import encoding as encoding
+from jaxsnn import export as export
 from jaxsnn import functional as functional
 from jaxsnn import learning as learning
 from jaxsnn import losses as losses

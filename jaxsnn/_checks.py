@@ -133,7 +133,7 @@ def function(name: str, value: Any) -> Any:
     return value
 
 
-def floating(name: str, array: jax.Array) -> None:
+def floating(name: str, array: jax.Array | jax.ShapeDtypeStruct) -> None:
     """`array` must have a floating dtype."""
     if not jnp.issubdtype(array.dtype, jnp.floating):
         raise TypeError(

@@ -9,7 +9,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jaxtyping import Array, Bool, Float, Shaped
 
 from jaxsnn import _checks, readouts
 from jaxsnn.nn import (
@@ -33,7 +35,7 @@ class _Net(Printable, nnx.Module):
 
     fc: Sequential
 
-    def __call__(self, xs: jax.Array) -> jax.Array:
+    def __call__(self, xs: Float[Array | np.ndarray, "T N 28"]) -> Float[Array, "N 10"]:
         """Firing rates of a sequence.
 
         Args:
@@ -163,8 +165,8 @@ class Classifier(Printable, nnx.Module):
 
     def __call__(
         self,
-        xs: jax.Array,
-        mask: jax.Array | None = None,
+        xs: Shaped[Array | np.ndarray, "T N *shape"],
+        mask: Bool[Array | np.ndarray, "T N"] | None = None,
         *,
         training: jax.Array | None = None,
     ) -> Any:

@@ -7,12 +7,15 @@ as if it had been run alone, with the steps that count and no others; one that h
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float
 
 from jaxsnn.nn._cell import state_dtype
 from jaxsnn.nn._mode import over
 
 
-def firing_rate(spikes: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+def firing_rate(
+    spikes: Float[Array, "T *shape"], mask: Bool[Array, "T *N"] | None = None
+) -> Float[Array, "*shape"]:
     """Spikes per time step, the mean over time.
 
         out[n, c] = mean_t spikes[t, n, c]
@@ -38,7 +41,9 @@ def firing_rate(spikes: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     return _mean(spikes, mask)
 
 
-def spike_count(spikes: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+def spike_count(
+    spikes: Float[Array, "T *shape"], mask: Bool[Array, "T *N"] | None = None
+) -> Float[Array, "*shape"]:
     """Number of spikes, the sum over time.
 
         out[n, c] = sum_t spikes[t, n, c]
@@ -59,7 +64,9 @@ def spike_count(spikes: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     return jnp.sum(spikes, axis=0, dtype=state_dtype(spikes.dtype))
 
 
-def first_spike_time(spikes: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+def first_spike_time(
+    spikes: Float[Array, "T *shape"], mask: Bool[Array, "T *N"] | None = None
+) -> Float[Array, "*shape"]:
     """Time steps before the first spike; all of them for a neuron that never fires.
 
         out[n, c] = min { t : spikes[t, n, c] = 1 },  T if there is none
@@ -94,7 +101,9 @@ def first_spike_time(spikes: jax.Array, mask: jax.Array | None = None) -> jax.Ar
     return jnp.broadcast_to(steps[0], first.shape[1:]) - jnp.sum(left_at_spike, axis=0)
 
 
-def first_spike_index(spikes: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+def first_spike_index(
+    spikes: Float[Array, "T *shape"], mask: Bool[Array, "T *N"] | None = None
+) -> Bool[Array, "T *shape"]:
     """Marks the first spike of each neuron.
 
     Args:
@@ -115,7 +124,9 @@ def first_spike_index(spikes: jax.Array, mask: jax.Array | None = None) -> jax.A
     return fired & (jnp.cumsum(fired, axis=0, dtype=jnp.int32) == 1)
 
 
-def max_membrane(v_seq: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+def max_membrane(
+    v_seq: Float[Array, "T *shape"], mask: Bool[Array, "T *N"] | None = None
+) -> Float[Array, "*shape"]:
     """The largest potential of each neuron over time.
 
         out[n, c] = max_t v[t, n, c]
@@ -137,7 +148,9 @@ def max_membrane(v_seq: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     return _if_any(counted, jnp.max(jnp.where(counted, v_seq, -jnp.inf), axis=0))
 
 
-def max_abs_membrane(v_seq: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+def max_abs_membrane(
+    v_seq: Float[Array, "T *shape"], mask: Bool[Array, "T *N"] | None = None
+) -> Float[Array, "*shape"]:
     """The potential of each neuron that is furthest from 0, with its sign.
 
         out[n, c] = v[t*, n, c],  t* = argmax_t |v[t, n, c]|
@@ -163,7 +176,9 @@ def max_abs_membrane(v_seq: jax.Array, mask: jax.Array | None = None) -> jax.Arr
     return jnp.where(highest > -lowest, highest, lowest)
 
 
-def mean_membrane(v_seq: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+def mean_membrane(
+    v_seq: Float[Array, "T *shape"], mask: Bool[Array, "T *N"] | None = None
+) -> Float[Array, "*shape"]:
     """The potential of each neuron, mean over time.
 
         out[n, c] = mean_t v[t, n, c]
@@ -182,7 +197,9 @@ def mean_membrane(v_seq: jax.Array, mask: jax.Array | None = None) -> jax.Array:
     return _mean(v_seq, mask).astype(v_seq.dtype)
 
 
-def last_membrane(v_seq: jax.Array, mask: jax.Array | None = None) -> jax.Array:
+def last_membrane(
+    v_seq: Float[Array, "T *shape"], mask: Bool[Array, "T *N"] | None = None
+) -> Float[Array, "*shape"]:
     """The potential of each neuron after the last time step.
 
         out[n, c] = v[T - 1, n, c]

@@ -23,12 +23,12 @@ import platform
 import shlex
 import socket
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from importlib import metadata
 from typing import Any, Literal, Self, TypedDict
 
+from jaxsnn import _replace
 from jaxsnn.data import DATASETS, SEQUENCES
 from jaxsnn.models import MODELS
 
@@ -246,7 +246,7 @@ class Log:
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}"
         # Written as they come: SummaryWriter would do it in a thread, which cannot raise errors.
         self._events = RecordWriter(str(self._path / name))
-        with _named(self._path / name):
+        with _replace.named(self._path / name):
             self._add_event(file_version="brain.Event:2")
         self._add(history)
         self._write_table(history)
@@ -270,7 +270,7 @@ class Log:
     def _add(self, rows: list[Row]) -> None:
         from tensorboardX.summary import scalar
 
-        with _named(pathlib.Path(self._events.path)):
+        with _replace.named(pathlib.Path(self._events.path)):
             for row in rows:
                 for name in CURVES:
                     self._add_event(step=row["epoch"], summary=scalar(name, row[name]))
@@ -291,23 +291,4 @@ class Log:
 
 def replace(path: pathlib.Path, text: str) -> None:
     """Writes a file under a temporary name and renames it, so that it is never half there."""
-    descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with _named(path), os.fdopen(descriptor, "w", encoding="utf-8", newline="") as file:
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        os.chmod(temporary, 0o644)
-        os.replace(temporary, path)
-    except BaseException:
-        os.unlink(temporary)
-        raise
-
-
-@contextlib.contextmanager
-def _named(path: pathlib.Path) -> Iterator[None]:
-    """Errors of the system say which file they are about; those of writing do not by themselves."""
-    try:
-        yield
-    except OSError as error:
-        raise OSError(error.errno, error.strerror, str(path)) from error
+    _replace.replace(path, text.encode())

@@ -11,7 +11,7 @@ PACKAGE = pathlib.Path(jaxsnn.__file__).parent
 
 # Each module may import those that stand before it.
 LAYERS = [
-    {"_checks", "command_line"},
+    {"_checks", "_replace", "command_line"},
     {"devices"},
     {"quantize"},
     {"surrogate"},
@@ -19,7 +19,7 @@ LAYERS = [
     {"nn"},
     {"readouts"},
     {"models"},
-    {"data", "encoding", "learning", "losses", "plotting"},
+    {"data", "encoding", "export", "learning", "losses", "plotting"},
     {"training"},
     {"runs"},
     {"checkpointing"},
@@ -69,7 +69,7 @@ def test_functional_knows_nothing_of_flax():
 def test_import_is_light_and_starts_no_backend():
     code = """
 import sys, jaxsnn, jaxsnn.checkpointing
-heavy = {"tensorflow", "tensorflow_datasets", "torch", "matplotlib", "tensorboardX"}
+heavy = {"tensorflow", "tensorflow_datasets", "torch", "matplotlib", "tensorboardX", "beartype"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 from jax._src import xla_bridge
 assert not xla_bridge._backends, "a backend was started"

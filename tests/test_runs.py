@@ -123,6 +123,16 @@ def test_each_epoch_is_there_once(tmp_path):
     }
 
 
+def test_tensorboard_reads_the_curves(tmp_path):
+    tensorboard = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    with runs.Log(tmp_path, [row(0), row(1)]):
+        pass
+    events = tensorboard.EventAccumulator(str(tmp_path)).Reload()
+    for name in ("train_loss", "train_acc", "test_loss", "test_acc"):
+        found = [(event.step, event.value) for event in events.Scalars(name)]
+        assert found == [(epoch, pytest.approx(row(epoch)[name])) for epoch in range(2)]
+
+
 def test_a_full_disk_is_named_and_the_log_closes(tmp_path, monkeypatch):
     """Without a thread or a hook at exit, which would print tracebacks of their own."""
     with runs.Log(tmp_path, [row(0)]) as log:

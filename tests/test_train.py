@@ -20,6 +20,7 @@ import types
 import jax
 import numpy as np
 import optax
+import orbax.checkpoint as ocp
 import pytest
 import run_files
 
@@ -189,6 +190,19 @@ def killed(tmp_path_factory):
 
 
 # ------------------------------------------------------------------ a run and its files
+
+
+def test_orbax_alone_reads_the_parameters(straight):
+    _, run = straight
+    net = checkpointing.load_model(run, "latest")
+    step = checkpointing.Checkpoints(run).step()
+    with ocp.StandardCheckpointer() as checkpointer:
+        params = checkpointer.restore(run / "checkpoints" / str(step) / "params")
+    layers = params["fc"]["layers"]
+    assert set(layers) == {"0", "2", "3"}
+    np.testing.assert_array_equal(layers["0"]["kernel"], net.fc[0].kernel)
+    np.testing.assert_array_equal(layers["2"]["w"], net.fc[2].w)
+    np.testing.assert_array_equal(layers["3"]["bias"], net.fc[3].bias)
 
 
 def test_learns_well_above_chance(tmp_path):

@@ -1,8 +1,8 @@
 """Images as sequences: one column, or one row, is one time step."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float32, UInt8
 
 # 1/255 in two parts. XLA turns a division by a constant into a product with its inverse, which is
 # off by one unit in the last place for some of the 256 values. The first part has 12 digits, so
@@ -11,7 +11,7 @@ _INVERSE_HIGH = np.float32(round(2**19 / 255) / 2**19)
 _INVERSE_LOW = np.float32(1 / 255 - float(_INVERSE_HIGH))
 
 
-def columns(images: jax.Array) -> jax.Array:
+def columns(images: UInt8[Array | np.ndarray, "N H W"]) -> Float32[Array, "W N H"]:
     """Reads images column by column, left to right, as the tutorial does.
 
     Args:
@@ -27,7 +27,7 @@ def columns(images: jax.Array) -> jax.Array:
     return jnp.transpose(_unit_interval(images), (2, 0, 1))
 
 
-def rows(images: jax.Array) -> jax.Array:
+def rows(images: UInt8[Array | np.ndarray, "N H W"]) -> Float32[Array, "H N W"]:
     """Reads images row by row, from top to bottom.
 
     Args:
@@ -46,7 +46,7 @@ def rows(images: jax.Array) -> jax.Array:
 SEQUENCES = {"columns": columns, "rows": rows}
 
 
-def _unit_interval(images: jax.Array) -> jax.Array:
+def _unit_interval(images: Array | np.ndarray) -> Array:
     images = jnp.asarray(images)
     if images.dtype != jnp.uint8:
         raise TypeError(

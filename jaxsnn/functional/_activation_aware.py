@@ -3,20 +3,21 @@
 from collections.abc import Callable
 
 import jax
+from jaxtyping import Array, Float
 
 from jaxsnn.functional._integrate_and_fire import if_step
 
 
 def activation_aware_if_step(
-    v: jax.Array,
-    x: jax.Array,
+    v: Float[Array, "*shape"],
+    x: Float[Array, "*shape"],
     *,
     v_threshold: jax.Array,
     v_offset: jax.Array,
     v_reset: float | None,
     surrogate: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the activation-aware integrate-and-fire neuron.
 
         h = v + x
@@ -41,7 +42,7 @@ def activation_aware_if_step(
     return if_step(
         v,
         x,
-        v_threshold=v_threshold.astype(v.dtype),  # type: ignore[arg-type]  # may be many
+        v_threshold=v_threshold.astype(v.dtype),
         v_reset=v_reset,
         surrogate=lambda above: surrogate(above + v_offset),
         detach_reset=detach_reset,

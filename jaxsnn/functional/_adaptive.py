@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+from jaxtyping import Array, Float
 
 from jaxsnn.functional._kept import keep
 from jaxsnn.functional._nonlinear import quadratic_charge
@@ -18,13 +19,13 @@ class IzhikevichState(NamedTuple):
         w: adaptation current.
     """
 
-    v: jax.Array
-    w: jax.Array
+    v: Float[Array, "*shape"]
+    w: Float[Array, "*shape"]
 
 
 def izhikevich_step(
     state: IzhikevichState,
-    x: jax.Array,
+    x: Float[Array, "*shape"],
     *,
     tau: float,
     v_c: float,
@@ -37,7 +38,7 @@ def izhikevich_step(
     v_reset: float | None,
     surrogate: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
-) -> tuple[IzhikevichState, jax.Array]:
+) -> tuple[IzhikevichState, Float[Array, "*shape"]]:
     """One time step of the Izhikevich neuron, a quadratic one with an adaptation current.
 
         h = v + (x + a0 (v - v_rest) (v - v_c) - w) / tau
@@ -82,13 +83,13 @@ class AdaptiveLIFState(NamedTuple):
         a: mean of the neuron's recent spikes, from 0 to 1.
     """
 
-    v: jax.Array
-    a: jax.Array
+    v: Float[Array, "*shape"]
+    a: Float[Array, "*shape"]
 
 
 def adaptive_lif_step(
     state: AdaptiveLIFState,
-    x: jax.Array,
+    x: Float[Array, "*shape"],
     *,
     tau: float,
     decay_input: bool,
@@ -98,7 +99,7 @@ def adaptive_lif_step(
     v_reset: float | None,
     surrogate: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
-) -> tuple[AdaptiveLIFState, jax.Array]:
+) -> tuple[AdaptiveLIFState, Float[Array, "*shape"]]:
     """One time step of the LIF neuron with an adaptive threshold (ALIF).
 
         h = the h of lif_step
@@ -151,18 +152,18 @@ class ComplementaryLIFState(NamedTuple):
         m: complementary potential, which counts spikes.
     """
 
-    v: jax.Array
-    m: jax.Array
+    v: Float[Array, "*shape"]
+    m: Float[Array, "*shape"]
 
 
 def complementary_lif_step(
     state: ComplementaryLIFState,
-    x: jax.Array,
+    x: Float[Array, "*shape"],
     *,
     tau: float,
     v_threshold: float,
     surrogate: Callable[[jax.Array], jax.Array],
-) -> tuple[ComplementaryLIFState, jax.Array]:
+) -> tuple[ComplementaryLIFState, Float[Array, "*shape"]]:
     """One time step of the complementary LIF neuron (CLIF).
 
         h = v - v / tau + x

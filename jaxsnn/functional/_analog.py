@@ -3,14 +3,15 @@
 from collections.abc import Callable
 
 import jax
+from jaxtyping import Array, Float
 
 from jaxsnn.functional._kept import keep
 from jaxsnn.functional._phases import fire_and_reset, leaky_charge
 
 
 def liaf_step(
-    v: jax.Array,
-    x: jax.Array,
+    v: Float[Array, "*shape"],
+    x: Float[Array, "*shape"],
     *,
     act: Callable[[jax.Array], jax.Array],
     threshold_related: bool,
@@ -20,7 +21,7 @@ def liaf_step(
     v_reset: float | None,
     surrogate: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the leaky integrate and analog fire neuron.
 
         h, s, v: as in `lif_step`
@@ -53,7 +54,9 @@ def liaf_step(
     return v, y.astype(x.dtype)
 
 
-def nonspiking_if_step(v: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def nonspiking_if_step(
+    v: Float[Array, "*shape"], x: Float[Array, "*shape"]
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the integrator that never fires.
 
         v = v + x
@@ -70,8 +73,8 @@ def nonspiking_if_step(v: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array
 
 
 def nonspiking_lif_step(
-    v: jax.Array, x: jax.Array, *, tau: float, decay_input: bool
-) -> tuple[jax.Array, jax.Array]:
+    v: Float[Array, "*shape"], x: Float[Array, "*shape"], *, tau: float, decay_input: bool
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the leaky integrator that never fires.
 
         v = v + (x - v) / tau     decay_input=True

@@ -1,12 +1,14 @@
 """Delay by whole time steps."""
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Shaped
 
 from jaxsnn import _checks
 
 
-def delay_step(past: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+def delay_step(
+    past: Float[Array, "*shape steps"], x: Float[Array, "*shape"]
+) -> tuple[Float[Array, "*shape steps"], Float[Array, "*shape"]]:
     """One time step of a delay by `n` steps.
 
         y[t] = x[t - n],  x = 0 before the first step
@@ -22,7 +24,7 @@ def delay_step(past: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
     return inputs[..., 1:], inputs[..., 0].astype(x.dtype)
 
 
-def delay(xs: jax.Array, delay_steps: int) -> jax.Array:
+def delay(xs: Shaped[Array, "T *shape"], delay_steps: int) -> Shaped[Array, "T *shape"]:
     """A whole sequence delayed; what is pushed out at the end is lost.
 
         y[t] = x[t - delay_steps],  0 where t < delay_steps

@@ -3,13 +3,14 @@
 from collections.abc import Callable
 
 import jax
+from jaxtyping import Array, Float
 
 from jaxsnn.functional._kept import keep
 
 
 def gated_lif_step(
-    state: tuple[jax.Array, jax.Array],
-    x: jax.Array,
+    state: tuple[Float[Array, "*shape"], Float[Array, "*shape"]],
+    x: Float[Array, "*shape"],
     *,
     alpha: jax.Array,
     beta: jax.Array,
@@ -20,7 +21,7 @@ def gated_lif_step(
     v_subreset: jax.Array,
     conduct: jax.Array,
     surrogate: Callable[[jax.Array], jax.Array],
-) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
+) -> tuple[tuple[Float[Array, "*shape"], Float[Array, "*shape"]], Float[Array, "*shape"]]:
     """One time step of the gated leaky integrate-and-fire neuron.
 
         i = x (1 - beta (1 - conduct))

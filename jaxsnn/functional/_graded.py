@@ -3,20 +3,21 @@
 from collections.abc import Callable
 
 import jax
+from jaxtyping import Array, Float
 
 from jaxsnn.functional._kept import keep
 from jaxsnn.functional._phases import leaky_charge, reset
 
 
 def ternary_if_step(
-    v: jax.Array,
-    x: jax.Array,
+    v: Float[Array, "*shape"],
+    x: Float[Array, "*shape"],
     *,
     v_threshold: float,
     v_reset: float | None,
     surrogate: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the ternary integrate-and-fire neuron.
 
         h = v + x
@@ -48,8 +49,8 @@ def ternary_if_step(
 
 
 def ternary_lif_step(
-    v: jax.Array,
-    x: jax.Array,
+    v: Float[Array, "*shape"],
+    x: Float[Array, "*shape"],
     *,
     tau: float | jax.Array,
     decay_input: bool,
@@ -57,7 +58,7 @@ def ternary_lif_step(
     v_reset: float | None,
     surrogate: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the ternary LIF neuron.
 
     Charge as in `lif_step`, then fire and reset as in `ternary_if_step`.
@@ -102,14 +103,14 @@ def _fire_either_way(
 
 
 def ilif_step(
-    v: jax.Array,
-    x: jax.Array,
+    v: Float[Array, "*shape"],
+    x: Float[Array, "*shape"],
     *,
     tau: float | jax.Array,
     v_threshold: float,
     surrogate: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the integer LIF neuron, which fires as often as its threshold fits in.
 
         h = v - v / tau + x

@@ -3,20 +3,21 @@
 from collections.abc import Callable
 
 import jax
+from jaxtyping import Array, Float
 
 from jaxsnn.functional._kept import keep
 from jaxsnn.functional._phases import fire_and_reset, in_dtype_of, leaky_charge, reset
 
 
 def if_step(
-    v: jax.Array,
-    x: jax.Array,
+    v: Float[Array, "*shape"],
+    x: Float[Array, "*shape"],
     *,
-    v_threshold: float,
+    v_threshold: float | jax.Array,
     v_reset: float | None,
     surrogate: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the integrate-and-fire neuron.
 
         h = v + x
@@ -27,7 +28,7 @@ def if_step(
     Args:
         v: membrane potential after the last reset, any shape.
         x: input current of this step, the shape of `v`.
-        v_threshold: firing threshold.
+        v_threshold: firing threshold; a number, or an array that broadcasts to `v`.
         v_reset: potential after a spike; None subtracts the threshold instead.
         surrogate: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
         detach_reset: no gradient flows through the `s` of the reset (that of the output stays).
@@ -41,8 +42,8 @@ def if_step(
 
 
 def lif_step(
-    v: jax.Array,
-    x: jax.Array,
+    v: Float[Array, "*shape"],
+    x: Float[Array, "*shape"],
     *,
     tau: float | jax.Array,
     decay_input: bool,
@@ -50,7 +51,7 @@ def lif_step(
     v_reset: float | None,
     surrogate: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the leaky integrate-and-fire neuron.
 
         h = v + (x - (v - v_rest)) / tau      decay_input=True
@@ -81,8 +82,8 @@ def lif_step(
 
 
 def klif_step(
-    v: jax.Array,
-    x: jax.Array,
+    v: Float[Array, "*shape"],
+    x: Float[Array, "*shape"],
     *,
     k: float | jax.Array,
     scale_reset: bool,
@@ -92,7 +93,7 @@ def klif_step(
     v_reset: float | None,
     surrogate: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the KLIF neuron, a LIF neuron with a gain `k` before the threshold.
 
         u = the h of lif_step

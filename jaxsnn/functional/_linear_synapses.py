@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 
 class RisingCurrent(NamedTuple):
@@ -25,13 +26,13 @@ class RisingCurrent(NamedTuple):
         rise: what has arrived and not yet risen, decaying with the time constant of the rise.
     """
 
-    i: jax.Array
-    rise: jax.Array
+    i: Float[Array, "*shape"]
+    rise: Float[Array, "*shape"]
 
 
 def exponential_synapse_step(
-    i: jax.Array, x: jax.Array, *, decay: float | jax.Array
-) -> tuple[jax.Array, jax.Array]:
+    i: Float[Array, "*shape"], x: Float[Array, "*shape"], *, decay: float | jax.Array
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the exponential synapse.
 
         i = decay i + x,    decay = exp(-1 / tau)
@@ -53,12 +54,12 @@ def exponential_synapse_step(
 
 def double_exponential_synapse_step(
     state: RisingCurrent,
-    x: jax.Array,
+    x: Float[Array, "*shape"],
     *,
     decay: float | jax.Array,
     rise: float | jax.Array,
     gain: float | jax.Array,
-) -> tuple[RisingCurrent, jax.Array]:
+) -> tuple[RisingCurrent, Float[Array, "*shape"]]:
     """One time step of the double-exponential synapse, which is also the alpha synapse.
 
         i = decay i + gain r,    decay = exp(-1 / tau_decay)

@@ -2,11 +2,12 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 
 def neunorm_step(
-    s: jax.Array, x: jax.Array, w: jax.Array, *, k: float
-) -> tuple[jax.Array, jax.Array]:
+    s: Float[Array, "*N 1"], x: Float[Array, "*N C"], w: jax.Array, *, k: float
+) -> tuple[Float[Array, "*N 1"], Float[Array, "*N C"]]:
     """One time step of NeuNorm (Wu et al. 2019, "Direct training for spiking neural networks:
     faster, larger, better").
 

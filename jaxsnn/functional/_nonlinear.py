@@ -4,14 +4,15 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxsnn.functional._kept import keep
 from jaxsnn.functional._phases import fire_and_reset
 
 
 def qif_step(
-    v: jax.Array,
-    x: jax.Array,
+    v: Float[Array, "*shape"],
+    x: Float[Array, "*shape"],
     *,
     tau: float,
     v_c: float,
@@ -21,7 +22,7 @@ def qif_step(
     v_reset: float | None,
     surrogate: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the quadratic integrate-and-fire neuron.
 
         h = v + (x + a0 (v - v_rest) (v - v_c)) / tau
@@ -59,8 +60,8 @@ def quadratic_charge(
 
 
 def eif_step(
-    v: jax.Array,
-    x: jax.Array,
+    v: Float[Array, "*shape"],
+    x: Float[Array, "*shape"],
     *,
     tau: float,
     delta_T: float,
@@ -70,7 +71,7 @@ def eif_step(
     v_reset: float | None,
     surrogate: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the exponential integrate-and-fire neuron.
 
         h = v + (x - (v - v_rest) + delta_T exp((v - theta_rh) / delta_T)) / tau

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
+from jaxtyping import Array, Float
 
 from jaxsnn.functional._integrate_and_fire import lif_step
 
@@ -16,11 +17,13 @@ class OTTTState(NamedTuple):
         trace: trace of the spikes.
     """
 
-    v: jax.Array
-    trace: jax.Array
+    v: Float[Array, "*shape"]
+    trace: Float[Array, "*shape"]
 
 
-def sltt_lif_step(v: jax.Array, x: jax.Array, **settings: Any) -> tuple[jax.Array, jax.Array]:
+def sltt_lif_step(
+    v: Float[Array, "*shape"], x: Float[Array, "*shape"], **settings: Any
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the LIF neuron of spatial learning through time.
 
         v = stop_gradient(v), then as in lif_step
@@ -40,8 +43,8 @@ def sltt_lif_step(v: jax.Array, x: jax.Array, **settings: Any) -> tuple[jax.Arra
 
 
 def ottt_lif_step(
-    state: OTTTState, x: jax.Array, *, tau: float, **settings: Any
-) -> tuple[OTTTState, jax.Array]:
+    state: OTTTState, x: Float[Array, "*shape"], *, tau: float, **settings: Any
+) -> tuple[OTTTState, Float[Array, "*shape"]]:
     """One time step of the LIF neuron of online training through time.
 
         v = stop_gradient(v), then as in lif_step

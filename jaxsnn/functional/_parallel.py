@@ -4,15 +4,16 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 
 def psn(
-    xs: jax.Array,
-    weight: jax.Array,
-    bias: jax.Array,
+    xs: Float[Array, "T *shape"],
+    weight: Float[Array, "T T"],
+    bias: Float[Array, "T 1"],
     *,
     surrogate: Callable[[jax.Array], jax.Array],
-) -> jax.Array:
+) -> Float[Array, "T *shape"]:
     """All time steps of the parallel spiking neuron.
 
         h[t] = b[t] + sum_j W[t, j] x[j]
@@ -35,7 +36,9 @@ def psn(
     return surrogate(_product(weight, xs) + _beside(bias, xs)).astype(xs.dtype)
 
 
-def masked_psn_weight(weight: jax.Array, *, k: int, lambda_: float | jax.Array) -> jax.Array:
+def masked_psn_weight(
+    weight: Float[Array, "T T"], *, k: int, lambda_: float | jax.Array
+) -> Float[Array, "T T"]:
     """The weights of the masked parallel spiking neuron, for `psn`.
 
         W'[t, j] = W[t, j]                    0 <= t - j < k
@@ -61,13 +64,13 @@ def masked_psn_weight(weight: jax.Array, *, k: int, lambda_: float | jax.Array) 
 
 
 def sliding_psn_step(
-    past: jax.Array,
-    x: jax.Array,
-    weight: jax.Array,
-    bias: jax.Array,
+    past: Float[Array, "*shape past"],
+    x: Float[Array, "*shape"],
+    weight: Float[Array, " k"],
+    bias: Float[Array, ""],
     *,
     surrogate: Callable[[jax.Array], jax.Array],
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, "*shape past"], Float[Array, "*shape"]]:
     """One time step of the sliding parallel spiking neuron.
 
         h[t] = b + sum_{j < k} w[k - 1 - j] x[t - j],  x = 0 before the first step
@@ -91,13 +94,13 @@ def sliding_psn_step(
 
 
 def sliding_psn(
-    past: jax.Array,
-    xs: jax.Array,
-    weight: jax.Array,
-    bias: jax.Array,
+    past: Float[Array, "*shape past"],
+    xs: Float[Array, "T *shape"],
+    weight: Float[Array, " k"],
+    bias: Float[Array, ""],
     *,
     surrogate: Callable[[jax.Array], jax.Array],
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, "*shape past"], Float[Array, "T *shape"]]:
     """Many time steps of the sliding parallel spiking neuron at once; see `sliding_psn_step`.
 
     Args:
@@ -112,20 +115,21 @@ def sliding_psn(
     """
     inputs = jnp.concatenate([jnp.moveaxis(past, -1, 0), xs.astype(past.dtype)])
     # One product with a band of weights: XLA's convolution of one channel is far slower.
-    h = _product(_band(weight.astype(past.dtype), len(xs)), inputs) + bias.astype(past.dtype)
-    return jnp.moveaxis(inputs[len(xs) :], 0, -1), surrogate(h).astype(xs.dtype)
+    h = _product(_band(weight.astype(past.dtype), xs.shape[0]), inputs) + bias.astype(past.dtype)
+    return jnp.moveaxis(inputs[xs.shape[0] :], 0, -1), surrogate(h).astype(xs.dtype)
 
 
 def _band(weight: jax.Array, steps: int) -> jax.Array:
     """Rows that hold `weight` `[k]`, each one further to the right: `[steps, k - 1 + steps]`."""
     row = jnp.pad(weight, (0, steps))
     # Cut into rows that are shorter by one, copies of it in a row move to the right by themselves.
-    return jnp.tile(row, steps)[: steps * (len(row) - 1)].reshape(steps, -1)
+    copies = jnp.broadcast_to(row[None], (steps, *row.shape)).reshape(-1)
+    return copies[: steps * (row.shape[0] - 1)].reshape(steps, row.shape[0] - 1)
 
 
 def _product(weight: jax.Array, xs: jax.Array) -> jax.Array:
     """`weight` `[T, S]` times `xs` `[S, ...]` over time."""
-    rows = xs.astype(weight.dtype).reshape(len(xs), -1)
+    rows = xs.astype(weight.dtype).reshape(xs.shape[0], -1)
     return (weight @ rows).reshape(-1, *xs.shape[1:])
 
 

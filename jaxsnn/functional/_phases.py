@@ -39,7 +39,7 @@ def reset(
 
 def fire_and_reset(
     h: jax.Array,
-    v_threshold: float,
+    v_threshold: float | jax.Array,
     v_reset: float | None,
     surrogate: Callable[[jax.Array], jax.Array],
     detach_reset: bool,

@@ -8,11 +8,16 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 
 def dsr_if(
-    xs: jax.Array, v_threshold: jax.Array, *, alpha: float, v_threshold_grad_scaling: float = 1.0
-) -> jax.Array:
+    xs: Float[Array, "T *shape"],
+    v_threshold: Float[Array, ""],
+    *,
+    alpha: float,
+    v_threshold_grad_scaling: float = 1.0,
+) -> Float[Array, "T *shape"]:
     """All time steps of the IF neuron of differentiation on spike representation.
 
         h[t] = v[t - 1] + x[t],  v[-1] = 0
@@ -43,14 +48,14 @@ def dsr_if(
 
 
 def dsr_lif(
-    xs: jax.Array,
-    v_threshold: jax.Array,
+    xs: Float[Array, "T *shape"],
+    v_threshold: Float[Array, ""],
     *,
     tau: float,
     delta_t: float,
     alpha: float,
     v_threshold_grad_scaling: float = 1.0,
-) -> jax.Array:
+) -> Float[Array, "T *shape"]:
     """All time steps of the LIF neuron of differentiation on spike representation.
 
         beta = exp(-delta_t / tau)
@@ -146,7 +151,7 @@ _dsr_lif.defvjp(_dsr_lif_forward, _dsr_lif_backward)
 def _late_mean(xs: jax.Array, settings: tuple[float, ...]) -> jax.Array:
     """Mean over time, a step weighed by how much of it the membrane still remembers at the end."""
     tau, delta_t, *_ = settings
-    left = jnp.arange(len(xs) - 1, -1, -1, dtype=xs.dtype).reshape(-1, *(1,) * (xs.ndim - 1))
+    left = jnp.arange(xs.shape[0] - 1, -1, -1, dtype=xs.dtype).reshape(-1, *(1,) * (xs.ndim - 1))
     weights = jnp.exp(-delta_t / tau * left)
     return jnp.sum(weights * xs, 0) / jnp.sum(weights)
 

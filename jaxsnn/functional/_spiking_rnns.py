@@ -5,6 +5,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxsnn.functional._kept import keep
 
@@ -19,11 +20,13 @@ class LSTMState(NamedTuple):
         c: cell state, 0 or 1.
     """
 
-    h: jax.Array
-    c: jax.Array
+    h: Float[Array, "*shape"]
+    c: Float[Array, "*shape"]
 
 
-def spiking_rnn_step(a: jax.Array, *, surrogate: SpikeFunction) -> jax.Array:
+def spiking_rnn_step(
+    a: Float[Array, "*shape"], *, surrogate: SpikeFunction
+) -> Float[Array, "*shape"]:
     """One time step of the spiking vanilla RNN.
 
         h = H(a),    a = W_ih x + b_ih + W_hh h + b_hh
@@ -40,7 +43,9 @@ def spiking_rnn_step(a: jax.Array, *, surrogate: SpikeFunction) -> jax.Array:
     return surrogate(keep(a))
 
 
-def spiking_gru_step(h: jax.Array, a: jax.Array, *, surrogate: SpikeFunction) -> jax.Array:
+def spiking_gru_step(
+    h: Float[Array, "*N H"], a: Float[Array, "*N 4*H"], *, surrogate: SpikeFunction
+) -> Float[Array, "*N H"]:
     """One time step of the spiking GRU.
 
         r = H(a_r),    a_r = W_ir x + b_ir + W_hr h + b_hr
@@ -62,7 +67,9 @@ def spiking_gru_step(h: jax.Array, a: jax.Array, *, surrogate: SpikeFunction) ->
     return (1 - z).astype(h.dtype) * n.astype(h.dtype) + z.astype(h.dtype) * h
 
 
-def spiking_lstm_step(c: jax.Array, a: jax.Array, *, surrogate: SpikeFunction) -> LSTMState:
+def spiking_lstm_step(
+    c: Float[Array, "*N H"], a: Float[Array, "*N 4*H"], *, surrogate: SpikeFunction
+) -> LSTMState:
     """One time step of the spiking LSTM.
 
         i, f, g, o = H(a_i), H(a_f), H(a_g), H(a_o),    a_k = W_ik x + b_ik + W_hk h + b_hk

@@ -1,11 +1,12 @@
 """The stateful synapse: a current that jumps with each spike and decays between spikes."""
 
 import jax
+from jaxtyping import Array, Float
 
 
 def synapse_filter_step(
-    i: jax.Array, x: jax.Array, *, tau: float | jax.Array
-) -> tuple[jax.Array, jax.Array]:
+    i: Float[Array, "*shape"], x: Float[Array, "*shape"], *, tau: float | jax.Array
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the synapse filter.
 
         i = i - (1 - x) i / tau + x

@@ -5,6 +5,7 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 import jax
+from jaxtyping import Array, Float
 
 from jaxsnn.functional._kept import keep
 from jaxsnn.functional._phases import fire_and_reset
@@ -18,13 +19,13 @@ class CUBALIFState(NamedTuple):
         c: synaptic current.
     """
 
-    v: jax.Array
-    c: jax.Array
+    v: Float[Array, "*shape"]
+    c: Float[Array, "*shape"]
 
 
 def cubalif_step(
     state: CUBALIFState,
-    x: jax.Array,
+    x: Float[Array, "*shape"],
     *,
     c_decay: float,
     v_decay: float,
@@ -32,7 +33,7 @@ def cubalif_step(
     v_reset: float | None,
     surrogate: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
-) -> tuple[CUBALIFState, jax.Array]:
+) -> tuple[CUBALIFState, Float[Array, "*shape"]]:
     """One time step of the current-based LIF neuron.
 
         c = c_decay c + x
@@ -72,13 +73,13 @@ class RAFState(NamedTuple):
         u: current that turns into it and back.
     """
 
-    v: jax.Array
-    u: jax.Array
+    v: Float[Array, "*shape"]
+    u: Float[Array, "*shape"]
 
 
 def raf_step(
     state: RAFState,
-    x: jax.Array,
+    x: Float[Array, "*shape"],
     *,
     b: float,
     omega: float,
@@ -87,7 +88,7 @@ def raf_step(
     v_reset: float | None,
     surrogate: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
-) -> tuple[RAFState, jax.Array]:
+) -> tuple[RAFState, Float[Array, "*shape"]]:
     """One time step of the resonate-and-fire neuron, a damped oscillator with a threshold.
 
         h = exp(b dt) (v cos(omega dt) + u sin(omega dt))

@@ -3,14 +3,15 @@
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Bool, Float, Integer
 
 from jaxsnn import _checks, readouts
 from jaxsnn.nn._cell import state_dtype
 
 
 def firing_rate_cross_entropy(
-    rates: jax.Array, labels: jax.Array, *, scale: float = 1.0
-) -> jax.Array:
+    rates: Float[Array, "N C"], labels: Integer[Array, " N"], *, scale: float = 1.0
+) -> Float[Array, " N"]:
     """Cross-entropy with firing rates, or any other readout, as logits.
 
         loss[n] = -log softmax(scale rates[n])[labels[n]]
@@ -43,8 +44,11 @@ def firing_rate_cross_entropy(
 
 
 def spike_count_cross_entropy(
-    spikes: jax.Array, labels: jax.Array, *, mask: jax.Array | None = None
-) -> jax.Array:
+    spikes: Float[Array, "T N C"],
+    labels: Integer[Array, " N"],
+    *,
+    mask: Bool[Array, "T N"] | None = None,
+) -> Float[Array, " N"]:
     """Cross-entropy with the number of spikes as logits.
 
         loss[n] = -log softmax(sum_t spikes[t, n])[labels[n]]
@@ -66,8 +70,11 @@ def spike_count_cross_entropy(
 
 
 def max_membrane_cross_entropy(
-    v_seq: jax.Array, labels: jax.Array, *, mask: jax.Array | None = None
-) -> jax.Array:
+    v_seq: Float[Array, "T N C"],
+    labels: Integer[Array, " N"],
+    *,
+    mask: Bool[Array, "T N"] | None = None,
+) -> Float[Array, " N"]:
     """Cross-entropy with the largest potential over time as logits.
 
         loss[n] = -log softmax(max_t v[t, n])[labels[n]]
@@ -91,8 +98,11 @@ def max_membrane_cross_entropy(
 
 
 def temporal_efficient_training_cross_entropy(
-    ys: jax.Array, labels: jax.Array, *, mask: jax.Array | None = None
-) -> jax.Array:
+    ys: Float[Array, "T N C *space"],
+    labels: Integer[Array, "N *space"],
+    *,
+    mask: Bool[Array, "T N"] | None = None,
+) -> Float[Array, " N"]:
     """Cross-entropy of every time step, mean over time (Deng et al. 2022, "Temporal efficient
     training of spiking neural network via gradient re-weighting").
 

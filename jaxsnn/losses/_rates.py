@@ -2,15 +2,16 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Integer
 
 
 def firing_rate_mse(
-    rates: jax.Array,
-    labels: jax.Array,
+    rates: Float[Array, "N C"],
+    labels: Integer[Array, " N"],
     *,
     correct_rate: float = 1.0,
     incorrect_rate: float = 0.0,
-) -> jax.Array:
+) -> Float[Array, " N"]:
     """Squared distance of firing rates to the one-hot label, mean over the classes.
 
         loss[n] = mean_c (rates[n, c] - target[n, c])^2
@@ -33,7 +34,7 @@ def firing_rate_mse(
     return jnp.mean(jnp.square(rates - target), axis=-1)
 
 
-def correct(outputs: jax.Array, labels: jax.Array) -> jax.Array:
+def correct(outputs: Float[Array, "N C"], labels: Integer[Array, " N"]) -> Bool[Array, " N"]:
     """Whether the largest output is that of the label (the first of equals counts).
 
     Args:

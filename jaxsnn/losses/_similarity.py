@@ -4,6 +4,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Integer
 
 from jaxsnn import _checks
 from jaxsnn.nn._cell import state_dtype
@@ -18,8 +19,11 @@ _PARAMETERS = {
 
 
 def kernel_dot_product(
-    x: jax.Array, y: jax.Array, kernel: Kernel = "linear", parameter: float | None = None
-) -> jax.Array:
+    x: Float[Array, "N F"],
+    y: Float[Array, "M F"],
+    kernel: Kernel = "linear",
+    parameter: float | None = None,
+) -> Float[Array, "N M"]:
     """The kernel of each row of `x` with each row of `y`.
 
         out[i, j] = x[i] . y[j]                            linear
@@ -66,12 +70,12 @@ def kernel_dot_product(
 
 
 def spike_similar_loss(
-    spikes: jax.Array,
-    labels: jax.Array,
+    spikes: Float[Array, "T N *shape"],
+    labels: Integer[Array, "N *classes"],
     kernel_type: Kernel = "linear",
     loss_type: Literal["mse", "l1", "bce"] = "mse",
     parameter: float | None = None,
-) -> jax.Array:
+) -> Float[Array, " N"]:
     """Distance between the similarity of the spikes to two examples and that of their labels.
 
         sim[n, m] = kernel of the spikes of n and m, all steps and neurons

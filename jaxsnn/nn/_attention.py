@@ -74,7 +74,7 @@ class TemporalWiseAttention(SequenceLayer):
         self.T, self.reduction = int(T), int(reduction)
 
     def __call__(self, xs: jax.Array) -> jax.Array:
-        if xs.ndim < 3 or len(xs) != self.T:
+        if xs.ndim < 3 or xs.shape[0] != self.T:
             raise ValueError(
                 f"TemporalWiseAttention(T={self.T}) needs sequences [{self.T}, N, ...], got "
                 f"{list(xs.shape)}"
@@ -136,7 +136,7 @@ class MultiDimensionalAttention(SequenceLayer):
         self.reduction_t, self.reduction_c = int(reduction_t), int(reduction_c)
 
     def __call__(self, xs: jax.Array) -> jax.Array:
-        if xs.ndim != 5 or len(xs) != self.T or xs.shape[-1] != self.C:
+        if xs.ndim != 5 or xs.shape[0] != self.T or xs.shape[-1] != self.C:
             raise ValueError(
                 f"MultiDimensionalAttention(T={self.T}, C={self.C}) needs images with channels "
                 f"last, [{self.T}, N, H, W, {self.C}], got {list(xs.shape)}"

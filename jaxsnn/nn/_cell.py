@@ -135,7 +135,7 @@ def state_dtype(dtype: Any) -> Any:
 def check_step(
     cell: Cell,
     carry: Carry,
-    x: jax.Array,
+    x: jax.Array | jax.ShapeDtypeStruct,
     kind: type[Any] | None = None,
     shape: tuple[int, ...] | None = None,
 ) -> None:

@@ -59,5 +59,5 @@ class Delay(Cell):
             return super()._over_time(carry, xs, mode)  # what is asked for lies between the steps
         past = jnp.moveaxis(carry, -1, 0)
         inputs = jnp.concatenate([past, xs.astype(past.dtype)])
-        ys, past = inputs[: len(xs)].astype(xs.dtype), inputs[len(xs) :]
+        ys, past = inputs[: xs.shape[0]].astype(xs.dtype), inputs[xs.shape[0] :]
         return jnp.moveaxis(past, 0, -1), ys, NOTHING

@@ -68,8 +68,8 @@ def scan_elements(
         carries = jax.tree.map(lambda state: state.reshape(flat), carries)
     mask = modes[0].mask
     if mask is not None:
-        mask = jnp.broadcast_to(over(mask, xs), xs.shape).reshape(len(xs), *flat)
-    steps = len(xs)
+        mask = jnp.broadcast_to(over(mask, xs), xs.shape).reshape(xs.shape[0], *flat)
+    steps = xs.shape[0]
     carries, ys, seen = scan(step, carries, xs.reshape(steps, *flat), modes[0].of_step(mask))
     ys, seen = jax.tree.map(lambda a: a.reshape(steps, *shape), (ys, seen))
     return jax.tree.map(lambda state: state.reshape(shape), carries), ys, seen

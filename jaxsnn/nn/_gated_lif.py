@@ -110,7 +110,7 @@ class GatedLIFNode(SequenceLayer):
             return state, spikes, NOTHING
 
         start, inputs = jnp.zeros(xs.shape[1:], dtype), (xs, conduct)
-        (v, _), ys, _ = scan(step, (start, start), inputs, Mode())  # type: ignore[arg-type]  # a pair
+        (v, _), ys, _ = scan(step, (start, start), inputs, Mode())
         return v, ys
 
     def _numbers(self, ndim: int, dtype: Any) -> tuple[jax.Array, dict[str, jax.Array]]:

@@ -45,7 +45,8 @@ def _product(x: jax.Array, kernel: jax.Array, dimensions: Any, **kwargs: Any) ->
     keeps XLA from merging the transposition into the product. With few rows it would not pay.
     """
     wide, narrow = kernel.shape
-    if x.ndim == 2 and narrow < wide < len(x):
+    rows = x.shape[0]  # a program that is exported may leave it open, and has no gradient
+    if x.ndim == 2 and isinstance(rows, int) and narrow < wide < rows:
         kernel = jax.lax.optimization_barrier(kernel.T)
         dimensions = ((1,), (1,)), ((), ())
     return jax.lax.dot_general(x, kernel, dimensions, **kwargs)

@@ -243,7 +243,7 @@ class SlidingPSN(Cell):
 
 def check_length(layer: SequenceLayer, T: int, xs: jax.Array) -> None:
     """`xs` must have the `T` time steps that `layer` was made for."""
-    if xs.ndim == 0 or len(xs) != T:
+    if xs.ndim == 0 or xs.shape[0] != T:
         raise ValueError(
             f"{type(layer).__name__}(T={T}) needs sequences of {T} time steps, [{T}, ...], got "
             f"{list(xs.shape)}"

@@ -114,7 +114,7 @@ class Flatten(Printable, nnx.Module):
             raise ValueError(
                 f"Flatten needs inputs with a batch axis, [N, ...] a step, got {list(x.shape)}"
             )
-        return x.reshape(len(x), -1)
+        return x.reshape(x.shape[0], -1)
 
 
 class VotingLayer(Printable, nnx.Module):

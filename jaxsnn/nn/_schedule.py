@@ -1,5 +1,7 @@
 """How one step is repeated over time: the numbers of a plain loop in less time and memory."""
 
+from typing import Any
+
 import jax
 
 from jaxsnn import functional
@@ -11,7 +13,7 @@ _KEEP_NAMED_AND_PRODUCTS = jax.checkpoint_policies.save_from_both_policies(
 )
 
 
-def scan(step: Step, carry: Carry, xs: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
+def scan(step: Step, carry: Carry, xs: Any, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
     """`jax.lax.scan` that keeps little for the backward pass, and passes over masked steps.
 
     Kept are what a step names (`functional.KEPT`) and products of matrices; what is cheap is
@@ -19,7 +21,7 @@ def scan(step: Step, carry: Carry, xs: jax.Array, mode: Mode) -> tuple[Carry, ja
     """
 
     def body(
-        carry: Carry, now: tuple[jax.Array, jax.Array | None]
+        carry: Carry, now: tuple[Any, jax.Array | None]
     ) -> tuple[Carry, tuple[jax.Array, Seen]]:
         x, mask = now
         after, y, seen = step(carry, x, mode.of_step(mask))

@@ -78,6 +78,6 @@ class TemporalBinSum(_Conversion):
     """
 
     def __call__(self, xs: jax.Array) -> jax.Array:
-        rest = -len(xs) % self.num_slots
+        rest = -xs.shape[0] % self.num_slots
         xs = jnp.concatenate([xs, jnp.zeros((rest, *xs.shape[1:]), xs.dtype)])
         return jnp.sum(xs.reshape(-1, self.num_slots, *xs.shape[1:]), axis=1)

@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 from flax.errors import TraceContextError
+from jaxtyping import Array, Bool, Integer, Shaped
 
 from jaxsnn import _checks
 from jaxsnn.nn._cell import Carry
@@ -32,10 +34,10 @@ class Extras(NamedTuple):
 
 def unroll(
     module: Any,
-    xs: jax.Array,
+    xs: Shaped[Array | np.ndarray, "T *shape"],
     carry: Carry = None,
     *,
-    mask: jax.Array | None = None,
+    mask: Bool[Array | np.ndarray, "T *N"] | None = None,
     training: jax.Array | None = None,
     record: str | Sequence[str] = (),
     checkpoint_every: int | None = None,
@@ -113,7 +115,7 @@ def unroll(
     return carry, ys, extras
 
 
-def steps_before(lengths: jax.Array, steps: int) -> jax.Array:
+def steps_before(lengths: Integer[Array | np.ndarray, "*N"], steps: int) -> Bool[Array, "T *N"]:
     """The mask of padded sequences: which steps come before the end of each.
 
     Args:

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 
@@ -65,18 +66,18 @@ class Surrogate(abc.ABC):
         _checks.boolean("spiking", self.spiking)
 
     @abc.abstractmethod
-    def primal(self, u: jax.Array) -> jax.Array:
+    def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """The function whose derivative stands in for that of the step."""
 
     @abc.abstractmethod
-    def derivative(self, u: jax.Array) -> jax.Array:
+    def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """The surrogate derivative, `d primal / du`."""
 
-    def spikes(self, u: jax.Array) -> jax.Array:
+    def spikes(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """The step itself: 1 where `u >= 0`, 0 elsewhere and where `u` is not a number."""
         return (u >= 0).astype(u.dtype)
 
-    def __call__(self, u: jax.Array) -> jax.Array:
+    def __call__(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """Fires where `u >= 0`.
 
         Args:

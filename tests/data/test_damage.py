@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 import jaxsnn.data._mini as mini_module
+from jaxsnn import export, nn
 from jaxsnn.data import ImageDataset, fashion_mnist, fashion_mnist_mini
 
 MUTATIONS = int(os.environ.get("JAXSNN_MUTATIONS", "8"))  # of each kind of directory
@@ -151,3 +152,19 @@ def test_mini(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, trial: Trial) -> 
     file = shutil.copy(mini_module._FILE, tmp_path / "mini.npz")
     monkeypatch.setattr(mini_module, "_FILE", file)
     trial([file], fashion_mnist_mini, file)
+
+
+def test_exported_network(tmp_path: Path) -> None:
+    def same(network: export.Network, expected: export.Network) -> None:
+        assert network.metadata == expected.metadata
+        programs, others = network.programs, expected.programs
+        assert programs.keys() == others.keys()
+        for name in programs:
+            program, other = programs[name], others[name]
+            assert program.mlir_module_serialized == other.mlir_module_serialized
+            assert str(program.in_avals) == str(other.in_avals)
+            assert str(program.out_avals) == str(other.out_avals)
+
+    path = tmp_path / "net.zip"
+    export.save(path, nn.IFNode(), ("b", 3))
+    Trial(same)([path], lambda: export.load(path), path)
