@@ -2,7 +2,6 @@
 
 import os
 import pathlib
-import zipfile
 from collections.abc import Mapping
 from typing import Any
 
@@ -34,11 +33,7 @@ def read(source: Any) -> dict[str, np.ndarray]:
     if suffix == ".npz":
         return _read_npz(path)
     if suffix == ".safetensors":
-        safetensors = import_safetensors()
-        try:
-            return read(safetensors.load_file(path))
-        except safetensors.SafetensorError as error:
-            raise ValueError(f"{path} is damaged or not in the format of safetensors") from error
+        return _read_safetensors(path)
     if suffix in _TORCH:
         return _read_torch(path)
     raise ValueError(
@@ -54,7 +49,7 @@ def write(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) -> None:
     """
     suffix = pathlib.Path(path).suffix
     if suffix == ".npz":
-        np.savez(path, allow_pickle=False, **arrays)
+        np.savez(path, **arrays)
     elif suffix == ".safetensors":
         import_safetensors().save_file(arrays, path)
     else:
@@ -77,8 +72,16 @@ def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         with np.load(path, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
-    except (ValueError, EOFError, KeyError, zipfile.BadZipFile, NotImplementedError) as error:
-        raise ValueError(f"{path} is damaged or not an .npz of plain arrays ({error})") from error
+    except Exception as error:  # zipfile, zlib and NumPy raise many kinds
+        raise _damaged(path, "not an .npz of plain arrays", error) from error
+
+
+def _read_safetensors(path: pathlib.Path) -> dict[str, np.ndarray]:
+    load_file = import_safetensors().load_file
+    try:
+        return read(load_file(path))
+    except Exception as error:  # its own kind, KeyError for a dtype that is not NumPy's, ...
+        raise _damaged(path, "not in the format of safetensors", error) from error
 
 
 def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
@@ -93,10 +96,7 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds
-        first = (str(error).strip() or type(error).__name__).splitlines()[0]
-        raise ValueError(
-            f"{path} is damaged, or holds more than tensors and numbers ({first})"
-        ) from error
+        raise _damaged(path, "holds more than tensors and numbers", error) from error
     if not isinstance(saved, Mapping):
         raise ValueError(f"{path} holds {type(saved).__name__}, not a state_dict")
     if _all_tensors(saved):
@@ -108,6 +108,11 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
             "take the right one of torch.load(path, weights_only=True)"
         )
     return read(saved[inside[0]])
+
+
+def _damaged(path: pathlib.Path, otherwise: str, error: Exception) -> ValueError:
+    # Not with what the error says: NumPy and torch recommend to read pickles.
+    return ValueError(f"{path} is damaged, or {otherwise} ({type(error).__name__})")
 
 
 def _all_tensors(value: Any) -> bool:

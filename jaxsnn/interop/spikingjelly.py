@@ -54,9 +54,10 @@ def load(
     module = nnx.merge(*nnx.split(module))
     wrong = fill(entries(module, flatten_channels), arrays)
     if wrong:
+        where = "" if isinstance(source, Mapping) else f" in {os.fspath(source)}"
         raise ValueError(
-            f"these are not the parameters of this {type(module).__name__}: "
-            f"{'; '.join(wrong)}. Make it with the same layers under the same names"
+            f"the arrays{where} are not those of this {type(module).__name__}: {'; '.join(wrong)}. "
+            "Both must have the same layers under the same names"
         )
     return module
 
