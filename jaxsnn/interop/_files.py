@@ -41,7 +41,7 @@ def read(source: Any) -> dict[str, np.ndarray]:
     )
 
 
-def write(path: str | os.PathLike[str], arrays: dict[str, np.ndarray]) -> None:
+def write(path: str | os.PathLike[str], arrays: dict[str, Any]) -> None:
     """Writes `arrays` as the suffix says.
 
     Raises:

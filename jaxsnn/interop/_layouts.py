@@ -79,7 +79,7 @@ def stored(name: str, variable: Any, layout: Layout = SAME) -> Entry:
     """The entry of one variable."""
 
     def write(array: np.ndarray) -> None:
-        variable[...] = jnp.asarray(layout.to_ours(array), variable[...].dtype)
+        variable.set_value(jnp.asarray(layout.to_ours(array), variable[...].dtype))
 
     return Entry(name, lambda: layout.to_torch(plain(variable[...])), write, (variable,))
 
@@ -142,7 +142,7 @@ def _row(name: str, variable: Any, t: int, order: np.ndarray | None) -> Entry:
 
     def write(array: np.ndarray) -> None:
         row = jnp.asarray(layout.to_ours(array), variable[...].dtype)
-        variable[...] = variable[...].at[t].set(row)
+        variable.set_value(jnp.asarray(variable[...]).at[t].set(row))
 
     return Entry(name, lambda: layout.to_torch(plain(variable[...])[t]), write, (variable,))
 

@@ -51,7 +51,7 @@ def load(
         (2, 3)
     """
     arrays = _files.read(source)
-    module = nnx.merge(*nnx.split(module))
+    module = nnx.clone(module)
     wrong = fill(entries(module, flatten_channels), arrays)
     if wrong:
         where = "" if isinstance(source, Mapping) else f" in {os.fspath(source)}"
