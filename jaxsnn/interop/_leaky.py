@@ -56,8 +56,8 @@ def leaky_step(
         `(v, s)`: the potential in the dtype of `v`, spikes in that of `x`.
     """
     beta = jnp.clip(beta, 0, 1)
-    above = jax.lax.stop_gradient(jnp.nextafter(threshold, jnp.full_like(threshold, jnp.inf)))
-    strict = threshold + (above - jax.lax.stop_gradient(threshold))
+    fixed = jax.lax.stop_gradient(threshold)
+    strict = threshold + (jnp.nextafter(fixed, jnp.full_like(fixed, jnp.inf)) - fixed)
     r = jax.lax.stop_gradient(surrogate(v - strict))
     if reset_mechanism == "zero":
         v = (1 - r) * v
