@@ -70,7 +70,8 @@ def import_safetensors() -> Any:
 
 def _read_npz(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
-        with np.load(path, allow_pickle=False) as arrays:
+        # Opened here: of a damaged file NumPy leaves its own open.
+        with open(path, "rb") as file, np.load(file, allow_pickle=False) as arrays:
             return {name: arrays[name] for name in arrays.files}
     except Exception as error:  # zipfile, zlib and NumPy raise many kinds
         raise _damaged(path, "not an .npz of plain arrays", error) from error

@@ -1,5 +1,6 @@
 """Networks of snnTorch: against its arrays, and against the library where it is installed."""
 
+import itertools
 import math
 import sys
 
