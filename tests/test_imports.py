@@ -20,6 +20,7 @@ LAYERS = [
     {"readouts"},
     {"models"},
     {"data", "encoding", "learning", "losses", "plotting"},
+    {"interop"},
     {"training"},
     {"runs"},
     {"checkpointing"},

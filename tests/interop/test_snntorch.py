@@ -76,7 +76,10 @@ def check(nets):
 
 
 def test_golden():
-    nets = quick.run_once(lambda: {name: by_hand(name) for name in CASES})
+    """Each kind and each reset; all of them are compared where the library is installed."""
+    some = [name for name in CASES if name.startswith("Leaky") or "subtract_delay" in name]
+    some += ["RLeaky_zero_delay", "RLeaky_zero_at_once", "Synaptic_zero_delay"]
+    nets = quick.empty(lambda: {name: by_hand(name) for name in some})
     check({name: filled(net, parameters(name)) for name, net in nets.items()})
 
 
