@@ -231,6 +231,29 @@ def test_images(library):
     np.testing.assert_array_equal(quick.run_once(nn.unroll, net, channels_last)[1], ys)
 
 
+@pytest.mark.parametrize("axes", [1, 3])
+def test_other_numbers_of_axes(library, axes):
+    import torch
+
+    def kind(name):
+        return getattr(torch.nn, f"{name}{axes}d")
+
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        kind("Conv")(2, 3, 2, padding=1),
+        kind("MaxPool")(2, stride=1, padding=1),
+        kind("BatchNorm")(3),
+        kind("AvgPool")(2, padding=1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(3 * 3**axes, 4),
+    ).eval()
+    xs = torch.rand(2, 3, 2, *(4,) * axes)
+    ys = other_libraries.run(network, xs)[-1].numpy()
+    net = snntorch.from_module(network)
+    channels_last = jnp.asarray(np.moveaxis(xs.numpy(), 2, -1))
+    golden_arrays.assert_close(quick.run_once(nn.unroll, net, channels_last)[1], ys, "float32")
+
+
 def test_what_is_refused_by_name(library):
     import torch
 
