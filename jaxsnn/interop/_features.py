@@ -9,6 +9,7 @@ from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+from flax import nnx
 
 from jaxsnn import _checks, nn
 from jaxsnn.interop._leaky import Leaky
@@ -45,7 +46,7 @@ _KEEPERS: tuple[type, ...] = (
     *(Pool, nn.Dropout, nn.Dropout2d, nn.Delay, nn.PSN, nn.MaskedPSN, nn.SlidingPSN),
     *(nn.DSRIFNode, nn.DSRLIFNode, nn.NeuNorm, nn.TemporalWiseAttention, nn.GatedLIFNode, Leaky),
     *(nn.MultiDimensionalAttention, nn.ActivationAwareIFNode),
-    *(nn.SpikeCountToBinary, nn.TemporalBinSum),
+    *(nn.SpikeCountToBinary, nn.TemporalBinSum, nnx.GroupNorm),
 )
 
 
@@ -93,9 +94,10 @@ class Orders:
                 f"{name} ({type(layer).__name__}) does not treat all features alike, and torch has "
                 f"those of {flow.at} in another order; put it before that, or behind a Linear"
             )
-        if is_elementwise(layer) or isinstance(layer, _KEEPERS) or flow.kind == "features":
+        if is_elementwise(layer) or isinstance(layer, _KEEPERS):
             return flow
-        return self.unclear(name)
+        known = flow.kind == "features" and not _may_flatten(layer, flow)
+        return flow if known else self.unclear(name)
 
     def order(self, name: str, features: int, flow: Flow) -> np.ndarray | None:
         """The order in which the layer `name` reads its features; None if it is torch's.
@@ -125,6 +127,16 @@ class Orders:
         return np.arange(features).reshape(flow.channels, -1).T.reshape(-1)
 
 
+def _may_flatten(layer: Any, flow: Flow) -> bool:
+    """Whether a layer that is not ours may put out a flattened image."""
+    if not isinstance(layer, nnx.Module):
+        return flow is INPUT
+    parts = [part for _, part in nnx.iter_modules(layer)]
+    spatial = any(isinstance(part, nnx.Conv | nn.Flatten) for part in parts)
+    reads = any(isinstance(part, nnx.Linear) for part in parts)
+    return spatial or (flow is INPUT and not reads)
+
+
 def _tells_features_apart(layer: Any) -> bool:
     if isinstance(layer, nn.GatedLIFNode):
         return layer.inplane is not None
@@ -132,4 +144,4 @@ def _tells_features_apart(layer: Any) -> bool:
         return isinstance(layer.v_threshold, tuple) or isinstance(layer.v_offset, tuple)
     if isinstance(layer, Leaky):
         return any(np.ndim(n) > 0 for n in (layer.beta, layer.threshold))
-    return isinstance(layer, nn.VotingLayer)
+    return isinstance(layer, nn.VotingLayer | nnx.GroupNorm)

@@ -100,15 +100,16 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise _damaged(path, "holds more than tensors and numbers", error) from error
     if not isinstance(saved, Mapping):
         raise ValueError(f"{path} holds {type(saved).__name__}, not a state_dict")
-    if _all_tensors(saved):
-        return read(saved)
-    inside = [name for name, value in saved.items() if _all_tensors(value)]
-    if len(inside) != 1:
+    found = [part for part in (saved, *saved.values()) if _all_tensors(part)]
+    if len(found) != 1:
         raise ValueError(
-            f"{path} must hold a state_dict, or one among other entries, got {sorted(saved)}; "
-            "take the right one of torch.load(path, weights_only=True)"
+            f"{path} must hold a state_dict, or one among other entries, got {list(saved)}; take "
+            "the right one of torch.load(path, weights_only=True)"
         )
-    return read(saved[inside[0]])
+    try:
+        return read(found[0])
+    except TypeError as error:
+        raise ValueError(f"{path}: {error}") from error
 
 
 def _damaged(path: pathlib.Path, otherwise: str, error: Exception) -> ValueError:
@@ -129,7 +130,10 @@ def _array(name: str, value: Any) -> np.ndarray:
     if hasattr(value, "detach"):  # torch's
         value = value.detach().cpu()
         value = value.float() if str(value.dtype) == "torch.bfloat16" else value
-        return np.asarray(value.numpy())
+        try:
+            return np.asarray(value.numpy())
+        except (TypeError, RuntimeError) as error:
+            raise TypeError(f"{name} must be a dense tensor of numbers, got {value}") from error
     if not hasattr(value, "dtype") or not hasattr(value, "shape"):
         raise TypeError(f"{name} must be an array, got {type(value).__name__}")
     return plain(value)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxsnn import encoding, nn
+from jaxsnn import _checks, encoding, nn
 from jaxsnn.interop._files import plain
 from jaxsnn.interop._leaky import Leaky
 from jaxsnn.nn._spiking_attention import _SpikingAttention
@@ -95,12 +95,14 @@ def constant(name: str, value: Any, why: str) -> Entry:
     return Entry(name, lambda: value, write, optional=True)
 
 
-def setting(name: str, layer: Any, attribute: str) -> Entry:
+def setting(
+    name: str, layer: Any, attribute: str, check: Callable[[str, Any], float] = _checks.real
+) -> Entry:
     """The entry of a buffer that is a setting here: a number, or a tuple of numbers."""
 
     def write(array: np.ndarray) -> None:
-        value = tuple(array.tolist()) if array.ndim else array.item()
-        setattr(layer, attribute, nnx.static(value))
+        numbers = tuple(check(attribute, number) for number in array.reshape(-1).tolist())
+        setattr(layer, attribute, nnx.static(numbers if array.ndim else numbers[0]))
 
     return Entry(name, lambda: np.asarray(getattr(layer, attribute), np.float32), write)
 
@@ -162,7 +164,7 @@ def _masked_psn(layer: nn.MaskedPSN, at: str) -> list[Entry]:
     return [
         stored(f"{at}weight", layer.weight),
         stored(f"{at}bias", layer.bias),
-        setting(f"{at}_lambda_", layer, "lambda_"),
+        setting(f"{at}_lambda_", layer, "lambda_", _checks.probability),
         *of_settings,
     ]
 
@@ -231,7 +233,10 @@ _RULES: list[tuple[Any, Rule]] = [
     (nn.GatedLIFNode, _by_name(*_GATED)),
     (
         nn.ActivationAwareIFNode,
-        lambda m, at: [setting(f"{at}{n}", m, n) for n in ("v_threshold", "v_offset")],
+        lambda m, at: [
+            setting(f"{at}v_threshold", m, "v_threshold", _checks.positive),
+            setting(f"{at}v_offset", m, "v_offset"),
+        ],
     ),
     (Leaky, _leaky),
     (nn.DSRIFNode | nn.DSRLIFNode, _by_name("v_threshold")),

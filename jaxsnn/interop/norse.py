@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 from flax import nnx
@@ -34,7 +34,8 @@ def from_module(
 
     The synapse leaves `1 - dt tau_syn_inv` of its current. Norse's neurons fire above the
     threshold, ours at it: `v_threshold` is therefore the next number above Norse's in float32.
-    Images have their channels last here.
+    Numbers of its neurons become settings, also those that are learned there. Layers of torch do
+    as after `module.eval()`. Images have their channels last here.
 
     Args:
         module: a neuron, a layer, or a `SequentialState` or `torch.nn.Sequential` of them. It stays
@@ -52,7 +53,7 @@ def from_module(
     """
     library = _torch_layers.import_torch("norse.torch")
     kinds = {
-        getattr(library, name): (name, make)
+        getattr(library, name): make
         for names, make in (
             (("IAFCell", "IAF"), _iaf),
             (("LIFBoxCell",), _lif_box),
@@ -74,7 +75,7 @@ def from_module(
             )
         if type(layer) not in kinds:
             return None
-        return kinds[type(layer)][1](_Settings(layer, at, surrogate_function), at)
+        return kinds[type(layer)](_Settings(layer, at, surrogate_function), at)
 
     return _torch_layers.convert(module, neuron, flatten_channels, batch_axes=batch_axes)
 
@@ -89,7 +90,7 @@ class _Settings:
     def number(self, setting: str) -> float:
         return _torch_layers.number(self.name, self.layer, setting, getattr(self.layer.p, setting))
 
-    def refuse(self, setting: str, value: Any, way_out: str) -> Any:
+    def refuse(self, setting: str, value: Any, way_out: str) -> NoReturn:
         raise ValueError(
             f"{self.name}, {type(self.layer).__name__} with {setting}={value!r}, cannot be "
             f"converted: {way_out}"
@@ -97,14 +98,14 @@ class _Settings:
 
     def tau(self) -> float:
         """The membrane time constant in time steps."""
-        share = self.layer.dt * self.number("tau_mem_inv")
+        share = float(self.layer.dt) * self.number("tau_mem_inv")
         if not 0 < share < 1:
             self.refuse("dt * tau_mem_inv", share, "it must be between 0 and 1")
         return 1 / share
 
     def synapse(self) -> list[Any]:
         """The current before the membrane; nothing if nothing is left of it after a step."""
-        share = self.layer.dt * self.number("tau_syn_inv")
+        share = float(self.layer.dt) * self.number("tau_syn_inv")
         if not 0 < share <= 1:
             self.refuse("dt * tau_syn_inv", share, "it must be greater than 0 and at most 1")
         return [] if share == 1 else [nn.ExponentialSynapse(-1 / math.log1p(-share))]
@@ -112,7 +113,10 @@ class _Settings:
     def firing(self, *, detach_reset: bool = False) -> dict[str, Any]:
         """Threshold, reset and surrogate of our neuron; it rests where it is reset to."""
         p = self.layer.p
-        subtracts = getattr(getattr(p, "reset_method", None), "__name__", "") == "reset_subtract"
+        reset = getattr(getattr(p, "reset_method", None), "__name__", "reset_value")
+        if reset not in ("reset_value", "reset_subtract"):
+            self.refuse("reset_method", reset, "it must be reset_value or reset_subtract")
+        subtracts = reset == "reset_subtract"
         v_reset = 0.0 if subtracts else self.number("v_reset")
         if hasattr(p, "v_leak") and self.number("v_leak") != v_reset:
             way_out = "it must be 0 with reset_subtract" if subtracts else "it must be v_reset"

@@ -33,8 +33,9 @@ def from_module(
     | `Linear`, `Conv2d`, `MaxPool2d`, `Flatten`, ... of torch | those of `jaxsnn.nn` |
 
     What is learned there is learned here; the `alpha` of a `Synaptic` through its time constant,
-    `alpha = exp(-1/tau)`. Potentials, which snnTorch hands in and out or keeps, begin at 0.
-    Images have their channels last here.
+    `alpha = exp(-1/tau)`. Weights always are parameters. Potentials, which snnTorch hands in and
+    out or keeps, begin at 0. Layers of torch do as after `module.eval()`. Images have their
+    channels last here.
 
     Args:
         module: a neuron, a layer, or a `torch.nn.Sequential` of them in the order in which they

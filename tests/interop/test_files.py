@@ -146,6 +146,7 @@ def test_files_of_torch(net, tmp_path):
         ({"a": arrays, "b": arrays}, r"must hold a state_dict, or one .* got \['a', 'b'\]"),
         ([1], "holds list, not a state_dict"),
         ({"net": pathlib.PurePosixPath("x")}, "is damaged, or holds more than tensors"),
+        ({"0.bias": torch.eye(2).to_sparse()}, r"net\.pth: 0\.bias must be a dense tensor"),
     ):
         torch.save(saved, tmp_path / "net.pth")
         with pytest.raises(ValueError, match=message):

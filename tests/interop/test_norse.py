@@ -189,6 +189,7 @@ def test_what_is_refused_by_name(library):
             library.LIFBoxCell(box(v_leak=t(0.5), reset_method=reset_subtract)),
             "must be 0 with reset_subtract",
         ),
+        (library.LIFBoxCell(box(reset_method=lambda *_: 0)), "reset_method='<lambda>'"),
         (library.LIFBoxCell(dt=0.01), r"dt \* tau_mem_inv=1.0, .* must be between 0 and 1"),
         (library.LIFCell(lif(tau_syn_inv=t(2000.0))), r"dt \* tau_syn_inv=2.0, "),
         (library.LIFCell(lif(tau_mem_inv=t([100.0, 50.0]))), r"has a tau_mem_inv of shape \(2,\)"),

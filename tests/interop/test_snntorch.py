@@ -245,7 +245,7 @@ def test_other_numbers_of_axes(library, axes):
         kind("BatchNorm")(3),
         kind("AvgPool")(2, padding=1),
         torch.nn.Flatten(),
-        torch.nn.Linear(3 * 3**axes, 4),
+        torch.nn.Linear(3 * 4**axes, 4),
     ).eval()
     xs = torch.rand(2, 3, 2, *(4,) * axes)
     ys = other_libraries.run(network, xs)[-1].numpy()

@@ -377,6 +377,9 @@ class Parts(nnx.Module):
         self.head = nn.Linear(12, 2, rngs=rngs)
         self.body = nn.Sequential(nn.Conv(1, 3, (3, 3), rngs=rngs), nn.Flatten())
 
+    def __call__(self, x):
+        return self.head(self.body(x))
+
 
 def conv(rngs):
     return nn.Conv(1, 3, (3, 3), rngs=rngs)
@@ -388,13 +391,15 @@ def conv(rngs):
         (lambda r: nn.Sequential(nn.Flatten(), nn.Linear(12, 2, rngs=r)), {"0": 3}),
         (lambda r: nn.Sequential(nn.Flatten(), nn.Linear(12, 2, rngs=r)), {"0": 1}),
         (lambda r: nn.Sequential(conv(r), mean_of_positions, nn.Linear(3, 2, rngs=r)), {"1": 3}),
+        (lambda r: nn.Sequential(jnp.ravel, nn.Linear(12, 2, rngs=r)), {"0": 3}),
+        (lambda r: nn.Sequential(Parts(r), nn.Linear(12, 2, rngs=r)), {"0": 3, "0.head": 3}),
         (Parts, {"head": 3}),
     ],
 )
 def test_channels_that_must_be_said(make, way_out):
     net = make(nnx.Rngs(0))
-    (at,) = way_out
-    with pytest.raises(ValueError, match=rf"flatten_channels=\{{'{at}': channels"):
+    at = "|".join(way_out)
+    with pytest.raises(ValueError, match=rf"flatten_channels=\{{'({at})': channels"):
         spikingjelly.state_dict(net)
     arrays = random_arrays(net, flatten_channels=way_out)
     loaded = spikingjelly.load(net, arrays, flatten_channels=way_out)
@@ -447,6 +452,17 @@ def test_all_differences_in_one_error():
         "1.mask0: is not that of MaskedPSN(k=2, T=3)",
         "fc: unknown, of shape (4,)",
     ]
+
+
+def test_settings_that_are_arrays_in_torch():
+    """They are checked as settings are, and may be arrays here."""
+    neuron = nn.with_lambda(nn.MaskedPSN(2, 3, rngs=nnx.Rngs(0)), jnp.array(0.5))
+    arrays = spikingjelly.state_dict(neuron)
+    assert arrays["_lambda_"] == 0.5
+    loaded = spikingjelly.load(neuron, arrays | {"_lambda_": np.float32(0.25)})
+    assert loaded.lambda_ == 0.25
+    with pytest.raises(ValueError, match="_lambda_: lambda_ must be between 0 and 1, got 2"):
+        spikingjelly.load(neuron, arrays | {"_lambda_": np.float32(2)})
 
 
 def test_what_torch_counts_may_be_missing():
