@@ -57,7 +57,9 @@ def leaky_step(
     """
     beta = jnp.clip(beta, 0, 1)
     fixed = jax.lax.stop_gradient(threshold)
-    strict = threshold + (jnp.nextafter(fixed, jnp.full_like(fixed, jnp.inf)) - fixed)
+    above = jnp.nextafter(fixed, jnp.full_like(fixed, jnp.inf))
+    above = jnp.where(fixed == 0, np.finfo(fixed.dtype).tiny, above)  # less would count as 0
+    strict = threshold + (above - fixed)
     r = jax.lax.stop_gradient(surrogate(v - strict))
     if reset_mechanism == "zero":
         v = (1 - r) * v

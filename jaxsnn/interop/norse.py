@@ -129,8 +129,11 @@ class _Settings:
                 self.refuse("method", p.method, "say which surrogate_function is to take its place")
             surrogate = SuperSpike()
         threshold = np.float32(self.number("v_th"))
+        above = np.nextafter(threshold, np.float32(np.inf))
+        if threshold == 0:
+            above = np.finfo(np.float32).tiny  # less would count as 0 on most devices
         return {
-            "v_threshold": float(np.nextafter(threshold, np.float32(np.inf))),
+            "v_threshold": float(above),
             "v_reset": None if subtracts else v_reset,
             "detach_reset": detach_reset,
             "surrogate_function": surrogate,

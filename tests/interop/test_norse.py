@@ -163,8 +163,17 @@ def test_modules_that_run_sequences(library):
     golden_arrays.assert_close(quick.run_once(nn.unroll, net, channels_last)[1], ys, "float32")
 
 
+def test_a_threshold_of_0(library):
+    """The next number above it counts as 0 where what is denormal does."""
+    import torch
+
+    node = norse.from_module(library.IAFCell(library.IAFParameters(v_th=torch.tensor(0.0))))
+    _, ys = nn.unroll(node, jnp.array([[0.0], [1e-30], [-1.0]]))
+    np.testing.assert_array_equal(ys[:, 0], [0, 1, 0])
+
+
 def test_gradient(library):
-    """The default surrogate is Norse's, and the reset is detached where Norse detaches it."""
+    """The default surrogate is Norse's; the reset is detached where Norse detaches it."""
     assert norse.from_module(library.IAFCell()).surrogate_function == surrogate.SuperSpike()
     recurrent = norse.from_module(library.LIFRecurrentCell(2, 3))
     assert recurrent[1].sub_module[1].detach_reset

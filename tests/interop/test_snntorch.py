@@ -101,6 +101,14 @@ def test_leaky_zero_is_a_lif_node():
     golden_arrays.assert_equal(ys, GOLDEN.arrays[f"{name}/out"])
 
 
+@pytest.mark.parametrize("learned", [False, True])
+def test_a_threshold_of_0(learned):
+    """The next number above it counts as 0 where what is denormal does."""
+    node = snntorch.Leaky(0.5, threshold=0.0, learn_threshold=learned)
+    _, ys = nn.unroll(node, jnp.array([[0.0], [1e-30], [-1.0], [0.5]]))
+    np.testing.assert_array_equal(ys[:, 0], [0, 1, 0, 0])
+
+
 def test_gradients():
     """They reach what is learned; none flows through the reset, which snnTorch detaches."""
     node = snntorch.Leaky(
