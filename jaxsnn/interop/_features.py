@@ -76,9 +76,9 @@ class Orders:
         self._places.add(name)
         if name in self._said:
             return Flow("flat", self._said[name], name)
-        if flow is INPUT or flow.kind == "unclear":
-            return Flow("flat", None, name)
-        return Flow("flat", flow.channels, name) if flow.kind == "image" else flow
+        if flow is INPUT or flow.kind in ("image", "unclear"):
+            return Flow("flat", flow.channels, name)
+        return flow
 
     def unclear(self, name: str) -> Flow:
         """Behind, or in, something that may do anything."""

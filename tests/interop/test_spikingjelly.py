@@ -12,7 +12,7 @@ import quick
 from flax import nnx
 
 from jaxsnn import data, encoding, models, nn, surrogate
-from jaxsnn.interop import _layouts, spikingjelly
+from jaxsnn.interop import _layouts, snntorch, spikingjelly
 
 NETWORKS = golden_arrays.Golden("networks")
 
@@ -229,8 +229,6 @@ def test_every_row_of_the_table_is_tested():
 
 
 def leaky():
-    from jaxsnn.interop import snntorch
-
     return snntorch.Leaky([0.5, 0.25], learn_threshold=True)
 
 
@@ -370,6 +368,14 @@ def mean_of_positions(x):
     return jnp.mean(x, (1, 2))
 
 
+def test_channels_said_of_a_layer_before_the_flatten():
+    """Of a function between convolution and Flatten, or of the Flatten: the same weights."""
+    rngs = nnx.Rngs(0)
+    net = nn.Sequential(conv(rngs), jnp.tanh, nn.Flatten(), nn.Linear(12, 2, rngs=rngs))
+    one, two = (spikingjelly.state_dict(net, flatten_channels={k: 3}) for k in "12")
+    same_arrays(one, two)
+
+
 class Parts(nnx.Module):
     """Which part runs first cannot be seen from outside."""
 
@@ -392,6 +398,10 @@ def conv(rngs):
         (lambda r: nn.Sequential(nn.Flatten(), nn.Linear(12, 2, rngs=r)), {"0": 1}),
         (lambda r: nn.Sequential(conv(r), mean_of_positions, nn.Linear(3, 2, rngs=r)), {"1": 3}),
         (lambda r: nn.Sequential(jnp.ravel, nn.Linear(12, 2, rngs=r)), {"0": 3}),
+        (
+            lambda r: nn.Sequential(conv(r), jnp.tanh, nn.Flatten(), nn.Linear(12, 2, rngs=r)),
+            {"2": 3},
+        ),
         (lambda r: nn.Sequential(Parts(r), nn.Linear(12, 2, rngs=r)), {"0": 3, "0.head": 3}),
         (Parts, {"head": 3}),
     ],
@@ -424,6 +434,11 @@ def test_channels_that_must_be_said(make, way_out):
             ),
             {},
             "2 adds its feedback to what 1 puts out",
+        ),
+        (
+            lambda r: (nn.Flatten(), snntorch.Leaky([0.5] * 12, learn_beta=True)),
+            {"0": 3},
+            "1 .Leaky. does not treat all features alike",
         ),
         (lambda r: (nn.Linear(3, 2, rngs=r),), {"7": 3}, r"flatten_channels names \['7'\]"),
         (lambda r: (nn.Flatten(),), {"0": 0}, r"flatten_channels\['0'\] must be at least 1"),
