@@ -3,6 +3,7 @@
     python train.py --model ss                        # stateful synapses; also: plain, fb
     python train.py --model fb --clip-norm 1 --seed 3 # options: python train.py --help
     python train.py --resume logs/ss_b256_sgd_lr0.1   # go on after an interruption
+    python train.py --model fb --init-from fb.npz     # start from these parameters
     python train.py --model ss --devices all          # share minibatches out among all devices
     python train.py --evaluate logs/ss_b256_sgd_lr0.1 # test accuracy of the best epoch
     tensorboard --logdir logs
@@ -49,6 +50,7 @@ from tqdm import tqdm
 
 from jaxsnn import checkpointing, data, devices, losses, models, runs, training
 from jaxsnn.command_line import OneLineParser, integer, integer_or_all, number, one_line
+from jaxsnn.interop import spikingjelly
 
 # ----------------------------------------------------------------------------- settings
 
@@ -66,6 +68,7 @@ DEFAULTS: dict[str, Any] = {
     "seed": 0,
     "dataset": "fashion_mnist",
     "sequence": "columns",
+    "init_from": None,  # on the command line a file, in a run the SHA-256 of what it held
 }
 # Where it runs; free to differ when it is resumed.
 PLACE: dict[str, Any] = {
@@ -151,13 +154,19 @@ def parse(argv: list[str]) -> argparse.Namespace:
         default=None,
         help="leave out updates that are not finite, and count them",
     )
+    flag(
+        "init-from",
+        type=os.path.expanduser,
+        help="start from the parameters in this file: .npz, .safetensors, .pth",
+        metavar="FILE",
+    )
     args = parser.parse_args(argv)
     if args.resume is not None and args.evaluate is not None:
         parser.error("--resume and --evaluate exclude each other")
     processes = (args.coordinator, args.num_processes, args.process_id)
     args.distributed = bool(args.distributed) or any(value is not None for value in processes)
     if args.evaluate is not None:
-        for name in ("distributed", "devices", "data_placement", "workers"):
+        for name in ("distributed", "devices", "data_placement", "workers", "init_from"):
             if getattr(args, name) not in (None, False):
                 parser.error(f"--{name.replace('_', '-')} is for training, not for --evaluate")
     return args
@@ -203,6 +212,8 @@ def train(args: argparse.Namespace) -> None:
 
     # The model, the optimiser, the state.
     model = checkpointing.build_model(settings, settings["seed"])
+    if args.init_from is not None:
+        model = spikingjelly.load(model, args.init_from)
     recipe, state = training.create(
         model,
         build_optimizer(settings, train_size // batch_size),
@@ -229,6 +240,13 @@ def train(args: argparse.Namespace) -> None:
         devices.wait_for_all()  # until the run's directory is there
         checkpoints = checkpointing.Checkpoints(run)
         refuse_difference(checkpoints.step())
+        if settings["init_from"] is not None and checkpoints.step() is None:
+            if args.init_from is None:
+                raise ValueError(
+                    f"{run} was stopped before it had kept the parameters that it starts from; "
+                    "give --init-from once more"
+                )
+            checkpoints.save(state, history)  # from here on the file is not needed
         if args.resume is not None and checkpoints.step() is not None:
             state, history = checkpoints.restore(state)
             if len(history) >= settings["epochs"]:
@@ -415,8 +433,12 @@ def refuse_difference(*things: Any) -> None:
 
 
 def given_settings(args: argparse.Namespace) -> dict[str, Any]:
-    """The settings that the command line names."""
-    return {name: value for name in DEFAULTS if (value := getattr(args, name)) is not None}
+    """The settings that the command line names; a file of parameters counts by its content."""
+    given = {name: value for name in DEFAULTS if (value := getattr(args, name)) is not None}
+    if args.init_from is not None:
+        content = pathlib.Path(args.init_from).read_bytes()
+        given["init_from"] = hashlib.sha256(content).hexdigest()
+    return given
 
 
 def run_directory(args: argparse.Namespace, settings: dict[str, Any]) -> pathlib.Path:
@@ -427,6 +449,7 @@ def run_directory(args: argparse.Namespace, settings: dict[str, Any]) -> pathlib
     name += "" if settings["seed"] == DEFAULTS["seed"] else f"_seed{settings['seed']}"
     for key in ("dataset", "sequence"):
         name += "" if settings[key] == DEFAULTS[key] else f"_{settings[key]}"
+    name += "" if settings["init_from"] is None else f"_init{settings['init_from'][:8]}"
     planned = pathlib.Path(args.out_dir or PLACE["out_dir"]) / name
     if args.resume is None:
         return planned

@@ -20,6 +20,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import shlex
 import socket
 import sys
@@ -63,7 +64,10 @@ class Settings(TypedDict):
     seed: int
     dataset: str
     sequence: str
+    init_from: str | None
 
+
+_SHA256 = re.compile("[0-9a-f]{64}")
 
 # One question for each setting: is the value one that train.py could have written?
 _VALID: dict[str, Callable[[Any], bool]] = {
@@ -79,6 +83,7 @@ _VALID: dict[str, Callable[[Any], bool]] = {
     "seed": lambda v: type(v) is int and 0 <= v < 2**32,
     "dataset": lambda v: isinstance(v, str) and v in DATASETS,
     "sequence": lambda v: isinstance(v, str) and v in SEQUENCES,
+    "init_from": lambda v: v is None or bool(isinstance(v, str) and _SHA256.fullmatch(v)),
 }
 
 CURVES: tuple[Literal["train_loss", "train_acc", "test_loss", "test_acc"], ...] = (
@@ -218,7 +223,7 @@ def read_config(run: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: it holds no settings")
     if not isinstance(config.get("data"), str) or not isinstance(config.get("sessions"), list):
         raise ValueError(f"{path} is damaged: data or sessions are missing")
-    settings = config["settings"]
+    settings = config["settings"] = {"init_from": None} | config["settings"]  # older runs lack it
     for name, valid in _VALID.items():
         if name not in settings:
             raise ValueError(f"{path} is damaged: the setting {name} is missing")

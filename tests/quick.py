@@ -11,6 +11,11 @@ def run_once(function, *args):
     return jax.device_get(jax.jit(function, compiler_options=options)(*args))
 
 
+def empty(make):
+    """What `make()` makes, with zeros for all parameters: nothing is drawn, nothing compiled."""
+    return jax.tree.map(lambda a: np.zeros(a.shape, a.dtype), jax.eval_shape(make))
+
+
 def uniform(shape, low=0.0, high=1.0, *, seed=0):
     """Numbers in float32. NumPy draws them: JAX compiles anew for each shape."""
     return jnp.asarray(np.random.default_rng(seed).uniform(low, high, shape), jnp.float32)

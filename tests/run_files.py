@@ -43,6 +43,7 @@ SETTINGS = {
     "seed": 0,
     "dataset": "fashion_mnist_mini",
     "sequence": "columns",
+    "init_from": None,
 }
 
 

@@ -13,6 +13,9 @@ import pytest
 from flax import nnx
 
 import jaxsnn
+import jaxsnn.interop.norse
+import jaxsnn.interop.snntorch
+import jaxsnn.interop.spikingjelly
 import jaxsnn.plotting
 from jaxsnn import nn
 
@@ -45,6 +48,7 @@ MODULES = [
 MEMBERS = [jaxsnn.surrogate, jaxsnn.nn, jaxsnn.functional, jaxsnn.models, jaxsnn.data]
 MEMBERS += [jaxsnn.training, jaxsnn.plotting, jaxsnn.readouts, jaxsnn.encoding, jaxsnn.losses]
 MEMBERS += [jaxsnn.quantize, jaxsnn.learning, jaxsnn.export]
+MEMBERS += [jaxsnn.interop.spikingjelly, jaxsnn.interop.snntorch, jaxsnn.interop.norse]
 
 
 @pytest.mark.parametrize("block", BLOCKS)

@@ -20,6 +20,7 @@ LAYERS = [
     {"readouts"},
     {"models"},
     {"data", "encoding", "export", "learning", "losses", "plotting"},
+    {"interop"},
     {"training"},
     {"runs"},
     {"checkpointing"},

@@ -11,6 +11,7 @@ import quick
 from flax import nnx
 
 from jaxsnn import nn, surrogate
+from jaxsnn.interop import snntorch
 
 T, N, F = 3, 2, 4
 
@@ -30,6 +31,9 @@ CELLS = {
     "SynapseFilter learnable": lambda dtype: nn.SynapseFilter(2.0, True, param_dtype=dtype),
     "DoubleExponentialSynapse learnable": lambda dtype: nn.DoubleExponentialSynapse(
         4.0, 1.5, True, param_dtype=dtype
+    ),
+    "Leaky of snnTorch": lambda dtype: snntorch.Leaky(
+        [0.9, 0.8, 0.7, 0.6], threshold=0.4, learn_threshold=True, param_dtype=dtype
     ),
     "Sequential": lambda dtype: nn.Sequential(
         linear(F, 6, dtype), nn.IFNode(v_threshold=0.2), jax.nn.relu, nn.SynapseFilter(tau=2.0)

@@ -1,0 +1,1 @@
+"""Networks and weights of other libraries; import what you need, e.g. `interop.spikingjelly`."""

@@ -1,0 +1,147 @@
+"""The order of features: what a layer reads comes in another order here than in torch.
+
+With channels last a `Flatten` puts out (position, channel), torch's (channel, position). The
+weights of the layer that reads it are sorted accordingly, for which the number of channels must
+be known: it is that of the layers before, as far as they are known to keep the last axis.
+"""
+
+from collections.abc import Mapping
+from typing import Any, Literal, NamedTuple
+
+import numpy as np
+from flax import nnx
+
+from jaxsnn import _checks, nn
+from jaxsnn.interop._leaky import Leaky
+from jaxsnn.nn._elementwise import is_elementwise
+from jaxsnn.nn._pooling import Pool
+from jaxsnn.nn._spiking_attention import _SpikingAttention
+
+
+class Flow(NamedTuple):
+    """What is known of the features between two layers.
+
+    Attributes:
+        kind: `features` are in torch's order; an `image` has its channels last; `flat` is an image
+            that was flattened; of the `unclear` it is not known.
+        channels: of the image, as far as that is known.
+        at: the layer that flattened it, or made it unclear.
+    """
+
+    kind: Literal["features", "image", "flat", "unclear"]
+    channels: int | None = None
+    at: str = ""
+
+    @property
+    def sorted(self) -> bool:
+        """Whether the features have torch's order, or will have when they are flattened."""
+        return self.kind in ("features", "image")
+
+
+FEATURES = Flow("features")
+INPUT = Flow("features", at="the input")  # of the network: a Flatten there may find an image
+
+# Layers that keep the last axis, whatever it is.
+_KEEPERS: tuple[type, ...] = (
+    *(Pool, nn.Dropout, nn.Dropout2d, nn.Delay, nn.PSN, nn.MaskedPSN, nn.SlidingPSN),
+    *(nn.DSRIFNode, nn.DSRLIFNode, nn.NeuNorm, nn.TemporalWiseAttention, nn.GatedLIFNode, Leaky),
+    *(nn.MultiDimensionalAttention, nn.ActivationAwareIFNode),
+    *(nn.SpikeCountToBinary, nn.TemporalBinSum, nnx.GroupNorm),
+)
+
+
+class Orders:
+    """Follows the features from layer to layer.
+
+    Args:
+        said: how many channels come into each `Flatten`, by its name, as the caller says.
+    """
+
+    def __init__(self, said: Mapping[str, int]) -> None:
+        for name, channels in said.items():
+            _checks.size(f"flatten_channels[{name!r}]", channels)
+        self._said = said
+        self._places: set[str] = set()  # that it can be said of
+
+    def check(self) -> None:
+        """What the caller says must be about a layer of which it can be said."""
+        if unknown := set(self._said) - self._places:
+            raise ValueError(
+                f"flatten_channels names {sorted(unknown)}; layers of which the channels may have "
+                f"to be said are {sorted(self._places)}"
+            )
+
+    def flatten(self, name: str, flow: Flow) -> Flow:
+        """Behind a `Flatten`."""
+        self._places.add(name)
+        if name in self._said:
+            return Flow("flat", self._said[name], name)
+        if flow is INPUT or flow.kind in ("image", "unclear"):
+            return Flow("flat", flow.channels, name)
+        return flow
+
+    def unclear(self, name: str) -> Flow:
+        """Behind, or in, something that may do anything."""
+        self._places.add(name)
+        return Flow("unclear", self._said.get(name), name)
+
+    def behind(self, layer: Any, name: str, flow: Flow) -> Flow:
+        """Behind a layer that reads no features."""
+        if isinstance(layer, _SpikingAttention):
+            return Flow("image", layer.dim)
+        if not flow.sorted and flow.channels != 1 and _tells_features_apart(layer):
+            raise ValueError(
+                f"{name} ({type(layer).__name__}) does not treat all features alike, and torch has "
+                f"those of {flow.at} in another order; put it before that, or behind a Linear"
+            )
+        if is_elementwise(layer) or isinstance(layer, _KEEPERS):
+            return flow
+        known = flow.kind == "features" and not _may_flatten(layer, flow)
+        return flow if known else self.unclear(name)
+
+    def order(self, name: str, features: int, flow: Flow) -> np.ndarray | None:
+        """The order in which the layer `name` reads its features; None if it is torch's.
+
+        Ours at `k` is torch's at `order[k]`.
+        """
+        if flow.kind == "features":
+            return None
+        if flow.kind == "image":
+            raise ValueError(
+                f"{name} reads the features of images, which torch has on another axis; put an "
+                "nn.Flatten before it"
+            )
+        if flow.channels is None:
+            raise ValueError(
+                f"{name} reads what {flow.at} puts out, whose order in torch depends on the number "
+                f"of channels there, which cannot be told: say it, flatten_channels={{{flow.at!r}: "
+                "channels} (1 if there is no axis of channels)"
+            )
+        if features % flow.channels:
+            raise ValueError(
+                f"{name} reads {features} features, which cannot be the positions of "
+                f"{flow.channels} channels of {flow.at}; correct flatten_channels"
+            )
+        if flow.channels in (1, features):
+            return None
+        return np.arange(features).reshape(flow.channels, -1).T.reshape(-1)
+
+
+def _may_flatten(layer: Any, flow: Flow) -> bool:
+    """Whether a layer that is not ours may put out a flattened image."""
+    if not isinstance(layer, nnx.Module):
+        return flow is INPUT
+    parts = [part for _, part in nnx.iter_modules(layer)]
+    spatial = any(isinstance(part, nnx.Conv | nn.Flatten) for part in parts)
+    reads = any(isinstance(part, nnx.Linear) for part in parts)
+    return spatial or (flow is INPUT and not reads)
+
+
+def _tells_features_apart(layer: Any) -> bool:
+    if isinstance(layer, nn.GatedLIFNode):
+        return layer.inplane is not None
+    if isinstance(layer, nn.ActivationAwareIFNode):
+        return isinstance(layer.v_threshold, tuple) or isinstance(layer.v_offset, tuple)
+    if isinstance(layer, Leaky):
+        return any(np.ndim(n) > 0 for n in (layer.beta, layer.threshold))
+    return isinstance(layer, nn.VotingLayer | nnx.GroupNorm)

@@ -1,0 +1,266 @@
+"""How each layer's parameters are called and laid out in torch: the table of names and axes."""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxsnn import _checks, encoding, nn
+from jaxsnn.interop._files import plain
+from jaxsnn.interop._leaky import Leaky
+from jaxsnn.nn._spiking_attention import _SpikingAttention
+
+Change = Callable[[np.ndarray], np.ndarray]
+
+
+class Entry(NamedTuple):
+    """One array of a torch `state_dict`.
+
+    Attributes:
+        name: its key.
+        read: makes it of what is in the module.
+        write: puts it into the module; raises ValueError if it does not belong there.
+        variables: those of the module that it holds.
+        optional: whether it may be missing, as it says nothing that the module has to know.
+    """
+
+    name: str
+    read: Callable[[], np.ndarray]
+    write: Callable[[np.ndarray], None]
+    variables: tuple[Any, ...] = ()
+    optional: bool = False
+
+
+class Layout(NamedTuple):
+    """The axes of an array here and in torch."""
+
+    to_torch: Change
+    to_ours: Change
+
+
+def _moved(*axes: int) -> Layout:
+    """Ours has torch's `axes` in this order."""
+    back = tuple(np.argsort(axes))
+    return Layout(lambda a: a.transpose(back), lambda a: a.transpose(axes))
+
+
+def _with_ones(layout: Layout, ones: int) -> Layout:
+    """In torch there are as many axes of size 1 behind."""
+    return Layout(
+        lambda a: (b := layout.to_torch(a)).reshape(*b.shape, *(1,) * ones),
+        lambda a: layout.to_ours(a.reshape(a.shape[: a.ndim - ones])),
+    )
+
+
+def _sorted(layout: Layout, axis: int, order: np.ndarray | None) -> Layout:
+    """Along `axis` of ours the features come in another order: ours[k] is torch's order[k]."""
+    if order is None:
+        return layout
+    back = np.argsort(order)
+    return Layout(
+        lambda a: layout.to_torch(np.take(a, back, axis)),
+        lambda a: np.take(layout.to_ours(a), order, axis),
+    )
+
+
+SAME = Layout(lambda a: a, lambda a: a)
+LINEAR = _moved(1, 0)  # [out, in] to [in, out]
+NEUNORM = _moved(1, 2, 0)  # [C, H, W] to [H, W, C]
+
+
+def _conv(axes: int) -> Layout:
+    """[out, in, *kernel] to [*kernel, in, out]."""
+    return _moved(*range(2, axes + 2), 1, 0)
+
+
+def stored(name: str, variable: Any, layout: Layout = SAME) -> Entry:
+    """The entry of one variable."""
+
+    def write(array: np.ndarray) -> None:
+        variable.set_value(jnp.asarray(layout.to_ours(array), variable[...].dtype))
+
+    return Entry(name, lambda: layout.to_torch(plain(variable[...])), write, (variable,))
+
+
+def constant(name: str, value: Any, why: str) -> Entry:
+    """The entry of a buffer that follows from the settings."""
+    value = np.asarray(value)
+
+    def write(array: np.ndarray) -> None:
+        if not np.array_equal(array, value):
+            raise ValueError(f"is not that of {why}")
+
+    return Entry(name, lambda: value, write, optional=True)
+
+
+def setting(
+    name: str, layer: Any, attribute: str, check: Callable[[str, Any], float] = _checks.real
+) -> Entry:
+    """The entry of a buffer that is a setting here: a number, or a tuple of numbers."""
+
+    def write(array: np.ndarray) -> None:
+        numbers = tuple(check(attribute, number) for number in array.reshape(-1).tolist())
+        setattr(layer, attribute, nnx.static(numbers if array.ndim else numbers[0]))
+
+    return Entry(name, lambda: np.asarray(getattr(layer, attribute), np.float32), write)
+
+
+def linear(layer: Any, at: str, order: np.ndarray | None = None) -> list[Entry]:
+    """`nnx.Linear`, `nnx.Conv` and those made of them; `order` is that of their input."""
+    convolves = isinstance(layer, nnx.Conv)
+    layout = _conv(len(layer.kernel_size)) if convolves else LINEAR
+    entries = [stored(f"{at}weight", layer.kernel, _sorted(layout, -2, order))]
+    if layer.bias is not None:
+        entries.append(stored(f"{at}bias", layer.bias))
+    if getattr(layer, "gain", None) is not None:
+        ones = len(layer.kernel_size) + 1 if convolves else 1
+        entries.append(stored(f"{at}gain", layer.gain, _with_ones(SAME, ones)))
+    return entries
+
+
+def batch_norm(layer: Any, at: str, order: np.ndarray | None = None) -> list[Entry]:
+    """Batch normalisations; what torch counts, we do not: the momentum is fixed."""
+    if isinstance(layer, nn.TemporalEffectiveBatchNorm):
+        return [stored(f"{at}scale", layer.scale), *batch_norm(layer.norm, at, order)]
+    arrays = {n: getattr(layer, n) for n in ("weight", "running_mean", "running_var")}
+    if isinstance(layer, nn.BatchNormThroughTime):
+        return [
+            entry
+            for t in range(layer.T)
+            for prefix in [f"{at}bn_list.{t}."]
+            for entry in [_row(f"{prefix}{n}", a, t, order) for n, a in arrays.items()]
+            + [_untracked(prefix)]
+        ]
+    arrays["bias"] = layer.bias
+    of_features = _sorted(SAME, -1, order)
+    return [stored(f"{at}{n}", a, of_features) for n, a in arrays.items()] + [_untracked(at)]
+
+
+def _row(name: str, variable: Any, t: int, order: np.ndarray | None) -> Entry:
+    """The entry of one time step of a variable `[T, features]`."""
+    layout = _sorted(SAME, -1, order)
+
+    def write(array: np.ndarray) -> None:
+        row = jnp.asarray(layout.to_ours(array), variable[...].dtype)
+        variable.set_value(jnp.asarray(variable[...]).at[t].set(row))
+
+    return Entry(name, lambda: layout.to_torch(plain(variable[...])[t]), write, (variable,))
+
+
+def _untracked(at: str) -> Entry:
+    name = f"{at}num_batches_tracked"
+    return Entry(name, lambda: np.zeros((), np.int64), lambda _: None, optional=True)
+
+
+def _masked_psn(layer: nn.MaskedPSN, at: str) -> list[Entry]:
+    apart = np.arange(layer.T)[:, None] - np.arange(layer.T)
+    masks = ((apart >= 0) & (apart < layer.k), np.ones((layer.T, layer.T)))
+    of_settings = [
+        constant(f"{at}mask{k}", mask.astype(np.float32), f"MaskedPSN(k={layer.k}, T={layer.T})")
+        for k, mask in enumerate(masks)
+    ]
+    return [
+        stored(f"{at}weight", layer.weight),
+        stored(f"{at}bias", layer.bias),
+        setting(f"{at}_lambda_", layer, "lambda_", _checks.probability),
+        *of_settings,
+    ]
+
+
+def _leaky(layer: Leaky, at: str) -> list[Entry]:
+    resets = {"subtract": 0, "zero": 1, "discard": 1, "none": 2}
+    reset = layer.reset_mechanism
+    entries = [
+        constant(f"{at}reset_mechanism_val", resets[reset], f"reset_mechanism={reset!r}"),
+    ]
+    for name in ("beta", "threshold", "graded_spikes_factor"):
+        value = getattr(layer, name)
+        is_parameter = isinstance(value, nnx.Variable)
+        make = stored(f"{at}{name}", value) if is_parameter else setting(f"{at}{name}", layer, name)
+        entries.append(make)
+    return entries
+
+
+def _axis_weights(weights: Any, at: str, ones: int = 0) -> list[Entry]:
+    layout = _with_ones(LINEAR, ones)
+    return [
+        stored(f"{at}sharedMLP.0.weight", weights.reduce.kernel, layout),
+        stored(f"{at}sharedMLP.2.weight", weights.expand.kernel, layout),
+    ]
+
+
+def _multi_dimensional(layer: nn.MultiDimensionalAttention, at: str) -> list[Entry]:
+    return [
+        *_axis_weights(layer.of_time, f"{at}ta.", 3),
+        *_axis_weights(layer.of_channels, f"{at}ca.", 3),
+        *linear(layer.of_positions, f"{at}sa.conv."),
+    ]
+
+
+def _spiking_attention(layer: _SpikingAttention, at: str) -> list[Entry]:
+    roles = "qkv" if isinstance(layer, nn.SpikingSelfAttention) else "qk"
+    entries: list[Entry] = []
+    for stack, name in ((layer.in_proj, roles), (layer.out_proj, "proj")):
+        kernel = stack[0].kernel
+        entries.append(stored(f"{at}{name}_conv_bn.0.weight", kernel, _with_ones(LINEAR, 1)))
+        entries += batch_norm(stack[1], f"{at}{name}_conv_bn.1.")
+    return entries
+
+
+def _by_name(*names: str, layout: Layout = SAME) -> Callable[[Any, str], list[Entry]]:
+    """Variables that have torch's name here."""
+
+    def entries(layer: Any, at: str) -> list[Entry]:
+        return [
+            stored(f"{at}{name}", variable, layout)
+            for name in names
+            if isinstance(variable := getattr(layer, name, None), nnx.Variable)
+        ]
+
+    return entries
+
+
+_GATED = ("alpha", "beta", "gamma", "tau", "v_threshold", "linear_decay", "v_subreset", "conduct")
+
+Rule = Callable[[Any, str], list[Entry]]  # of a layer and the beginning of its names
+
+_RULES: list[tuple[Any, Rule]] = [
+    (nn.SynapseFilter, _by_name("w")),
+    (nn.ParametricLIFNode, _by_name("w")),
+    (nn.KLIFNode, _by_name("k")),
+    (nn.GatedLIFNode, _by_name(*_GATED)),
+    (
+        nn.ActivationAwareIFNode,
+        lambda m, at: [
+            setting(f"{at}v_threshold", m, "v_threshold", _checks.positive),
+            setting(f"{at}v_offset", m, "v_offset"),
+        ],
+    ),
+    (Leaky, _leaky),
+    (nn.DSRIFNode | nn.DSRLIFNode, _by_name("v_threshold")),
+    (nn.MaskedPSN, _masked_psn),
+    (nn.PSN | nn.SlidingPSN, _by_name("weight", "bias")),
+    (nn.NeuNorm, _by_name("w", layout=NEUNORM)),
+    (nn.TemporalWiseAttention, lambda m, at: _axis_weights(m.weights, at)),
+    (nn.MultiDimensionalAttention, _multi_dimensional),
+    (_SpikingAttention, _spiking_attention),
+    (
+        encoding.PopulationEncoder,
+        _by_name("mean", "std", layout=Layout(lambda a: a[None], lambda a: a[0])),
+    ),
+    (
+        nnx.GroupNorm,
+        lambda m, at: [
+            stored(f"{at}{name}", variable)
+            for name, variable in (("weight", m.scale), ("bias", m.bias))
+            if variable is not None
+        ],
+    ),
+]
+
+
+def rule_of(layer: Any) -> Rule | None:
+    """How the arrays of `layer` are found; None if it has none, or no counterpart in torch."""
+    return next((rule for kind, rule in _RULES if isinstance(layer, kind)), None)

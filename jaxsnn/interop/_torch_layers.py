@@ -1,0 +1,190 @@
+"""A stack of torch layers as one of ours: what snnTorch's and Norse's networks have in common."""
+
+import functools
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any, NoReturn
+
+import numpy as np
+from flax import nnx
+
+from jaxsnn import nn
+from jaxsnn.interop import _files
+from jaxsnn.interop._torch_names import entries, fill
+
+# A neuron of the library by its name in the network: our module, and its arrays as torch names
+# them; None if it is not one of the library's.
+Neuron = Callable[[Any, str], tuple[Any, dict[str, Any]] | None]
+
+
+def import_torch(library: str) -> Any:
+    """Returns the library that made the network, which needs torch."""
+    try:
+        importlib.import_module("torch")
+        return importlib.import_module(library)
+    except ModuleNotFoundError as error:
+        raise ImportError(
+            f"a network of {library} is read with {library} itself, but {error.name} is not "
+            f"installed: pip install {library.split('.')[0]}"
+        ) from error
+
+
+def convert(
+    stack: Any,
+    neuron: Neuron,
+    flatten_channels: Mapping[str, int] | None,
+    *,
+    batch_axes: tuple[int, ...] = (1,),
+) -> Any:
+    """Our module with the layers and parameters of a torch module.
+
+    Args:
+        stack: a layer, or a `torch.nn.Sequential` of layers and such.
+        neuron: converts what belongs to the library.
+        flatten_channels: as in `jaxsnn.interop.spikingjelly.load`.
+        batch_axes: what the `start_dim` of a torch `Flatten` may be.
+    """
+    module, arrays = layer(stack, "", neuron, batch_axes)
+    known = entries(module, flatten_channels, all_of_it=False)  # neurons have their numbers
+    wrong = fill({name: known[name] for name in arrays}, _files.read(arrays))
+    if wrong:
+        raise ValueError(f"the parameters of {type(stack).__name__} do not fit: {'; '.join(wrong)}")
+    return module
+
+
+def layer(
+    torch_layer: Any, name: str, neuron: Neuron, batch_axes: tuple[int, ...]
+) -> tuple[Any, dict[str, Any]]:
+    """Our layer, and the arrays that belong into it under their full names in torch."""
+    from torch import nn as torch_nn
+
+    at = f"{name}." if name else ""
+    known = neuron(torch_layer, at)
+    if known is not None:
+        return known
+    if isinstance(torch_layer, torch_nn.Sequential):
+        ours: list[Any] = []
+        arrays: dict[str, Any] = {}
+        for k, inner in enumerate(torch_layer):
+            module, more = layer(inner, f"{at}{k}", neuron, batch_axes)
+            ours.append(module)
+            arrays |= more
+        return nn.Sequential(*ours), arrays
+    make = _makers(torch_nn, batch_axes).get(type(torch_layer))
+    if make is None:
+        raise ValueError(
+            f"{name or 'the module'} is a {type(torch_layer).__name__}, which has no counterpart "
+            "here. What is converted is a torch.nn.Sequential of layers in the order in which they "
+            "run: where forward() calls them, put them into one, torch.nn.Sequential(net.fc1, "
+            "net.lif1, ...), and write here what else it does"
+        )
+    try:
+        made = make(torch_layer)
+    except _Refused as error:
+        refuse(name, torch_layer, *error.args)
+    return made, {f"{at}{key}": value for key, value in torch_layer.state_dict().items()}
+
+
+def _makers(torch_nn: Any, batch_axes: tuple[int, ...]) -> dict[type, Callable[[Any], Any]]:
+    """What makes our layer of one of torch's, by its class."""
+
+    def flatten(torch_layer: Any) -> nn.Flatten:
+        if torch_layer.start_dim not in batch_axes:
+            raise _Refused("start_dim", " or ".join(map(str, batch_axes)))
+        if torch_layer.end_dim != -1:
+            raise _Refused("end_dim", "-1")
+        return nn.Flatten()
+
+    makers: dict[type, Callable[[Any], Any]] = {
+        torch_nn.Linear: _linear,
+        torch_nn.Flatten: flatten,
+        torch_nn.Dropout: lambda m: nn.Dropout(m.p),
+        torch_nn.Identity: lambda m: nn.Sequential(),
+    }
+    for axes in (1, 2, 3):
+        makers |= {
+            getattr(torch_nn, f"Conv{axes}d"): _conv,
+            getattr(torch_nn, f"BatchNorm{axes}d"): _batch_norm,
+            getattr(torch_nn, f"MaxPool{axes}d"): functools.partial(_pool, nn.MaxPool, axes),
+            getattr(torch_nn, f"AvgPool{axes}d"): functools.partial(_pool, nn.AvgPool, axes),
+        }
+    return makers
+
+
+class _Refused(Exception):
+    """A setting that is not here, and what it may be."""
+
+
+def refuse(name: str, torch_layer: Any, setting: str, way_out: str) -> NoReturn:
+    """Says which setting of which layer cannot be converted."""
+    value = getattr(torch_layer, setting)
+    raise ValueError(
+        f"{name or 'the module'}, {type(torch_layer).__name__}({setting}={value!r}), cannot be "
+        f"converted: {setting} must be {way_out}"
+    )
+
+
+def _linear(layer: Any) -> nn.Linear:
+    """`torch.nn.Linear`, its parameters to be loaded."""
+    return nn.Linear(
+        layer.in_features,
+        layer.out_features,
+        use_bias=layer.bias is not None,
+        rngs=nnx.Rngs(0),
+    )
+
+
+def _conv(layer: Any) -> nn.Conv:
+    if layer.padding_mode != "zeros":
+        raise _Refused("padding_mode", "'zeros'")
+    padding = layer.padding
+    return nn.Conv(
+        layer.in_channels,
+        layer.out_channels,
+        layer.kernel_size,
+        layer.stride,
+        padding=padding.upper() if isinstance(padding, str) else [(p, p) for p in padding],
+        kernel_dilation=layer.dilation,
+        feature_group_count=layer.groups,
+        use_bias=layer.bias is not None,
+        rngs=nnx.Rngs(0),
+    )
+
+
+def _batch_norm(layer: Any) -> nn.BatchNorm:
+    for setting in ("affine", "track_running_stats"):
+        if not getattr(layer, setting):
+            raise _Refused(setting, "True")
+    if layer.momentum is None:
+        raise _Refused("momentum", "a number")
+    return nn.BatchNorm(layer.num_features, eps=layer.eps, momentum=layer.momentum)
+
+
+def _pool(kind: Any, axes: int, layer: Any) -> Any:
+    def each(value: Any) -> tuple[int, ...]:
+        return tuple(value) if isinstance(value, tuple | list) else (value,) * axes
+
+    for setting, only in (("ceil_mode", False), ("return_indices", False)):
+        if getattr(layer, setting, only) is not only:
+            raise _Refused(setting, str(only))
+    if set(each(getattr(layer, "dilation", 1))) != {1}:
+        raise _Refused("dilation", "1")
+    if getattr(layer, "divisor_override", None) is not None:
+        raise _Refused("divisor_override", "None")
+    padding = each(layer.padding)
+    if any(padding) and not getattr(layer, "count_include_pad", True):
+        raise _Refused("count_include_pad", "True")
+    return kind(each(layer.kernel_size), each(layer.stride), padding=[(p, p) for p in padding])
+
+
+def number(name: str, torch_layer: Any, setting: str, value: Any) -> float:
+    """A setting of a neuron that must be one number: a tensor, or one of Python's."""
+    array = (
+        _files.read({setting: value})[setting] if hasattr(value, "detach") else np.asarray(value)
+    )
+    if array.size != 1:
+        raise ValueError(
+            f"{name or 'the module'}, {type(torch_layer).__name__}, has a {setting} of shape "
+            f"{array.shape}; only one for the whole layer can be converted"
+        )
+    return float(array.reshape(()).item())

@@ -1,0 +1,184 @@
+"""The arrays of a whole module, layer by layer, by their names in torch."""
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import numpy as np
+from flax import nnx
+
+from jaxsnn import nn
+from jaxsnn.interop import _layouts
+from jaxsnn.interop._features import FEATURES, INPUT, Flow, Orders
+from jaxsnn.interop._layouts import Entry
+from jaxsnn.nn._normalization import _Normalization
+from jaxsnn.nn._spiking_rnns import _SpikingRNNCell
+
+
+def entries(
+    module: Any, flatten_channels: Mapping[str, int] | None = None, *, all_of_it: bool = True
+) -> dict[str, Entry]:
+    """The arrays of `module` by their names, in the order of its layers.
+
+    Args:
+        module: any module.
+        flatten_channels: how many channels come into each `Flatten`, by its name.
+        all_of_it: whether a variable that has no name in torch is an error.
+
+    Raises:
+        ValueError: a layer has no counterpart, or the order of features is not known.
+    """
+    walk = _Walk(Orders(dict(flatten_channels or {})))
+    walk.visit(module, "", INPUT)
+    walk.orders.check()
+    if all_of_it:
+        _refuse_unseen(module, walk.entries)
+    return {entry.name: entry for entry in walk.entries}
+
+
+def fill(known: dict[str, Entry], arrays: dict[str, np.ndarray]) -> list[str]:
+    """Puts `arrays` where they belong; returns what is wrong with those that cannot be."""
+    wrong = [f"{name}: unknown, of shape {arrays[name].shape}" for name in arrays.keys() - known]
+    written: dict[str, np.ndarray] = {}
+    for name, entry in known.items():
+        shape = entry.read().shape
+        if name not in arrays:
+            if not entry.optional:
+                wrong.append(f"{name}: missing, expected shape {shape}")
+        elif arrays[name].shape != shape:
+            wrong.append(f"{name}: expected shape {shape}, found {arrays[name].shape}")
+        elif arrays[name].dtype.kind not in "fiu":
+            wrong.append(f"{name}: expected numbers, found dtype {arrays[name].dtype}")
+        else:
+            try:
+                entry.write(arrays[name])
+                written[name] = entry.read()
+            except ValueError as error:
+                wrong.append(f"{name}: {error}")
+    for name, array in written.items():  # a layer that stands in two places has two names
+        if not np.array_equal(known[name].read(), array, equal_nan=True):
+            wrong.append(f"{name}: another array stands under another name of the same layer")
+    return sorted(wrong)
+
+
+class _Walk:
+    """Goes through the layers in the order in which they run."""
+
+    def __init__(self, orders: Orders) -> None:
+        self.orders = orders
+        self.entries: list[Entry] = []
+
+    def visit(self, layer: Any, name: str, flow: Flow) -> Flow:
+        """Adds the layer's arrays; returns what is known of the features behind it."""
+        at = f"{name}." if name else ""
+        if isinstance(layer, nn.Sequential | nnx.Sequential):
+            layers = list(layer.layers)
+            if layers and all(map(_is_rnn, layers)):
+                return self._rnn_layers(layers, at, flow)
+            for k, inner in enumerate(layers):
+                flow = self.visit(inner, f"{at}{k}", flow)
+            return flow
+        if isinstance(layer, nn.Flatten):
+            return self.orders.flatten(name, flow)
+        if isinstance(layer, nnx.Conv):
+            self.entries += _layouts.linear(layer, at)
+            return Flow("image", layer.out_features)
+        if isinstance(layer, nnx.Linear):
+            order = self.orders.order(name, layer.in_features, flow)
+            self.entries += _layouts.linear(layer, at, order)
+            return FEATURES
+        if isinstance(layer, nn.LinearRecurrentContainer):
+            return self._recurrent(layer, name, flow)
+        if isinstance(layer, nn.ElementWiseRecurrentContainer):
+            if isinstance(layer.element_wise_function, nnx.Module):
+                self.visit(layer.element_wise_function, f"{at}element_wise_function", flow)
+            return self.visit(layer.sub_module, f"{at}sub_module", flow)
+        if isinstance(layer, _SpikingRNNCell):
+            order = self.orders.order(name, layer.input_size, flow)
+            self.entries += _layouts.linear(layer.linear_ih, f"{at}linear_ih.", order)
+            self.entries += _layouts.linear(layer.linear_hh, f"{at}linear_hh.")
+            return FEATURES
+        if _is_rnn(layer):
+            return self._rnn_layers([layer], at, flow)
+        if isinstance(layer, _Normalization | nn.TemporalEffectiveBatchNorm):
+            norm: Any = getattr(layer, "norm", layer)  # TEBN holds one
+            channels = norm.num_features
+            order = None if flow.sorted else self.orders.order(name, channels, flow)
+            self.entries += _layouts.batch_norm(layer, at, order)
+            return flow
+        rule = _layouts.rule_of(layer)
+        if rule is not None:
+            self.entries += rule(layer, at)
+        elif isinstance(layer, nnx.Pytree):
+            self._parts(layer, at, flow)
+        return self.orders.behind(layer, name, flow)
+
+    def _recurrent(self, layer: nn.LinearRecurrentContainer, name: str, flow: Flow) -> Flow:
+        order = self.orders.order(name, layer.in_features, flow)
+        if order is not None:
+            if layer.feedback_only:
+                raise ValueError(
+                    f"{name} adds its feedback to what {flow.at} puts out, which torch has in "
+                    "another order; put a Linear between them"
+                )
+            order = np.concatenate([order, np.arange(len(order), layer.rc.in_features)])
+        at = f"{name}." if name else ""
+        self.entries += _layouts.linear(layer.rc, f"{at}rc.", order)
+        self.visit(layer.sub_module, f"{at}sub_module", FEATURES)
+        return FEATURES
+
+    def _rnn_layers(self, layers: list[Any], at: str, flow: Flow) -> Flow:
+        """Recurrent cells in a row: SpikingJelly's SpikingLSTM and the like."""
+        for k, layer in enumerate(layers):
+            ways = {"cells": layer}
+            if isinstance(layer, nn.Bidirectional):
+                ways = {"cells": layer.forward_cell, "cells_reverse": layer.backward_cell}
+            for way, cell in ways.items():
+                self.visit(cell, f"{at}{way}.{k}", flow)
+            flow = FEATURES
+        return flow
+
+    def _parts(self, module: Any, at: str, flow: Flow) -> None:
+        """A module of the user's, or a list: what is in it, by the names of its attributes."""
+        if not type(module).__module__.startswith(("flax.", "jaxsnn.")):
+            for attribute, value in vars(module).items():
+                if isinstance(value, nnx.Param | nnx.BatchStat):
+                    self.entries.append(_layouts.stored(f"{at}{attribute}", value))
+        parts = dict(_children(module))
+        spatial = any(isinstance(m, nnx.Conv | nn.Flatten) for _, m in nnx.iter_modules(module))
+        known = len(parts) == 1 or (flow.kind == "features" and not spatial)
+        for attribute, part in parts.items():  # in which order they run cannot be seen
+            name = f"{at}{attribute}"
+            self.visit(part, name, flow if known else self.orders.unclear(name))
+
+
+def _is_rnn(layer: Any) -> bool:
+    if isinstance(layer, nn.Bidirectional):
+        return _is_rnn(layer.forward_cell) and _is_rnn(layer.backward_cell)
+    return isinstance(layer, _SpikingRNNCell)
+
+
+def _children(module: Any) -> Iterator[tuple[str, Any]]:
+    """The modules, and lists of modules, directly in `module`."""
+    if isinstance(module, nnx.List):
+        yield from ((str(k), part) for k, part in enumerate(module))
+    elif isinstance(module, nnx.Dict):
+        yield from module.items()
+    else:
+        for name, value in vars(module).items():
+            if isinstance(value, nnx.Module | nnx.List | nnx.Dict):
+                yield name, value
+
+
+def _refuse_unseen(module: Any, found: list[Entry]) -> None:
+    """Every parameter and statistic must have a name in torch."""
+    seen = {id(variable) for entry in found for variable in entry.variables}
+    left = [
+        f"{'.'.join(map(str, path))} ({type(variable).__name__})"
+        for path, variable in nnx.iter_graph(module)
+        if isinstance(variable, nnx.Param | nnx.BatchStat) and id(variable) not in seen
+    ]
+    if left:
+        raise ValueError(
+            f"{type(module).__name__} has what SpikingJelly and torch have not: {', '.join(left)}; "
+            "take the layers beside it one by one"
+        )

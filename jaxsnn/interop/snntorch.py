@@ -1,0 +1,123 @@
+"""Networks of snnTorch, with the same spikes: its neurons, in stacks with torch's layers."""
+
+import math
+from collections.abc import Mapping
+from typing import Any
+
+from flax import nnx
+
+from jaxsnn import nn
+from jaxsnn.interop import _files, _torch_layers
+from jaxsnn.interop._leaky import Leaky as Leaky
+from jaxsnn.interop._leaky import leaky_step as leaky_step
+from jaxsnn.nn._neurons import SurrogateFunction
+from jaxsnn.surrogate import ATan
+
+_NUMBERS = ("beta", "threshold", "graded_spikes_factor")
+
+
+def from_module(
+    module: Any,
+    *,
+    surrogate_function: SurrogateFunction = ATan(),
+    flatten_channels: Mapping[str, int] | None = None,
+) -> Any:
+    """Our module with the layers, settings and parameters of a network of snnTorch 1.0.
+
+    | snnTorch | here |
+    |---|---|
+    | `Leaky` | `Leaky` |
+    | `RLeaky(linear_features=n)` | `LinearRecurrentContainer(Leaky, n, n, feedback_only=True)` |
+    | `Synaptic` | `Sequential(ExponentialSynapse, Leaky)` |
+    | `RSynaptic(linear_features=n)` | the container around that `Sequential` |
+    | `Linear`, `Conv2d`, `MaxPool2d`, `Flatten`, ... of torch | those of `jaxsnn.nn` |
+
+    What is learned there is learned here; the `alpha` of a `Synaptic` through its time constant,
+    `alpha = exp(-1/tau)`. Weights always are parameters. Potentials, which snnTorch hands in and
+    out or keeps, begin at 0. Layers of torch do as after `module.eval()`. Images have their
+    channels last here.
+
+    Args:
+        module: a neuron, a layer, or a `torch.nn.Sequential` of them in the order in which they
+            run: `torch.nn.Sequential(net.fc1, net.lif1, net.fc2, net.lif2)`. It stays as it is.
+        surrogate_function: that of all neurons, as snnTorch's cannot be told apart from outside;
+            the default is snnTorch's too. It matters in training only.
+        flatten_channels: as in `jaxsnn.interop.spikingjelly.load`.
+
+    Returns:
+        The module; `jaxsnn.nn.unroll` runs it over time.
+
+    Raises:
+        ValueError: a layer, or a setting of one, has no counterpart; the message names it.
+        ImportError: torch or snnTorch is not there.
+    """
+    library = _torch_layers.import_torch("snntorch")
+
+    def neuron(layer: Any, at: str) -> tuple[Any, dict[str, Any]] | None:
+        if not isinstance(layer, library.SpikingNeuron):
+            return None
+        return _neuron(library, layer, at, surrogate_function)
+
+    return _torch_layers.convert(module, neuron, flatten_channels)
+
+
+def _neuron(
+    library: Any, layer: Any, at: str, surrogate: SurrogateFunction
+) -> tuple[Any, dict[str, Any]]:
+    """Our module for a neuron, and its arrays under the names that torch would give them."""
+    name = at.removesuffix(".")
+    recurrent = type(layer) in (library.RLeaky, library.RSynaptic)
+    synaptic = type(layer) in (library.Synaptic, library.RSynaptic)
+    if not (recurrent or synaptic or type(layer) is library.Leaky):
+        raise ValueError(
+            f"{name or 'the module'} is snnTorch's {type(layer).__name__}, whose equation is not "
+            "here; Leaky, RLeaky, Synaptic and RSynaptic are"
+        )
+    if layer.inhibition:
+        _torch_layers.refuse(name, layer, "inhibition", "False")
+    if layer.state_quant:
+        _torch_layers.refuse(name, layer, "state_quant", "False")
+    if type(layer) is library.RSynaptic and not layer.reset_delay:
+        _torch_layers.refuse(name, layer, "reset_delay", "True: snnTorch cannot run it either")
+    reset = layer.reset_mechanism
+    if reset == "zero" and type(layer) is not library.Leaky and layer.reset_delay:
+        reset = "discard"
+    numbers: Any = _files.read({key: getattr(layer, key) for key in _NUMBERS})
+    learned: Any = {f"learn_{key}": getattr(layer, key).requires_grad for key in _NUMBERS}
+    leaky = Leaky(
+        **numbers,
+        **learned,
+        reset_mechanism=reset,
+        reset_delay=layer.reset_delay,
+        surrogate_function=surrogate,
+    )
+    node: Any = leaky
+    if synaptic:
+        synapse = _synapse(name, layer)
+        node = leaky if synapse is None else nn.Sequential(synapse, leaky)
+    if not recurrent:
+        return node, {}
+    if not (layer.all_to_all and layer.linear_features):
+        raise ValueError(
+            f"{name or 'the module'}, {type(layer).__name__}, must have all_to_all=True and "
+            "linear_features, which is a LinearRecurrentContainer here; other feedback is not"
+        )
+    n = layer.linear_features
+    container = nn.LinearRecurrentContainer(node, n, n, feedback_only=True, rngs=nnx.Rngs(0))
+    return container, {f"{at}rc.{key}": a for key, a in layer.recurrent.state_dict().items()}
+
+
+def _synapse(name: str, layer: Any) -> nn.ExponentialSynapse | None:
+    """The current of a `Synaptic`; None if nothing is left of it after a step."""
+    alpha = min(max(_torch_layers.number(name, layer, "alpha", layer.alpha), 0.0), 1.0)
+    learned = layer.alpha.requires_grad
+    if alpha == 0 and not learned:
+        return None
+    least = math.exp(-1) if learned else 0.0
+    if not least < alpha < 1:
+        raise ValueError(
+            f"{name or 'the module'}, {type(layer).__name__}(alpha={alpha:g}), cannot be "
+            f"converted: alpha must be between {least:.2g} and 1"
+            + (", as its time constant is learned, which is at least one step" if learned else "")
+        )
+    return nn.ExponentialSynapse(-1 / math.log(alpha), learnable=learned)

@@ -1,0 +1,210 @@
+"""Networks of Norse: against its arrays, and against the library where it is installed."""
+
+import itertools
+import math
+import sys
+
+import golden_arrays
+import jax.numpy as jnp
+import numpy as np
+import other_libraries
+import pytest
+import quick
+from flax import nnx
+
+from jaxsnn import nn, surrogate
+from jaxsnn.interop import norse, spikingjelly
+
+GOLDEN = golden_arrays.Golden("norse")
+CASES = other_libraries.NORSE
+SIZES = other_libraries.INPUTS, other_libraries.HIDDEN, other_libraries.OUTPUTS
+
+
+def above(threshold):
+    return float(np.nextafter(np.float32(threshold), np.float32(np.inf)))
+
+
+def synapse(decay):
+    return nn.ExponentialSynapse(-1 / math.log(decay))
+
+
+# The networks of the cases, as the table in the docstring of from_module has them. Norse's
+# defaults: dt = 0.001, tau_mem_inv = 100, tau_syn_inv = 200, v_th = 1, v_leak = v_reset = 0.
+NEURONS = {
+    "IAFCell": lambda: nn.IFNode(v_threshold=above(0.8), v_reset=-0.2),
+    "IAFCell_alone": lambda: nn.IFNode(v_threshold=above(1)),
+    "LIFBoxCell": lambda: nn.LIFNode(10.0, v_threshold=above(0.25), v_reset=-0.1),
+    "LIFBoxCell_alone": lambda: nn.LIFNode(2.0, v_threshold=above(1)),
+    "LIFBoxCell_subtract": lambda: nn.LIFNode(5.0, v_threshold=above(0.25), v_reset=None),
+    "LIFCell": lambda: nn.Sequential(synapse(0.8), nn.LIFNode(10.0, v_threshold=above(0.5))),
+    "LIFCell_no_synapse": lambda: nn.LIFNode(10.0, v_threshold=above(0.2)),
+    "LIFRecurrentCell": lambda: nn.LinearRecurrentContainer(
+        nn.Sequential(synapse(0.8), nn.LIFNode(4.0, v_threshold=above(0.5))),
+        *(SIZES[1], SIZES[1], False),
+        feedback_only=True,
+        rngs=nnx.Rngs(0),
+    ),
+}
+
+
+def by_hand(name):
+    if other_libraries.is_alone(name):
+        return nn.Sequential(NEURONS[name]())
+    bias = name != "LIFRecurrentCell"
+    first, second = (
+        nn.Linear(a, b, use_bias=bias, rngs=nnx.Rngs(0)) for a, b in itertools.pairwise(SIZES)
+    )
+    output = [nn.NonSpikingLIFNode(10.0)]
+    if name != "IAFCell":
+        output = [synapse(0.8), *output]
+    return nn.Sequential(first, NEURONS[name](), second, *output)
+
+
+def filled(net, name):
+    start = f"{name}/p_"
+    arrays = {n.removeprefix(start): a for n, a in GOLDEN.arrays.items() if n.startswith(start)}
+    names = {
+        "0.input_weights": "0.weight",
+        "0.recurrent_weights": "1.rc.weight",
+        "1.input_weights": "2.weight",
+    }
+    return spikingjelly.load(net, {names.get(key, key): array for key, array in arrays.items()})
+
+
+def check(nets):
+    """Spikes are those of the file; potentials, which are put out at the end, nearly."""
+    inputs = {name: GOLDEN.input(f"{name}/x", "float32") for name in nets}
+    at = {name: "0" if other_libraries.is_alone(name) else "1" for name in nets}
+    if isinstance(nets["LIFRecurrentCell"][0], nn.Sequential):  # from_module keeps the layers apart
+        at["LIFRecurrentCell"] = "0.1"
+
+    def run(nets, inputs):
+        return {n: nn.unroll(net, inputs[n], record=at[n])[1:] for n, net in nets.items()}
+
+    for name, (ys, extras) in quick.run_once(run, nets, inputs).items():
+        golden_arrays.assert_close(ys, GOLDEN.arrays[f"{name}/out"], "float32", name)
+        golden_arrays.assert_equal(extras.records[at[name]], GOLDEN.arrays[f"{name}/spikes"], name)
+
+
+def test_golden():
+    nets = quick.empty(lambda: {name: by_hand(name) for name in CASES})
+    check({name: filled(net, name) for name, net in nets.items()})
+
+
+@pytest.mark.parametrize("name", ["IAFCell_alone", "LIFBoxCell_alone"])
+def test_ties_matter(name):
+    """Some inputs end exactly on the threshold, where Norse does not fire and our neurons do."""
+    node = nn.IFNode() if name.startswith("IAF") else nn.LIFNode(2.0)
+    _, ys = nn.unroll(node, GOLDEN.input(f"{name}/x", "float32"))
+    assert np.any(np.asarray(ys) != GOLDEN.arrays[f"{name}/out"])
+
+
+def test_without_the_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match="pip install norse"):
+        norse.from_module(None)
+
+
+# Against the library itself.
+
+
+@pytest.fixture
+def library():
+    pytest.importorskip("torch")
+    pytest.importorskip("norse")
+    import norse.torch
+
+    return norse.torch
+
+
+def test_from_module(library):
+    """The library gives what is in the file, and so do its networks as ours."""
+    import torch
+
+    nets = {}
+    for name in CASES:
+        network = other_libraries.make_norse(name)
+        start = f"{name}/p_"
+        arrays = {n: a for n, a in GOLDEN.arrays.items() if n.startswith(start)}
+        network.load_state_dict(
+            {n.removeprefix(start): torch.from_numpy(a) for n, a in arrays.items()}
+        )
+        xs = torch.from_numpy(GOLDEN.arrays[f"{name}/x"])
+        ys = other_libraries.run(network, xs)
+        golden_arrays.assert_equal(ys[-1], GOLDEN.arrays[f"{name}/out"], name)
+        nets[name] = norse.from_module(network)
+    check(nets)
+
+
+def test_modules_that_run_sequences(library):
+    """Not step by step; with a convolution in Lift, and a Flatten behind two axes."""
+    import torch
+
+    torch.manual_seed(0)
+    p = library.LIFParameters(v_th=torch.tensor(0.25))
+    network = library.SequentialState(
+        library.Lift(torch.nn.Conv2d(2, 3, 3)),
+        library.LIF(p),
+        library.Lift(torch.nn.MaxPool2d(2)),
+        torch.nn.Flatten(2),
+        torch.nn.Linear(12, 4),
+        library.IAF(),
+        library.LIFRecurrent(4, 5, p),
+        library.LI(),
+    )
+    xs = torch.rand(20, 3, 2, 6, 6)
+    with torch.no_grad():
+        for parameter in network.parameters():
+            parameter *= 2
+        ys = network(xs)[0].numpy()
+    assert ys.std() > 0.01
+    net = norse.from_module(network)
+    channels_last = jnp.asarray(np.moveaxis(xs.numpy(), 2, -1))
+    golden_arrays.assert_close(quick.run_once(nn.unroll, net, channels_last)[1], ys, "float32")
+
+
+def test_a_threshold_of_0(library):
+    """The next number above it counts as 0 where what is denormal does."""
+    import torch
+
+    node = norse.from_module(library.IAFCell(library.IAFParameters(v_th=torch.tensor(0.0))))
+    _, ys = nn.unroll(node, jnp.array([[0.0], [1e-30], [-1.0]]))
+    np.testing.assert_array_equal(ys[:, 0], [0, 1, 0])
+
+
+def test_gradient(library):
+    """The default surrogate is Norse's; the reset is detached where Norse detaches it."""
+    assert norse.from_module(library.IAFCell()).surrogate_function == surrogate.SuperSpike()
+    recurrent = norse.from_module(library.LIFRecurrentCell(2, 3))
+    assert recurrent[1].sub_module[1].detach_reset
+    assert not norse.from_module(library.LIFCell())[1].detach_reset
+    p = library.IAFParameters(method="triangle")
+    with pytest.raises(ValueError, match=r"method='triangle', cannot .* surrogate_function"):
+        norse.from_module(library.IAFCell(p))
+    chosen = surrogate.Triangle()
+    node = norse.from_module(library.IAFCell(p), surrogate_function=chosen)
+    assert node.surrogate_function == chosen
+
+
+def test_what_is_refused_by_name(library):
+    import torch
+    from norse.torch.functional.reset import reset_subtract
+
+    t = torch.tensor
+    box, lif = library.LIFBoxParameters, library.LIFParameters
+    for layer, message in (
+        (library.LIFBoxCell(box(v_leak=t(-0.5))), "LIFBoxCell with v_leak=-0.5.* must be v_reset"),
+        (
+            library.LIFBoxCell(box(v_leak=t(0.5), reset_method=reset_subtract)),
+            "must be 0 with reset_subtract",
+        ),
+        (library.LIFBoxCell(box(reset_method=lambda *_: 0)), "reset_method='<lambda>'"),
+        (library.LIFBoxCell(dt=0.01), r"dt \* tau_mem_inv=1.0, .* must be between 0 and 1"),
+        (library.LIFCell(lif(tau_syn_inv=t(2000.0))), r"dt \* tau_syn_inv=2.0, "),
+        (library.LIFCell(lif(tau_mem_inv=t([100.0, 50.0]))), r"has a tau_mem_inv of shape \(2,\)"),
+        (library.LICell(library.LIParameters(v_leak=t(0.5))), "LICell with v_leak=0.5"),
+        (library.LSNNCell(), "1 is a LSNNCell, which has no counterpart here"),
+        (torch.nn.Flatten(2), "1, Flatten.start_dim=2., .* must be 1"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            norse.from_module(library.SequentialState(torch.nn.Identity(), layer))

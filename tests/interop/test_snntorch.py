@@ -1,0 +1,304 @@
+"""Networks of snnTorch: against its arrays, and against the library where it is installed."""
+
+import itertools
+import math
+import sys
+
+import golden_arrays
+import jax
+import jax.numpy as jnp
+import numpy as np
+import other_libraries
+import pytest
+import quick
+from flax import nnx
+
+from jaxsnn import nn
+from jaxsnn.interop import snntorch, spikingjelly
+
+GOLDEN = golden_arrays.Golden("snntorch")
+CASES = other_libraries.SNNTORCH
+
+
+def parameters(name):
+    start = f"{name}/p_"
+    return {n.removeprefix(start): a for n, a in GOLDEN.arrays.items() if n.startswith(start)}
+
+
+def neuron(name):
+    """The neuron of a case, as the table in the docstring of from_module has it."""
+    kind, settings = CASES[name]
+    settings = dict(settings)
+    if kind != "Leaky" and settings["reset_mechanism"] == "zero" and settings["reset_delay"]:
+        settings["reset_mechanism"] = "discard"
+    alpha = settings.pop("alpha", None)
+    node = snntorch.Leaky(**settings)
+    if alpha is not None:
+        node = nn.Sequential(nn.ExponentialSynapse(-1 / math.log(alpha)), node)
+    if kind.startswith("R"):
+        n = other_libraries.HIDDEN
+        node = nn.LinearRecurrentContainer(node, n, n, feedback_only=True, rngs=nnx.Rngs(0))
+    return node
+
+
+def by_hand(name):
+    """The network of a case without torch."""
+    if other_libraries.is_alone(name):
+        return nn.Sequential(neuron(name))
+    sizes = other_libraries.INPUTS, other_libraries.HIDDEN, other_libraries.OUTPUTS
+    first, second = (nn.Linear(a, b, rngs=nnx.Rngs(0)) for a, b in itertools.pairwise(sizes))
+    return nn.Sequential(first, neuron(name), second, snntorch.Leaky(0.9))
+
+
+def filled(net, arrays):
+    """With the weights of the case, part by part; a plain stack takes snnTorch's state_dict."""
+    if isinstance(net[min(1, len(net) - 1)], snntorch.Leaky):
+        return spikingjelly.load(net, arrays)
+    for part, start in ((net[0], "0."), (net[1], "1.recurrent."), (net[2], "2.")):
+        layer = getattr(part, "rc", part)
+        mine = {n.removeprefix(start): a for n, a in arrays.items() if n.startswith(start)}
+        if mine:
+            nnx.update(layer, nnx.state(spikingjelly.load(layer, mine)))
+    return net
+
+
+def check(nets):
+    """Spikes and outputs of these networks are those of the file, to the last bit."""
+    inputs = {name: GOLDEN.input(f"{name}/x", "float32") for name in nets}
+    at = {name: "0" if other_libraries.is_alone(name) else "1" for name in nets}
+
+    def run(nets, inputs):
+        return {n: nn.unroll(net, inputs[n], record=at[n])[1:] for n, net in nets.items()}
+
+    for name, (ys, extras) in quick.run_once(run, nets, inputs).items():
+        golden_arrays.assert_equal(ys, GOLDEN.arrays[f"{name}/out"], name)
+        golden_arrays.assert_equal(extras.records[at[name]], GOLDEN.arrays[f"{name}/spikes"], name)
+
+
+def test_golden():
+    """Each kind and each reset; all of them are compared where the library is installed."""
+    some = [name for name in CASES if name.startswith("Leaky") or "subtract_delay" in name]
+    some += ["RLeaky_zero_delay", "RLeaky_zero_at_once", "Synaptic_zero_delay"]
+    nets = quick.empty(lambda: {name: by_hand(name) for name in some})
+    check({name: filled(net, parameters(name)) for name, net in nets.items()})
+
+
+@pytest.mark.parametrize("name", ["Leaky_alone", "Leaky_zero_alone"])
+def test_ties_matter(name):
+    """Some inputs end exactly on the threshold, where snnTorch does not fire and LIFNode does."""
+    xs = GOLDEN.input(f"{name}/x", "float32")
+    reset = 0.0 if "zero" in name else None
+    node = nn.LIFNode(2.0, decay_input=False, v_reset=reset)
+    assert np.any(np.asarray(nn.unroll(node, xs)[1]) != GOLDEN.arrays[f"{name}/out"])
+
+
+def test_leaky_zero_is_a_lif_node():
+    """What the documentation says: the same neuron, but for ties."""
+    name = "Leaky_zero_alone"
+    above = float(np.nextafter(np.float32(1), np.float32(2)))
+    node = nn.LIFNode(2.0, decay_input=False, v_reset=0.0, v_threshold=above)
+    _, ys = nn.unroll(node, GOLDEN.input(f"{name}/x", "float32"))
+    golden_arrays.assert_equal(ys, GOLDEN.arrays[f"{name}/out"])
+
+
+@pytest.mark.parametrize("learned", [False, True])
+def test_a_threshold_of_0(learned):
+    """The next number above it counts as 0 where what is denormal does."""
+    node = snntorch.Leaky(0.5, threshold=0.0, learn_threshold=learned)
+    _, ys = nn.unroll(node, jnp.array([[0.0], [1e-30], [-1.0], [0.5]]))
+    np.testing.assert_array_equal(ys[:, 0], [0, 1, 0, 0])
+
+
+def test_gradients():
+    """They reach what is learned; none flows through the reset, which snnTorch detaches."""
+    node = snntorch.Leaky(
+        *[0.5], learn_beta=True, learn_threshold=True, learn_graded_spikes_factor=True
+    )
+
+    def total(node, xs):
+        v, ys = nn.unroll(node, xs)
+        return jnp.sum(ys) + jnp.sum(v)
+
+    grads, g_x = jax.grad(total, (0, 1))(node, jnp.array([[1.5], [0.25]]))
+    assert all(np.all(getattr(grads, n)[...] != 0) for n in ("beta", "threshold"))
+    assert grads.graded_spikes_factor[...] == 1.0  # one spike
+    # By hand: h = 1.5, then 0.5 * 1.5 + 0.25 - 1 = 0; s' is 1 / (1 + (pi u)^2).
+    slopes = [1 / (1 + (np.pi * u) ** 2) for u in (0.5, -1.0)]
+    np.testing.assert_allclose(g_x[:, 0], [slopes[0] + 0.5 * (slopes[1] + 1), slopes[1] + 1], 1e-5)
+
+
+def test_leaky_keeps_the_dtype_of_its_input():
+    for dtype, state in ((jnp.bfloat16, jnp.float32), (jnp.float32, jnp.float32)):
+        v, ys = nn.unroll(snntorch.Leaky([0.5, 0.25]), jnp.ones((3, 1, 2), dtype))
+        assert (v.dtype, ys.dtype) == (state, dtype)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"beta": "x"}, TypeError, "beta must be a number"),
+        ({"beta": math.nan}, ValueError, "beta must be finite"),
+        ({"beta": [[0.5, 0.25]]}, ValueError, r"beta must be .* got shape \(1, 2\)"),
+        ({"beta": 0.5, "reset_mechanism": "half"}, ValueError, "reset_mechanism must be one of"),
+        ({"beta": 0.5, "reset_delay": 1}, TypeError, "reset_delay must be True or False"),
+        ({"beta": 0.5, "learn_threshold": 1}, TypeError, "learn_threshold must be True or False"),
+    ],
+)
+def test_arguments(settings, error, message):
+    with pytest.raises(error, match=message):
+        snntorch.Leaky(**settings)
+
+
+def test_one_number_for_each_neuron():
+    with pytest.raises(ValueError, match="beta has one number for each of 2 neurons"):
+        nn.unroll(snntorch.Leaky([0.5, 0.25]), jnp.ones((3, 1, 4)))
+
+
+def test_without_the_library(monkeypatch):
+    monkeypatch.setitem(sys.modules, "torch", None)
+    with pytest.raises(ImportError, match="pip install snntorch"):
+        snntorch.from_module(None)
+
+
+# Against the library itself.
+
+
+@pytest.fixture
+def library():
+    pytest.importorskip("torch")
+    return pytest.importorskip("snntorch")
+
+
+def test_from_module(library):
+    """The library gives what is in the file, and so do its networks as ours."""
+    import torch
+
+    nets = {}
+    for name in CASES:
+        network = other_libraries.make_snntorch(name)
+        arrays = {n: torch.from_numpy(np.asarray(a)) for n, a in parameters(name).items()}
+        network.load_state_dict(arrays)
+        xs = torch.from_numpy(GOLDEN.arrays[f"{name}/x"])
+        ys = other_libraries.run(network, xs)[-1]
+        golden_arrays.assert_equal(ys, GOLDEN.arrays[f"{name}/out"], name)
+        nets[name] = snntorch.from_module(network)
+    check(nets)
+
+
+def test_what_is_learned(library):
+    """Parameters stay parameters."""
+    import torch
+
+    torch.manual_seed(0)
+    learned = {"learn_beta": True, "learn_threshold": True, "init_hidden": True}
+    network = torch.nn.Sequential(
+        library.Leaky(torch.tensor([0.5, 0.75]), learn_graded_spikes_factor=True, **learned),
+        library.Synaptic(0.75, 0.5, learn_alpha=True, **learned),
+    )
+    net = snntorch.from_module(network)
+    values = {".".join(map(str, p)): v for p, v in nnx.to_flat_state(nnx.state(net, nnx.Param))}
+    assert {name: value[...].shape for name, value in values.items()} == {
+        "layers.0.beta": (2,),
+        "layers.0.threshold": (),
+        "layers.0.graded_spikes_factor": (),
+        "layers.1.layers.0.w": (),
+        "layers.1.layers.1.beta": (),
+        "layers.1.layers.1.threshold": (),
+    }
+    xs = torch.rand(10, 2, 2)
+    ys = other_libraries.run(network, xs)[-1].numpy()
+    assert 0 < ys.mean() < 1
+    np.testing.assert_array_equal(nn.unroll(net, jnp.asarray(xs))[1], ys)
+
+
+def test_images(library):
+    """Convolution, batch normalisation, pooling; the layer behind a Flatten is sorted."""
+    import torch
+
+    torch.manual_seed(1)
+    leaky = {"beta": 0.9, "init_hidden": True}
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 4, 3, stride=2, padding=1, groups=2, bias=False),
+        torch.nn.BatchNorm2d(4),
+        library.Leaky(**leaky),
+        torch.nn.AvgPool2d(2),
+        torch.nn.Conv2d(4, 3, (1, 3), padding="same"),
+        torch.nn.Sequential(torch.nn.Identity(), torch.nn.MaxPool2d(2, 1)),
+        torch.nn.Dropout(0.5),
+        torch.nn.Flatten(),
+        torch.nn.Linear(3, 5),
+        library.Leaky(threshold=0.25, **leaky),
+    ).eval()
+    network[1].running_mean.uniform_(-0.1, 0.1)
+    xs = torch.rand(10, 3, 2, 8, 8) * 3
+    network[8] = torch.nn.Linear(3, 5)
+    ys = other_libraries.run(network, xs)[-1].numpy()
+    assert 0.02 < ys.mean() < 0.98
+    net = snntorch.from_module(network)
+    channels_last = jnp.asarray(np.moveaxis(xs.numpy(), 2, -1))
+    np.testing.assert_array_equal(quick.run_once(nn.unroll, net, channels_last)[1], ys)
+
+
+@pytest.mark.parametrize("axes", [1, 3])
+def test_other_numbers_of_axes(library, axes):
+    import torch
+
+    def kind(name):
+        return getattr(torch.nn, f"{name}{axes}d")
+
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        kind("Conv")(2, 3, 2, padding=1),
+        kind("MaxPool")(2, stride=1, padding=1),
+        kind("BatchNorm")(3),
+        kind("AvgPool")(2, padding=1),
+        torch.nn.Flatten(),
+        torch.nn.Linear(3 * 4**axes, 4),
+    ).eval()
+    xs = torch.rand(2, 3, 2, *(4,) * axes)
+    ys = other_libraries.run(network, xs)[-1].numpy()
+    net = snntorch.from_module(network)
+    channels_last = jnp.asarray(np.moveaxis(xs.numpy(), 2, -1))
+    golden_arrays.assert_close(quick.run_once(nn.unroll, net, channels_last)[1], ys, "float32")
+
+
+def test_what_is_refused_by_name(library):
+    import torch
+
+    class Net(torch.nn.Module):
+        pass
+
+    def stack(layer):
+        return torch.nn.Sequential(torch.nn.Identity(), layer)
+
+    torch_nn = torch.nn
+    for layer, message in (
+        (library.Leaky(0.5, state_quant=lambda m: m), "1, Leaky.state_quant="),
+        (library.RLeaky(0.5, all_to_all=False), "1, RLeaky, must have all_to_all=True"),
+        (library.RLeaky(0.5, conv2d_channels=2, kernel_size=3), "1, RLeaky, must have all_to_all"),
+        (
+            library.RSynaptic(0.5, 0.5, linear_features=2, reset_delay=False),
+            r"1, RSynaptic.reset_delay=False., cannot be converted",
+        ),
+        (library.Synaptic(1.0, 0.5), r"1, Synaptic.alpha=1., .* alpha must be between 0 and 1"),
+        (library.Synaptic(0.3, 0.5, learn_alpha=True), "alpha must be between 0.37 and 1, as its"),
+        (library.Synaptic(torch.tensor([0.5, 0.6]), 0.5), r"has a alpha of shape \(2,\)"),
+        (library.Alpha(0.9, 0.8), "1 is snnTorch's Alpha, whose equation is not here"),
+        (library.Lapicque(0.9), "1 is snnTorch's Lapicque"),
+        (Net(), "1 is a Net, which has no counterpart here"),
+        (torch_nn.Flatten(2), "1, Flatten.start_dim=2., cannot be converted: .* must be 1"),
+        (torch_nn.Flatten(1, 2), "1, Flatten.end_dim=2."),
+        (torch_nn.Conv2d(1, 1, 3, padding_mode="circular"), "1, Conv2d.padding_mode='circular'."),
+        (torch_nn.BatchNorm1d(2, affine=False), "1, BatchNorm1d.affine=False."),
+        (torch_nn.BatchNorm1d(2, momentum=None), "1, BatchNorm1d.momentum=None."),
+        (torch_nn.MaxPool2d(2, ceil_mode=True), "1, MaxPool2d.ceil_mode=True."),
+        (torch_nn.MaxPool2d(2, dilation=2), "1, MaxPool2d.dilation=2."),
+        (torch_nn.AvgPool2d(2, divisor_override=3), "1, AvgPool2d.divisor_override=3."),
+        (torch_nn.AvgPool2d(2, padding=1, count_include_pad=False), "count_include_pad=False."),
+    ):
+        with pytest.raises(ValueError, match=message):
+            snntorch.from_module(stack(layer))
+    with pytest.warns(UserWarning, match="Inhibition"):
+        inhibited = library.Leaky(0.5, inhibition=True)
+    with pytest.raises(ValueError, match=r"the module, Leaky.inhibition=True."):
+        snntorch.from_module(inhibited)
