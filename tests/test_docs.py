@@ -44,7 +44,7 @@ MODULES = [
 ]
 MEMBERS = [jaxsnn.surrogate, jaxsnn.nn, jaxsnn.functional, jaxsnn.models, jaxsnn.data]
 MEMBERS += [jaxsnn.training, jaxsnn.plotting, jaxsnn.readouts, jaxsnn.encoding, jaxsnn.losses]
-MEMBERS += [jaxsnn.quantize, jaxsnn.learning]
+MEMBERS += [jaxsnn.quantize, jaxsnn.learning, jaxsnn.diagnosis]
 
 
 @pytest.mark.parametrize("block", BLOCKS)

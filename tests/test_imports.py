@@ -20,6 +20,7 @@ LAYERS = [
     {"readouts"},
     {"models"},
     {"data", "encoding", "learning", "losses", "plotting"},
+    {"diagnosis"},
     {"training"},
     {"runs"},
     {"checkpointing"},
