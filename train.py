@@ -5,6 +5,7 @@
     python train.py --resume logs/ss_b256_sgd_lr0.1   # go on after an interruption
     python train.py --model ss --devices all          # share minibatches out among all devices
     python train.py --evaluate logs/ss_b256_sgd_lr0.1 # test accuracy of the best epoch
+    python train.py --model ss --doctor               # would it learn? who fires, what gradients
     tensorboard --logdir logs
 
 The networks and settings are those of SpikingJelly's tutorial "Recurrent Connection and Stateful
@@ -48,7 +49,7 @@ import numpy as np
 import optax
 from tqdm import tqdm
 
-from jaxsnn import checkpointing, data, devices, losses, models, runs, training
+from jaxsnn import checkpointing, data, devices, doctor, losses, models, runs, training
 from jaxsnn.command_line import OneLineParser, integer, integer_or_all, number, one_line
 
 # ----------------------------------------------------------------------------- settings
@@ -130,6 +131,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="print the test accuracy of the run in this folder",
         metavar="RUN",
     )
+    flag(
+        "doctor",
+        action="store_true",
+        default=None,
+        help="train nothing: look at the network on the first minibatch; with --resume or "
+        "--evaluate at that run's latest or best",
+    )
     flag("amp", action="store_true", default=None, help="bfloat16 matrix products")
     flag("cupy", action="store_true", default=None, help="accepted and not needed")
     flag("opt", choices=OPTIMIZERS, help="optimiser")
@@ -152,10 +160,11 @@ def parse(argv: list[str]) -> argparse.Namespace:
         parser.error("--resume and --evaluate exclude each other")
     processes = (args.coordinator, args.num_processes, args.process_id)
     args.distributed = bool(args.distributed) or any(value is not None for value in processes)
-    if args.evaluate is not None:
+    if args.evaluate is not None or args.doctor:
+        instead = "--doctor" if args.doctor else "--evaluate"
         for name in ("distributed", "devices", "data_placement", "workers"):
             if getattr(args, name) not in (None, False):
-                parser.error(f"--{name.replace('_', '-')} is for training, not for --evaluate")
+                parser.error(f"--{name.replace('_', '-')} is for training, not for {instead}")
     return args
 
 
@@ -191,10 +200,7 @@ def train(args: argparse.Namespace) -> None:
         f"{len(images.test_images)} test images, from {images.source}"
     )
     train_size, batch_size = len(images.train_images), settings["batch_size"]
-    if batch_size > train_size:
-        raise ValueError(
-            f"--batch-size {batch_size} is larger than the training set of {train_size} images"
-        )
+    refuse_batch_size(batch_size, train_size)
     refuse_difference(settings, digest, str(run.absolute()), place(args, "data_placement"))
 
     # The model, the optimiser, the state.
@@ -387,6 +393,29 @@ def evaluate_run(args: argparse.Namespace) -> None:
     )
 
 
+def examine(args: argparse.Namespace) -> None:
+    """Prints what `jaxsnn.doctor` says of a new network, or of that of a run."""
+    run = args.resume if args.evaluate is None else args.evaluate
+    given = given_settings(args)
+    settings = DEFAULTS | given
+    if run is not None:
+        settings = runs.read_config(run)["settings"]
+        refuse_other_settings(given, settings, pathlib.Path(run))
+    print_notes(args, select_devices(args))
+    images = data.load(settings["dataset"], args.data_dir)
+    size, total = settings["batch_size"], len(images.train_images)
+    refuse_batch_size(size, total)
+    if run is None:
+        model = checkpointing.build_model(settings, settings["seed"])
+    else:
+        model = checkpointing.load_model(run, "max" if args.evaluate else "latest")
+    first_epoch = jax.random.fold_in(jax.random.key(settings["seed"]), 0)
+    batch = np.asarray(jax.random.permutation(first_epoch, total)[:size])  # as training visits it
+    xs = data.SEQUENCES[settings["sequence"]](images.train_images[batch])
+    print(f"first minibatch of {settings['dataset']}, from {images.source}", end="\n\n")
+    print(doctor(model, xs, images.train_labels[batch], loss=losses.firing_rate_mse))
+
+
 # ----------------------------------------------------------------------------- its parts
 
 
@@ -443,6 +472,14 @@ def refuse_other_settings(
                 f"--{name.replace('_', '-')} {value} differs from the {settings[name]} with which "
                 f"{run} was started; leave it out to go on, or start a new run"
             )
+
+
+def refuse_batch_size(batch_size: int, train_size: int) -> None:
+    """A minibatch must be there."""
+    if batch_size > train_size:
+        raise ValueError(
+            f"--batch-size {batch_size} is larger than the training set of {train_size} images"
+        )
 
 
 def place(args: argparse.Namespace, name: str) -> Any:
@@ -554,7 +591,7 @@ def main(argv: list[str]) -> None:
     """Runs the command line; how it ends is said at the head of this file."""
     args = parse(argv)
     try:
-        train(args) if args.evaluate is None else evaluate_run(args)
+        (examine if args.doctor else train if args.evaluate is None else evaluate_run)(args)
     except KeyboardInterrupt:
         print("train.py: interrupted; --resume goes on after the last epoch", file=sys.stderr)
         leave(INTERRUPTED)

@@ -59,7 +59,7 @@ class Calibration(NamedTuple):
         rows = [("layer", "rate before", "rate", "factor", "of the weights of")]
         for layer in self.layers:
             done = (f"{layer.before:.3f}", f"{layer.rate:.3f}", f"{layer.factor:.3g}")
-            rows.append((layer.path, *done, ", ".join(layer.scaled) or "none before it"))
+            rows.append((layer.path, *done, ", ".join(layer.scaled) or "none"))
         return table(rows)
 
 
@@ -101,7 +101,7 @@ def calibrate(
         >>> xs = jax.random.uniform(jax.random.key(0), (28, 16, 28))
         >>> net, done = calibrate(net, xs, rate=0.2)
         >>> print(f"{done[0].before:.2f} -> {done[0].rate:.2f}")
-        0.01 -> 0.20
+        0.01 -> 0.21
     """
     name = find_stack("calibrate", model)
     xs = check_input(xs)

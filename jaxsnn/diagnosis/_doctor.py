@@ -57,9 +57,11 @@ def doctor(
             `labels` do not fit.
 
     Examples:
-        >>> net = jaxsnn.models.PlainNet(rngs=nnx.Rngs(0))
-        >>> xs = jax.random.uniform(jax.random.key(0), (28, 16, 28))
-        >>> report = doctor(net, 0.01 * xs, jnp.arange(16) % 10)
+        >>> rngs = nnx.Rngs(0)
+        >>> hidden, out = nn.Linear(28, 32, rngs=rngs), nn.Linear(32, 10, rngs=rngs)
+        >>> net = nn.Sequential(hidden, nn.LIFNode(), out, nn.LIFNode())
+        >>> xs = 0.1 * jax.random.uniform(jax.random.key(0), (28, 16, 28))
+        >>> report = doctor(net, xs, jnp.arange(16) % 10)
         >>> [(found.what, found.path) for found in report.warnings]
         [('dead', '1'), ('silent_output', '3')]
     """
@@ -80,7 +82,6 @@ def doctor(
     stack = model if name is None else getattr(model, name)
     chain = layers(stack)
     every = [part for layer in chain for part in parts(layer)]
-    # Of another library's layers what is inside may be of no interest.
     rows = tuple(_row(part, numbers[part.path], every) for part in every)
     whole["examples"] = xs.shape[1]
     seen = Seen(
@@ -98,6 +99,7 @@ def doctor(
         one_label=_one_label(arguments),
     )
     state = nnx.state(model, nnx.Param)
+    counted = {row.path for row in rows if row.dense is not None}
     return Report(
         layers=rows,
         warnings=findings(seen),
@@ -106,6 +108,12 @@ def doctor(
         steps=xs.shape[0],
         examples=xs.shape[1],
         parameters=sum(leaf.size for leaf in jax.tree.leaves(state)),
+        uncounted=tuple(
+            part.path
+            for part in every
+            if part.path not in counted
+            and any(array.ndim > 2 for array in numbers[part.path]["parameters"])
+        ),
     )
 
 

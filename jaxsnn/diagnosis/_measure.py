@@ -8,11 +8,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxsnn.diagnosis._follow import Sight, has_weights, surrogates, watch
-from jaxsnn.diagnosis._operations import operations, recurrent_operations
-from jaxsnn.diagnosis._stack import Part, join, layers, parts, read_out
+from jaxsnn.diagnosis._follow import Sight, surrogates, watch
+from jaxsnn.diagnosis._operations import operations
+from jaxsnn.diagnosis._stack import Part, layers, parts, read_out
 from jaxsnn.diagnosis._window import window
-from jaxsnn.nn import LinearRecurrentContainer
 from jaxsnn.nn._containers import _RecurrentContainer
 from jaxsnn.nn._mode import Mode
 
@@ -74,11 +73,12 @@ def measure(
     return whole, numbers
 
 
-def _differentiable(layer: Part, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Any, Sight]:
-    """`watch`, and what turns a gradient of its outputs into those of parameters and inputs."""
+def _differentiable(layer: Part, xs: jax.Array, mode: Mode) -> Any:
+    """Outputs, what turns a gradient of them into those of parameters and inputs, and a `Sight`."""
     if not isinstance(layer.module, nnx.Module):  # a plain function
         return jax.vjp(lambda _, xs: watch(layer, xs, mode), nnx.State({}), xs, has_aux=True)
-    graph, params, rest = nnx.split(layer.module, is_learnable, ...)
+    split: Any = nnx.split(layer.module, is_learnable, ...)
+    graph, params, rest = split
 
     def outputs(params: Any, xs: jax.Array) -> tuple[jax.Array, Sight]:
         return watch(layer._replace(module=nnx.merge(graph, params, rest)), xs, mode)
@@ -113,7 +113,7 @@ def _of_layer(
             here["shape"] = outputs[:0, :0]  # empty: it carries the shape alone
             here["finite"] = _finite(outputs)
         here["states"] = [state[:0] for state in _states(part, sight)]
-        synapses = _operations(part, inside, sight, first)
+        synapses = operations(part, inside, sight, first=first)
         if synapses is not None:
             here["operations"] = synapses
         numbers[part.path] = here
@@ -181,23 +181,3 @@ def _states(part: Part, sight: Sight) -> list[jax.Array]:
         for path, state in sight.states.items()
         if path.rpartition(".")[0] == part.path and jnp.issubdtype(state.dtype, jnp.floating)
     ]
-
-
-def _operations(
-    part: Part, inside: Sequence[Part], sight: Sight, first: bool
-) -> dict[str, jax.Array] | None:
-    """Those of a part with weights; None if it has none, or its inputs are not known."""
-    counts = not first  # what counts pixels is no spike
-    container = next(
-        (p for p in inside if join(p.path, "rc") == part.path and part.keys == (*p.keys, "rc")),
-        None,
-    )
-    if container is not None and isinstance(container.module, LinearRecurrentContainer):
-        xs, ys = sight.inputs.get(container.path), sight.outputs.get(container.path)
-        if xs is None or ys is None:
-            return None
-        return recurrent_operations(container.module, xs, ys, counts)
-    if not has_weights(part.module) or part.path not in sight.inputs:
-        return None
-    counts = counts or bool(part.keys)
-    return operations(part.module, sight.inputs[part.path], counts)

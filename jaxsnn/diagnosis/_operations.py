@@ -1,13 +1,16 @@
 """Synaptic operations: additions that spikes cause, multiply-adds of everything else."""
 
-import math
+from collections.abc import Sequence
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxsnn.diagnosis._follow import Sight, has_weights
+from jaxsnn.diagnosis._stack import Part
 from jaxsnn.nn import LinearRecurrentContainer
+from jaxsnn.nn._spiking_rnns import _SpikingRNNCell
 
 ADD_PJ = 0.9
 """Energy of adding two 32-bit floats in picojoules: 45 nm, 0.9 V (Horowitz 2014)."""
@@ -16,50 +19,60 @@ MULTIPLY_ADD_PJ = 3.7 + 0.9
 """Energy of multiplying two and adding the product (the same)."""
 
 
-def operations(layer: Any, xs: jax.Array, counts_are_spikes: bool) -> dict[str, jax.Array]:
+def operations(
+    part: Part, inside: Sequence[Part], sight: Sight, *, first: bool
+) -> dict[str, jax.Array] | None:
     """What the synapses of a layer do for one example, mean over the batch.
 
     Args:
-        layer: a `Linear` or a `Conv`.
-        xs: its inputs, `[T, N, ...]`.
-        counts_are_spikes: whether whole numbers beyond -1, 0 and 1 are counts of spikes, too.
+        part: any layer.
+        inside: all parts of the layer that it is in.
+        sight: what was seen of that.
+        first: whether that is the first of the network: what counts in its input is no spike.
 
     Returns:
-        Scalars: `additions` if the inputs are spikes, else 0; `multiply_adds` if they are not,
-        else 0; `dense`, the multiply-adds if nothing were left out.
+        Scalars: `additions` that spikes cause; `multiply_adds`, of inputs that are not spikes;
+        `dense`, the multiply-adds if nothing were left out. None if the layer is no `Linear` or
+        `Conv`, or its inputs are not known.
     """
-    spikes = are_spikes(xs, counts_are_spikes)
-    counted = jnp.sum(reached(layer, jnp.abs(xs)), dtype=jnp.float32) / xs.shape[1]
-    one = jnp.ones((1, 1, *xs.shape[2:]), jnp.float32)
-    dense = len(xs) * jnp.sum(reached(layer, one), dtype=jnp.float32)
-    return _by_kind(spikes, counted, dense)
-
-
-def recurrent_operations(
-    container: LinearRecurrentContainer, xs: jax.Array, ys: jax.Array, counts_are_spikes: bool
-) -> dict[str, jax.Array]:
-    """The same for `rc`: its input's share, and that of the outputs fed back a step later."""
-    fan_out = container.in_features
-    fed = [ys[:-1]] if container.feedback_only else [xs, ys[:-1]]
-    total = dict.fromkeys(("additions", "multiply_adds", "dense"), jnp.float32(0))
-    for k, values in enumerate(fed):
-        steps, examples, *features = values.shape
-        counted = jnp.sum(jnp.abs(values), dtype=jnp.float32) * fan_out / examples
-        dense = jnp.float32(steps * math.prod(features) * fan_out)
-        # What is fed back comes from the neurons of the container itself.
-        spikes = are_spikes(values, counts_are_spikes or k == len(fed) - 1)
-        here = _by_kind(spikes, counted, dense)
-        total = {name: total[name] + here[name] for name in total}
+    total = None
+    for xs, counts in _inputs(part, inside, sight, first):
+        spikes = are_spikes(xs, counts)
+        counted = jnp.sum(_reached(part.module, jnp.abs(xs)), dtype=jnp.float32) / xs.shape[1]
+        one = jnp.ones((1, 1, *xs.shape[2:]), jnp.float32)
+        dense = len(xs) * jnp.sum(_reached(part.module, one), dtype=jnp.float32)
+        zero = jnp.zeros_like(dense)
+        here = {
+            "additions": jnp.where(spikes, counted, zero),
+            "multiply_adds": jnp.where(spikes, zero, dense),
+            "dense": dense,
+        }
+        total = here if total is None else {name: total[name] + here[name] for name in here}
     return total
 
 
-def _by_kind(spikes: jax.Array, counted: jax.Array, dense: jax.Array) -> dict[str, jax.Array]:
-    zero = jnp.float32(0)
-    return {
-        "additions": jnp.where(spikes, counted, zero),
-        "multiply_adds": jnp.where(spikes, zero, dense),
-        "dense": dense,
-    }
+def _inputs(
+    part: Part, inside: Sequence[Part], sight: Sight, first: bool
+) -> list[tuple[jax.Array, bool]]:
+    """What a weight layer is fed, and whether its whole numbers are counts of spikes.
+
+    The layers that feed the outputs of a cell back a step later are given those.
+    """
+    if not has_weights(part.module):
+        return []
+    if part.path in sight.inputs:
+        return [(sight.inputs[part.path], bool(part.keys) or not first)]
+    around = next((p for p in inside if part.keys and p.keys == part.keys[:-1]), None)
+    if around is None or not {around.path} <= set(sight.inputs) & set(sight.outputs):
+        return []
+    fed = sight.inputs[around.path], bool(around.keys) or not first
+    back = sight.outputs[around.path][:-1], True
+    cell, name = around.module, part.keys[-1]
+    if isinstance(cell, LinearRecurrentContainer):
+        return [back] if cell.feedback_only else [fed, back]
+    if isinstance(cell, _SpikingRNNCell):
+        return [fed] if name == "linear_ih" else [back]
+    return []
 
 
 def are_spikes(xs: jax.Array, counts: bool = False) -> jax.Array:
@@ -68,7 +81,7 @@ def are_spikes(xs: jax.Array, counts: bool = False) -> jax.Array:
     return whole if counts else whole & jnp.all(jnp.abs(xs) <= 1)
 
 
-def reached(layer: Any, xs: jax.Array) -> jax.Array:
+def _reached(layer: Any, xs: jax.Array) -> jax.Array:
     """How many synapses what is in `xs` reaches, at each output: the layer with weights of 1.
 
     A `Conv` at a border, or with strides or groups, has fewer than its kernel's size suggests.

@@ -95,6 +95,7 @@ class Report(NamedTuple):
         steps: time steps, `T`.
         examples: `N`.
         parameters: of the whole model.
+        uncounted: paths of layers with weights whose synaptic operations are not counted.
     """
 
     layers: tuple[LayerReport, ...]
@@ -104,6 +105,7 @@ class Report(NamedTuple):
     steps: int
     examples: int
     parameters: int
+    uncounted: tuple[str, ...]
 
     @property
     def energy(self) -> float:
@@ -182,7 +184,8 @@ class Report(NamedTuple):
                 f"{self.energy / 1000:,.3g} nJ",
             )
         )
-        return f"{table(rows)}\n{SOURCE}"
+        note = f"\nnot counted: {', '.join(self.uncounted)}" if self.uncounted else ""
+        return f"{table(rows)}\n{SOURCE}{note}"
 
     def _found(self) -> str:
         if not self.warnings:
