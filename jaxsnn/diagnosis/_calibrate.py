@@ -113,7 +113,7 @@ def calibrate(
         raise ValueError(
             "xs must be finite and not 0 everywhere: no weights make it drive a neuron"
         )
-    model = nnx.merge(*nnx.split(model))  # a copy
+    model = nnx.clone(model)
     stack = model if name is None else getattr(model, name)
     done: list[CalibratedLayer] = []
     segment: list[Part] = []

@@ -10,7 +10,7 @@ from jax.extend.core import get_opaque_trace_state
 
 from jaxsnn.diagnosis._stack import Part, children, join, parts
 from jaxsnn.nn import AttentionState, Bidirectional, Sequential
-from jaxsnn.nn._cell import first_carry, is_cell
+from jaxsnn.nn._cell import Cell, first_carry, is_cell
 from jaxsnn.nn._modal_layer import ModalLayer
 from jaxsnn.nn._mode import NOTHING, Mode
 from jaxsnn.nn._run import run, step
@@ -101,7 +101,9 @@ def _watch_one(layer: Part, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Sight
         _, ys, seen = run(_tapped(layer, calls), None, xs, mode)
         shown = seen.records, calls.told()
     records, (inputs, potentials, spikes) = shown
-    names = {part.path for part in parts(layer)}
+    # A cell that calls its layers by itself shows its states alone.
+    opaque = getattr(type(layer.module), "_one_step", None) is Cell._one_step
+    names = {layer.path} if opaque else {part.path for part in parts(layer)}
     outputs = {path: value for path, value in records.items() if path in names}
     states = {path: value for path, value in records.items() if path not in names}
     return ys, Sight(inputs, outputs, states, potentials, spikes)

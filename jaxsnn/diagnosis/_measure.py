@@ -176,8 +176,5 @@ def _states(part: Part, sight: Sight) -> list[jax.Array]:
     """The states of a part itself. The current of a container is none, nor its feedback."""
     if isinstance(part.module, _RecurrentContainer):
         return []
-    return [
-        state
-        for path, state in sight.states.items()
-        if path.rpartition(".")[0] == part.path and jnp.issubdtype(state.dtype, jnp.floating)
-    ]
+    own = [state for path, state in sight.states.items() if path.rpartition(".")[0] == part.path]
+    return [leaf for leaf in jax.tree.leaves(own) if jnp.issubdtype(leaf.dtype, jnp.floating)]

@@ -90,6 +90,5 @@ def _reached(layer: Any, xs: jax.Array) -> jax.Array:
         return jnp.sum(xs, axis=-1, dtype=jnp.float32) * layer.out_features
     ones = jax.tree.map(lambda leaf: leaf, layer)
     ones.kernel = nnx.Param(jnp.ones(layer.kernel.shape, jnp.float32))
-    ones.bias = nnx.data(None)
-    ones.dtype, ones.precision = jnp.float32, jax.lax.Precision.HIGHEST
+    ones.use_bias, ones.dtype, ones.precision = False, jnp.float32, jax.lax.Precision.HIGHEST
     return nnx.Conv.__call__(ones, xs.astype(jnp.float32).reshape(-1, *xs.shape[2:]))
