@@ -375,7 +375,7 @@ class Two(nnx.Module):
         (healthy, UNIFORM[0], {}, r"\[T, N, ...\] .* got shape \[8, 4\]"),
         (healthy, UNIFORM, {"labels": LABELS[:5]}, r"N = 8 examples .* got shape \[5\]"),
         (healthy, UNIFORM, {"labels": jnp.zeros(T, int)}, "is the batch the first axis"),
-        (Two, UNIFORM, {}, r"has 2: a, b; call doctor .* doctor\(model.a, xs\)"),
+        (Two, UNIFORM, {}, r"has 2: a, b; put .* doctor\(model.a, xs\)"),
         (Scales, UNIFORM, {}, "does something to xs before"),
         (
             lambda: models.Classifier(healthy(), None),
@@ -396,9 +396,14 @@ def test_a_plain_function_is_no_model():
 # ------------------------------------------------------------------------------ operations
 
 
-def count(layer, xs, first=False):
+@functools.partial(jax.jit, static_argnames="first")
+def counted(layer, xs, first):
     part = Part("0", layer)
-    done = operations(part, [part], Sight({"0": xs}, {}, {}, {}, {}), first=first)
+    return operations(part, [part], Sight({"0": xs}, {}, {}, {}, {}), first=first)
+
+
+def count(layer, xs, first=False):
+    done = counted(layer, xs, first)
     return tuple(float(done[name]) for name in ("additions", "multiply_adds", "dense"))
 
 
@@ -487,14 +492,12 @@ def test_calibrate_containers_and_normalisations():
 
 def test_calibrate_conv():
     rngs = nnx.Rngs(0)
-    net = nn.Sequential(
-        *(nn.Conv(1, 3, (3, 3), padding=1, rngs=rngs), nn.IFNode(), nn.MaxPool((2, 2))),
-        *(nn.Flatten(), nn.Linear(12, F, rngs=rngs), nn.IFNode()),
-    )
+    conv = nn.Conv(1, 3, (3, 3), padding=1, rngs=rngs)
+    net = nn.Sequential(conv, nn.MaxPool((2, 2)), nn.IFNode())
     xs = jax.random.uniform(jax.random.key(0), (5, N, 4, 4, 1))
     _, done = jaxsnn.calibrate(net, xs, rate=0.15)
-    assert [(layer.path, layer.scaled) for layer in done] == [("1", ("0",)), ("5", ("4",))]
-    assert all(layer.rate == pytest.approx(0.15, rel=0.1) for layer in done)
+    assert [(layer.path, layer.scaled) for layer in done] == [("2", ("0",))]
+    assert done[0].rate == pytest.approx(0.15, rel=0.1)
 
 
 def never(u):
@@ -518,16 +521,17 @@ def test_what_cannot_be_calibrated(make, xs, rate, message):
         jaxsnn.calibrate(make(), xs, rate)
 
 
+@pytest.mark.slow
 def test_a_dead_network_learns_after_calibration():
     """Which of four channels is on? No neuron comes near the narrow window of its surrogate."""
-    inputs = jnp.tile(jnp.eye(F), (16, 1)) * jnp.linspace(1, 2, 64)[:, None]
+    inputs = jnp.tile(jnp.eye(F), (4, 1)) * jnp.linspace(1, 2, 16)[:, None]
     xs, labels = jnp.broadcast_to(inputs, (T, *inputs.shape)), jnp.argmax(inputs, axis=-1)
     node = functools.partial(nn.LIFNode, surrogate_function=surrogate.Triangle(width=0.5))
     rngs = nnx.Rngs(0)
-    hidden = [layer for _ in range(2) for layer in (nn.Linear(F, F, rngs=rngs), node())]
-    net = models.Classifier(nn.Sequential(*hidden, nn.Linear(F, F, rngs=rngs), node()))
+    hidden, out = nn.Linear(F, 16, rngs=rngs), nn.Linear(16, F, rngs=rngs)
+    net = models.Classifier(nn.Sequential(hidden, node(), out, node()))
     dead = jax.tree.map(lambda weights: weights / 10, net)
-    optimizer = optax.adam(2e-2)
+    optimizer = optax.adam(3e-2)
 
     def loss(net):
         rates = net(xs)
@@ -542,7 +546,7 @@ def test_a_dead_network_learns_after_calibration():
             updates, state = optimizer.update(gradient, state)
             return (jax.tree.map(jnp.add, net, updates), state), right
 
-        return jax.lax.scan(step, (net, optimizer.init(net)), length=150)[1][-1]
+        return jax.lax.scan(step, (net, optimizer.init(net)), length=100)[1][-1]
 
     assert "zero_gradient" in {found.what for found in jaxsnn.doctor(dead, xs, labels).warnings}
     calibrated = jaxsnn.calibrate(dead, xs, rate=0.2, tolerance=0.3).model

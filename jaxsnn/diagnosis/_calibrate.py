@@ -167,7 +167,8 @@ def _search(
             raise ValueError(
                 f"layer {path} cannot be brought to rate={rate:g}: with weights from 1 to "
                 f"{outer / step:.2g} times as large its rate is between {min(seen):.3g} and "
-                f"{max(seen):.3g}; ask for another rate, or look at its inputs with jaxsnn.doctor"
+                f"{max(seen):.3g}; ask for another rate. Neurons whose current is negative are "
+                "silent at any scale: a bias, or more neurons in the layer before, may help"
             )
         outcome, ys = run(outer)
         reached = float(outcome)

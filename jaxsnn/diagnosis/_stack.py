@@ -43,8 +43,8 @@ def find_stack(caller: str, model: Any) -> str | None:
     raise ValueError(
         f"{caller} follows one stack of layers, and model ({name}) has "
         + (f"{len(stacks)}: {', '.join(stacks)}" if stacks else "no cell such as a Sequential")
-        + f"; call {caller} with each stack and its own input, e.g. "
-        f"{caller}(model.{stacks[0] if stacks else 'stack'}, xs)"
+        + "; put its layers into one jaxsnn.nn.Sequential, or look at each stack with its own "
+        f"input, {caller}(model.{stacks[0] if stacks else 'stack'}, xs)"
     )
 
 
