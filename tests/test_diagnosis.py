@@ -490,6 +490,7 @@ def test_calibrate_containers_and_normalisations():
         assert layer.rate == pytest.approx(float(jnp.mean(spikes)), abs=1e-6)
 
 
+@pytest.mark.slow
 def test_calibrate_conv():
     rngs = nnx.Rngs(0)
     conv = nn.Conv(1, 3, (3, 3), padding=1, rngs=rngs)
