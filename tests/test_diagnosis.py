@@ -281,6 +281,7 @@ PROVOKED = {
     "no input": (healthy, 0 * UNIFORM, {}, ("input_zero", None)),
     "one example": (healthy, 0 * UNIFORM + UNIFORM[:, :1], {}, ("input_same", None)),
     "one class": (healthy, UNIFORM, {"labels": 0 * LABELS + 3}, ("one_class", None)),
+    "label 4": (healthy, UNIFORM, {"labels": LABELS + 1}, ("label_range", None)),
     "input NaN": (healthy, UNIFORM.at[3, 2, 1].set(jnp.nan), {}, ("not_finite", None)),
     "weight NaN": (lambda: with_layer(2, broken_parameter()), UNIFORM, {}, ("not_finite", "2")),
     "overflow": (lambda: with_layer(0, linear(gain=3e38)), 9 * UNIFORM, {}, ("not_finite", "0")),

@@ -47,9 +47,9 @@ def doctor(
     Returns:
         `Report`: `print` shows it; `layers` and `warnings` are data. A warning has one of these
         words as `what`: `input_integer`, `input_large`, `input_zero`, `input_same`, `one_class`,
-        `not_finite`, `not_spiking`, `dead`, `silent_output`, `saturated`, `no_surrogate`,
-        `window`, `zero_gradient`, `vanishing_layers`, `exploding_layers`, `vanishing_time`,
-        `exploding_time`, `low_precision`.
+        `label_range`, `not_finite`, `not_spiking`, `dead`, `silent_output`, `saturated`,
+        `no_surrogate`, `window`, `zero_gradient`, `vanishing_layers`, `exploding_layers`,
+        `vanishing_time`, `exploding_time`, `low_precision`.
 
     Raises:
         TypeError: `model` is not a module.
@@ -80,7 +80,7 @@ def doctor(
     stack = model if name is None else getattr(model, name)
     chain = layers(stack)
     every = [part for layer in chain for part in parts(layer)]
-    rows = tuple(_row(part, numbers[part.path], every) for part in every)
+    rows = tuple(_row(part, numbers[part.path]) for part in every)
     whole["examples"] = xs.shape[1]
     seen = Seen(
         whole=whole,
@@ -91,10 +91,10 @@ def doctor(
         not_spiking=tuple(
             part.path
             for part in every
-            if any(getattr(s, "spiking", True) is False for s in surrogates(part.module))
+            if any(getattr(s, "spiking", 1) is False for s in surrogates(part.module).values())
         ),
         input_dtype=str(given.dtype),
-        one_label=_one_label(arguments),
+        labels=np.asarray(arguments[0]) if arguments else None,
     )
     state = nnx.state(model, nnx.Param)
     counted = {row.path for row in rows if row.dense is not None}
@@ -122,8 +122,8 @@ def mean_output(outputs: jax.Array) -> jax.Array:
 
 def _loss(loss: Any, labels: Any) -> tuple[Callable[..., jax.Array], str]:
     if loss is not None:
-        name = getattr(loss, "__name__", None) or type(loss).__name__
-        return _checks.function("loss", loss), name
+        function = getattr(_checks.function("loss", loss), "func", loss)  # of a partial
+        return loss, getattr(function, "__name__", type(function).__name__)
     if labels is None:
         return mean_output, "mean output, as there are no labels"
     return _firing_rate_mse, "firing_rate_mse"
@@ -152,16 +152,7 @@ def _check_labels(labels: Any, xs: jax.Array) -> jax.Array:
     return labels
 
 
-def _one_label(arguments: list[jax.Array]) -> int | None:
-    """The label, if all are the same and that is no accident."""
-    if not arguments or arguments[0].ndim != 1 or len(arguments[0]) < 8:
-        return None
-    labels = np.unique(np.asarray(arguments[0]))
-    integers = np.issubdtype(labels.dtype, np.integer)
-    return int(labels[0]) if integers and len(labels) == 1 else None
-
-
-def _row(part: Part, numbers: dict[str, Any], every: list[Part]) -> LayerReport:
+def _row(part: Part, numbers: dict[str, Any]) -> LayerReport:
     own = numbers["parameters"]
     by_step = numbers.get("by_step")
     window = numbers.get("window")

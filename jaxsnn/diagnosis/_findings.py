@@ -5,6 +5,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import jax.numpy as jnp
+import numpy as np
 
 from jaxsnn.diagnosis._report import Finding, LayerReport
 
@@ -28,7 +29,7 @@ class Seen(NamedTuple):
         cells: those of them that have a state.
         not_spiking: paths of layers whose surrogate runs its primal forward.
         input_dtype: of `xs` as it was given.
-        labels: whether there were any, and if they were all the same.
+        labels: those of the batch; None without.
     """
 
     whole: dict[str, Any]
@@ -38,13 +39,13 @@ class Seen(NamedTuple):
     cells: frozenset[str]
     not_spiking: tuple[str, ...]
     input_dtype: str
-    one_label: int | None
+    labels: np.ndarray | None
 
 
 def findings(seen: Seen) -> tuple[Finding, ...]:
     """Everything that is amiss, from the input to the output, then gradients and dtypes."""
     not_finite = tuple(_not_finite(seen))
-    found = (*_input(seen), *not_finite)
+    found = (*_input(seen), *_labels(seen), *not_finite)
     if not_finite:  # what follows would be about NaN
         return (*found, *_precision(seen))
     return (*found, *_spikes(seen), *_gradients(seen), *_precision(seen))
@@ -77,12 +78,28 @@ def _input(seen: Seen) -> Iterator[Finding]:
             f"all {whole['examples']} examples have the same input",
             "look at how xs is made; is its second axis the batch, [T, N, ...]?",
         )
-    if seen.one_label is not None:
+
+
+def _labels(seen: Seen) -> Iterator[Finding]:
+    labels, outputs = seen.labels, seen.whole["outputs"].shape
+    if labels is None or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        return
+    low, high = int(labels.min()), int(labels.max())
+    if low == high and len(labels) >= 8:
         yield Finding(
             "one_class",
             None,
-            f"all {whole['examples']} labels are {seen.one_label}",
+            f"all {len(labels)} labels are {low}",
             "shuffle the examples: a network that sees one class at a time forgets the others",
+        )
+    classes = outputs[-1] if len(outputs) == 2 else 1
+    if classes > 1 and not 0 <= low <= high < classes:
+        yield Finding(
+            "label_range",
+            None,
+            f"labels go from {low} to {high}, but the outputs are those of classes 0 to "
+            f"{classes - 1}",
+            "count classes from 0, and have an output for each",
         )
 
 

@@ -19,7 +19,7 @@ from jaxsnn.nn._spiking_attention import _SpikingAttention
 from jaxsnn.surrogate import Surrogate
 
 Values = dict[str, jax.Array]
-Called = dict[str, list[jax.Array]]
+Called = dict[str, dict[str, list[jax.Array]]]
 
 
 class Sight(NamedTuple):
@@ -31,7 +31,7 @@ class Sight(NamedTuple):
         states: after each step, by path and name, e.g. `"1.v"`; among them the current `i` that a
             container feeds to its sub-module.
         potentials: what each surrogate function was called on, `h - v_threshold` before the
-            reset, one array a call.
+            reset: by the path of the cell, by the attribute, one array a call.
         spikes: what it gave for them.
     """
 
@@ -131,13 +131,13 @@ class _Calls:
 
         return note
 
-    def of_surrogate(self, path: str) -> Callable[[jax.Array, Any], None]:
-        """Notes what a surrogate function of the cell at `path` is called on, and gives."""
+    def of_surrogate(self, path: str, name: str) -> Callable[[jax.Array, Any], None]:
+        """Notes what the surrogate `name` of the cell at `path` is called on, and gives."""
 
         def note(u: jax.Array, spikes: Any) -> None:
             if self._here():
-                self._potentials.setdefault(path, []).append(u)
-                self._spikes.setdefault(path, []).append(spikes)
+                for called, array in ((self._potentials, u), (self._spikes, spikes)):
+                    called.setdefault(path, {}).setdefault(name, []).append(array)
 
         return note
 
@@ -170,18 +170,17 @@ def _tapped(layer: Part, calls: _Calls) -> Any:
 
 
 def _tap(module: Any, path: str, calls: _Calls) -> None:
-    for name, value in list(vars(module).items()):
-        if _is_surrogate(name, value):
-            setattr(module, name, _Tap(value, calls.of_surrogate(path)))
+    for name, value in surrogates(module).items():
+        setattr(module, name, _Tap(value, calls.of_surrogate(path, name)))
     for child in list(children(module)):
         where = join(path, child.path)
         if has_weights(child.module) and not isinstance(child.module, ModalLayer):
             tap = _Tap(child.module, calls.of_layer(where))
-            name, *index = child.keys
+            attribute, *index = child.keys
             if index:
-                getattr(module, str(name))[index[0]] = tap
+                getattr(module, str(attribute))[index[0]] = tap
             else:
-                setattr(module, str(name), tap)
+                setattr(module, str(attribute), tap)
         else:
             _tap(child.module, where, calls)
 
@@ -191,12 +190,12 @@ def has_weights(layer: Any) -> bool:
     return isinstance(layer, nnx.Linear | nnx.Conv)
 
 
-def _is_surrogate(name: str, value: Any) -> bool:
-    return isinstance(value, Surrogate) or (name == "surrogate_function" and callable(value))
-
-
-def surrogates(module: Any) -> list[Any]:
-    """The spike functions that a module itself, not one inside of it, has as attributes."""
+def surrogates(module: Any) -> dict[str, Any]:
+    """The spike functions that a module itself, not one inside of it, has, by attribute."""
     if not isinstance(module, nnx.Module):
-        return []
-    return [value for name, value in vars(module).items() if _is_surrogate(name, value)]
+        return {}
+    return {
+        name: value
+        for name, value in vars(module).items()
+        if isinstance(value, Surrogate) or (name == "surrogate_function" and callable(value))
+    }

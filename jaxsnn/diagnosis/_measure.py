@@ -11,11 +11,11 @@ from flax import nnx
 from jaxsnn.diagnosis._follow import Sight, surrogates, watch
 from jaxsnn.diagnosis._operations import operations
 from jaxsnn.diagnosis._stack import Part, layers, parts, read_out
-from jaxsnn.diagnosis._window import window
+from jaxsnn.diagnosis._window import Window, window
 from jaxsnn.nn._containers import _RecurrentContainer
 from jaxsnn.nn._mode import Mode
 
-SATURATED = 0.95
+NEARLY_ALWAYS = 0.95
 """A neuron is saturated if it fires at this share of all steps or more."""
 
 Numbers = dict[str, Any]
@@ -59,6 +59,7 @@ def measure(
         gradients.append((to_parameters, gradient))
     whole = {
         "loss": lost,
+        "outputs": outputs[:0],  # empty: it carries the shape alone
         "outputs_finite": _finite(outputs),
         "changed": jnp.any(jnp.isnan(strict) & ~jnp.isnan(outputs)),
         "input_finite": _finite(xs),
@@ -110,7 +111,7 @@ def _of_layer(
         here["input_zero"] = jnp.all(sight.inputs.get(part.path, jnp.ones(())) == 0)
         if part.path in sight.outputs:
             outputs = sight.outputs[part.path]
-            here["shape"] = outputs[:0, :0]  # empty: it carries the shape alone
+            here["shape"] = outputs[:0]  # empty: it carries the shape alone
             here["finite"] = _finite(outputs)
         here["states"] = [state[:0] for state in _states(part, sight)]
         synapses = operations(part, inside, sight, first=first)
@@ -150,8 +151,7 @@ def _finite(array: jax.Array) -> jax.Array:
 
 def _activity(part: Part, sight: Sight) -> Numbers:
     """Of a spiking part: how much it fires, how many do not, and where its potentials are."""
-    functions = surrogates(part.module)
-    if not functions:
+    if not surrogates(part.module):
         return {}
     here: Numbers = {}
     fired = spikes_of(part, sight)
@@ -159,16 +159,19 @@ def _activity(part: Part, sight: Sight) -> Numbers:
         share = jnp.mean(fired != 0, axis=(0, 1), dtype=jnp.float32)
         here["rate"] = jnp.mean(jnp.abs(fired), dtype=jnp.float32)
         here["dead"] = jnp.mean(share == 0, dtype=jnp.float32)
-        here["saturated"] = jnp.mean(share >= SATURATED, dtype=jnp.float32)
-    if part.path in sight.potentials:
-        potentials = jnp.stack(sight.potentials[part.path])
-        here["window"] = window(functions[0], potentials)
+        here["saturated"] = jnp.mean(share >= NEARLY_ALWAYS, dtype=jnp.float32)
+    windows = [
+        window(surrogates(part.module)[name], jnp.concatenate([jnp.ravel(u) for u in called]))
+        for name, called in sight.potentials.get(part.path, {}).items()
+    ]
+    if windows:  # of a cell with several surrogates, that which lets least through
+        here["window"] = Window(*(functools.reduce(jnp.minimum, of) for of in zip(*windows)))
     return here
 
 
 def spikes_of(part: Part, sight: Sight) -> jax.Array | None:
     """The spikes of a spiking part; its outputs where its surrogate was not called once a step."""
-    calls = sight.spikes.get(part.path, [])
+    calls = [spikes for called in sight.spikes.get(part.path, {}).values() for spikes in called]
     return calls[0] if len(calls) == 1 else sight.outputs.get(part.path)
 
 

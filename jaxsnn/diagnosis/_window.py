@@ -17,7 +17,7 @@ _GRID = np.concatenate([-_NEAR, [0.0], _NEAR, np.linspace(-8, 8, 1601)]).astype(
 
 def slope(surrogate: Callable[[jax.Array], jax.Array], u: jax.Array) -> jax.Array:
     """What a gradient is multiplied with on its way back through the spikes, at each `u`."""
-    spikes, pull = jax.vjp(surrogate, u)
+    spikes, pull = jax.vjp(lambda u: surrogate(u).astype(u.dtype), u)
     return jnp.abs(pull(jnp.ones_like(spikes))[0])
 
 
@@ -26,20 +26,17 @@ class Window(NamedTuple):
 
     Attributes:
         share: how many of them are inside its window, from 0 to 1.
-        largest: the largest derivative at any of them.
         peak: the largest derivative anywhere.
     """
 
     share: jax.Array
-    largest: jax.Array
     peak: jax.Array
 
 
 def window(surrogate: Callable[[jax.Array], jax.Array], u: jax.Array) -> Window:
     """Looks at the potentials `u` (less the threshold, any shape) through a surrogate."""
     here = slope(surrogate, u)
-    largest = jnp.max(here)
     everywhere = slope(surrogate, jnp.asarray(_GRID, u.dtype))
-    peak = jnp.maximum(jnp.max(jnp.where(jnp.isfinite(everywhere), everywhere, 0)), largest)
+    peak = jnp.maximum(jnp.max(jnp.where(jnp.isfinite(everywhere), everywhere, 0)), jnp.max(here))
     inside = (here >= INSIDE * peak) & (peak > 0)
-    return Window(jnp.mean(inside, dtype=jnp.float32), largest, peak)
+    return Window(jnp.mean(inside, dtype=jnp.float32), peak)
