@@ -165,7 +165,8 @@ def _activity(part: Part, sight: Sight) -> Numbers:
         for name, called in sight.potentials.get(part.path, {}).items()
     ]
     if windows:  # of a cell with several surrogates, that which lets least through
-        here["window"] = Window(*(functools.reduce(jnp.minimum, of) for of in zip(*windows)))
+        shares, peaks = zip(*windows, strict=True)
+        here["window"] = Window(jnp.min(jnp.stack(shares)), jnp.min(jnp.stack(peaks)))
     return here
 
 
