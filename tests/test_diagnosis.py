@@ -414,10 +414,14 @@ def test_operations_of_linear_by_hand():
     layer = nn.Linear(4, 3, rngs=nnx.Rngs(0))
     spikes = jnp.zeros((2, 2, 4)).at[0, 0, 1].set(1).at[1, 0, 2].set(1).at[1, 1, 3].set(-1)
     assert count(layer, spikes) == (3 * 3 / 2, 0, 2 * 4 * 3)
-    assert count(layer, 0.5 * spikes) == (0, 24, 24)
-    # A count of 2 is two spikes, but in the input of a network it is a number like others.
-    assert count(layer, 2 * spikes) == (2 * 3 * 3 / 2, 0, 24)
-    assert count(layer, 2 * spikes, first=True) == (0, 24, 24)
+    # What dropout leaves is larger, all alike; in the input of a network it is no spike.
+    assert count(layer, 1.25 * spikes) == (3 * 3 / 2, 0, 24)
+    assert count(layer, 1.25 * spikes, first=True) == (0, 24, 24)
+    # One spike, one, and two at once; three sizes that are no counts.
+    counts = spikes.at[1, 1, 3].set(2)
+    assert count(layer, counts) == (4 * 3 / 2, 0, 24)
+    assert count(layer, counts, first=True) == (0, 24, 24)
+    assert count(layer, counts / 4 + 0.25) == (0, 24, 24)
 
 
 @pytest.mark.parametrize(

@@ -36,9 +36,9 @@ def operations(
         `Conv`, or its inputs are not known.
     """
     total = None
-    for xs, counts in _inputs(part, inside, sight, first):
-        spikes = are_spikes(xs, counts)
-        counted = jnp.sum(_reached(part.module, jnp.abs(xs)), dtype=jnp.float32) / xs.shape[1]
+    for xs, inner in _inputs(part, inside, sight, first):
+        spikes, events = _events(xs, inner)
+        counted = jnp.sum(_reached(part.module, events), dtype=jnp.float32) / xs.shape[1]
         one = jnp.ones((1, 1, *xs.shape[2:]), jnp.float32)
         dense = len(xs) * jnp.sum(_reached(part.module, one), dtype=jnp.float32)
         zero = jnp.zeros_like(dense)
@@ -54,7 +54,7 @@ def operations(
 def _inputs(
     part: Part, inside: Sequence[Part], sight: Sight, first: bool
 ) -> list[tuple[jax.Array, bool]]:
-    """What a weight layer is fed, and whether its whole numbers are counts of spikes.
+    """What a weight layer is fed, and whether that comes from other layers.
 
     The layers that feed the outputs of a cell back a step later are given those.
     """
@@ -75,10 +75,17 @@ def _inputs(
     return []
 
 
-def are_spikes(xs: jax.Array, counts: bool = False) -> jax.Array:
-    """Whether all of `xs` are -1, 0 or 1, or with `counts` whole numbers."""
-    whole = jnp.all(xs == jnp.round(xs))
-    return whole if counts else whole & jnp.all(jnp.abs(xs) <= 1)
+def _events(xs: jax.Array, inner: bool) -> tuple[jax.Array, jax.Array]:
+    """Whether `xs` are spikes, and how many there are at each place.
+
+    Spikes are -1, 0 and 1. Between layers they may have another size, the same for all (what
+    dropout leaves is larger), which weights can take up, or be whole numbers, counts.
+    """
+    sizes = jnp.abs(xs)
+    size = jnp.max(sizes) if inner else jnp.ones((), xs.dtype)
+    alike = jnp.all((sizes == 0) | (sizes == size))
+    counts = jnp.all(sizes == jnp.round(sizes)) if inner else False
+    return alike | counts, jnp.where(alike, (sizes > 0).astype(xs.dtype), sizes)
 
 
 def _reached(layer: Any, xs: jax.Array) -> jax.Array:

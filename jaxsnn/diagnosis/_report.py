@@ -168,7 +168,7 @@ class Report(NamedTuple):
                     f"{layer.additions:,.0f}",
                     f"{layer.multiply_adds:,.0f}",
                     f"{done / layer.dense:.1%}",
-                    f"{(layer.energy or 0) / 1000:,.3g} nJ",
+                    _energy(layer.energy or 0),
                 )
             )
         if len(rows) == 1:
@@ -181,7 +181,7 @@ class Report(NamedTuple):
                 f"{sum(layer.additions or 0 for layer in counted):,.0f}",
                 f"{sum(layer.multiply_adds or 0 for layer in counted):,.0f}",
                 "",
-                f"{self.energy / 1000:,.3g} nJ",
+                _energy(self.energy),
             )
         )
         note = f"\nnot counted: {', '.join(self.uncounted)}" if self.uncounted else ""
@@ -204,6 +204,13 @@ class Report(NamedTuple):
 
 def _written(value: float | None, form: str) -> str:
     return "" if value is None else format(value, form)
+
+
+def _energy(picojoules: float) -> str:
+    for unit, size in (("mJ", 1e9), ("uJ", 1e6), ("nJ", 1e3)):
+        if picojoules >= size:
+            return f"{picojoules / size:.3g} {unit}"
+    return f"{picojoules:.3g} pJ"
 
 
 def _short(dtype: str) -> str:
