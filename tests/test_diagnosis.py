@@ -141,6 +141,27 @@ def test_what_is_inside_is_seen():
     assert_unchanged(net, before)
 
 
+class TwoCompartments(nn.Cell):
+    """Two spike functions of one potential: the second one's window is far from it."""
+
+    def __init__(self):
+        self.near, self.far = surrogate.ATan(), surrogate.Rect(alpha=1000.0)
+
+    def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
+        return ()
+
+    def __call__(self, carry, x):
+        return carry, self.near(x - 1) + self.far(x[:, :2] - 5).sum(axis=1, keepdims=True)
+
+
+def test_a_cell_with_two_surrogates():
+    report = jaxsnn.doctor(TwoCompartments(), 2 * UNIFORM)
+    (layer,) = report.layers
+    assert layer.window == 0  # of the one that lets least through
+    assert layer.rate == pytest.approx(float(jnp.mean(2 * UNIFORM >= 1)))  # of what it puts out
+    assert ("window", "") in what(report)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("name", CELLS)
 def test_every_cell_is_seen(name):
