@@ -6,6 +6,7 @@
     python train.py --model fb --init-from fb.npz     # start from these parameters
     python train.py --model ss --devices all          # share minibatches out among all devices
     python train.py --evaluate logs/ss_b256_sgd_lr0.1 # test accuracy of the best epoch
+    python train.py --model ss --doctor               # would it learn? who fires, what gradients
     tensorboard --logdir logs
 
 The networks and settings are those of SpikingJelly's tutorial "Recurrent Connection and Stateful
@@ -48,7 +49,7 @@ import numpy as np
 import optax
 from tqdm import tqdm
 
-from jaxsnn import checkpointing, data, devices, losses, models, runs, training
+from jaxsnn import checkpointing, data, devices, doctor, losses, models, runs, training
 from jaxsnn.command_line import OneLineParser, integer, integer_or_all, number, one_line
 from jaxsnn.interop import spikingjelly
 
@@ -137,6 +138,13 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="print the test accuracy of the run in this folder",
         metavar="RUN",
     )
+    flag(
+        "doctor",
+        action="store_true",
+        default=None,
+        help="train nothing: look at the network on the first minibatch; with --resume or "
+        "--evaluate at that run's latest or best",
+    )
     flag("amp", action="store_true", default=None, help="bfloat16 matrix products")
     flag("cupy", action="store_true", default=None, help="accepted and not needed")
     flag("opt", choices=OPTIMIZERS, help="optimiser")
@@ -165,10 +173,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
         parser.error("--resume and --evaluate exclude each other")
     processes = (args.coordinator, args.num_processes, args.process_id)
     args.distributed = bool(args.distributed) or any(value is not None for value in processes)
-    if args.evaluate is not None:
-        for name in ("distributed", "devices", "data_placement", "workers", "init_from"):
+    if args.evaluate is not None or args.doctor:
+        instead = "--doctor" if args.doctor else "--evaluate"
+        new = () if args.evaluate is None else ("init_from",)
+        for name in ("distributed", "devices", "data_placement", "workers", *new):
             if getattr(args, name) not in (None, False):
-                parser.error(f"--{name.replace('_', '-')} is for training, not for --evaluate")
+                parser.error(f"--{name.replace('_', '-')} is for training, not for {instead}")
     return args
 
 
@@ -204,16 +214,11 @@ def train(args: argparse.Namespace) -> None:
         f"{len(images.test_images)} test images, from {images.source}"
     )
     train_size, batch_size = len(images.train_images), settings["batch_size"]
-    if batch_size > train_size:
-        raise ValueError(
-            f"--batch-size {batch_size} is larger than the training set of {train_size} images"
-        )
+    refuse_batch_size(batch_size, train_size)
     refuse_difference(settings, digest, str(run.absolute()), place(args, "data_placement"))
 
     # The model, the optimiser, the state.
-    model = checkpointing.build_model(settings, settings["seed"])
-    if args.init_from is not None:
-        model = spikingjelly.load(model, args.init_from)
+    model = new_model(args, settings)
     recipe, state = training.create(
         model,
         build_optimizer(settings, train_size // batch_size),
@@ -411,7 +416,36 @@ def evaluate_run(args: argparse.Namespace) -> None:
     )
 
 
+def examine(args: argparse.Namespace) -> None:
+    """Prints what `jaxsnn.doctor` says of a new network, or of that of a run."""
+    run = args.resume if args.evaluate is None else args.evaluate
+    given = given_settings(args)
+    settings = DEFAULTS | given
+    if run is not None:
+        settings = runs.read_config(run)["settings"]
+        refuse_other_settings(given, settings, pathlib.Path(run))
+    print_notes(args, select_devices(args))
+    images = data.load(settings["dataset"], args.data_dir)
+    size, total = settings["batch_size"], len(images.train_images)
+    refuse_batch_size(size, total)
+    if run is None:
+        model = new_model(args, settings)
+    else:
+        model = checkpointing.load_model(run, "max" if args.evaluate else "latest")
+    first_epoch = jax.random.fold_in(jax.random.key(settings["seed"]), 0)
+    batch = np.asarray(jax.random.permutation(first_epoch, total)[:size])  # as training visits it
+    xs = data.SEQUENCES[settings["sequence"]](images.train_images[batch])
+    print(f"first minibatch of {settings['dataset']}, from {images.source}", end="\n\n")
+    print(doctor(model, xs, images.train_labels[batch], loss=losses.firing_rate_mse))
+
+
 # ----------------------------------------------------------------------------- its parts
+
+
+def new_model(args: argparse.Namespace, settings: dict[str, Any]) -> Any:
+    """The network as training begins with it."""
+    model = checkpointing.build_model(settings, settings["seed"])
+    return model if args.init_from is None else spikingjelly.load(model, args.init_from)
 
 
 def build_optimizer(settings: dict[str, Any], steps_per_epoch: int) -> optax.GradientTransformation:
@@ -472,6 +506,14 @@ def refuse_other_settings(
                 f"--{name.replace('_', '-')} {value} differs from the {settings[name]} with which "
                 f"{run} was started; leave it out to go on, or start a new run"
             )
+
+
+def refuse_batch_size(batch_size: int, train_size: int) -> None:
+    """A minibatch must be there."""
+    if batch_size > train_size:
+        raise ValueError(
+            f"--batch-size {batch_size} is larger than the training set of {train_size} images"
+        )
 
 
 def place(args: argparse.Namespace, name: str) -> Any:
@@ -593,7 +635,12 @@ def main(argv: list[str]) -> None:
     """Runs the command line; how it ends is said at the head of this file."""
     args = parse(argv)
     try:
-        train(args) if args.evaluate is None else evaluate_run(args)
+        if args.doctor:
+            examine(args)
+        elif args.evaluate is not None:
+            evaluate_run(args)
+        else:
+            train(args)
     except Stopped as stopped:
         number, what = stopped.args
         by, status = ENDS[number]

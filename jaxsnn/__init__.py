@@ -5,6 +5,7 @@ first two bring Orbax along, the last one Matplotlib.
 """
 
 from jaxsnn import data as data
+from jaxsnn import diagnosis as diagnosis
 from jaxsnn import encoding as encoding
 from jaxsnn import export as export
 from jaxsnn import functional as functional
@@ -16,3 +17,5 @@ from jaxsnn import quantize as quantize
 from jaxsnn import readouts as readouts
 from jaxsnn import surrogate as surrogate
 from jaxsnn import training as training
+from jaxsnn.diagnosis import calibrate as calibrate
+from jaxsnn.diagnosis import doctor as doctor

@@ -47,7 +47,7 @@ MODULES = [
 ]
 MEMBERS = [jaxsnn.surrogate, jaxsnn.nn, jaxsnn.functional, jaxsnn.models, jaxsnn.data]
 MEMBERS += [jaxsnn.training, jaxsnn.plotting, jaxsnn.readouts, jaxsnn.encoding, jaxsnn.losses]
-MEMBERS += [jaxsnn.quantize, jaxsnn.learning, jaxsnn.export]
+MEMBERS += [jaxsnn.quantize, jaxsnn.learning, jaxsnn.export, jaxsnn.diagnosis]
 MEMBERS += [jaxsnn.interop.spikingjelly, jaxsnn.interop.snntorch, jaxsnn.interop.norse]
 
 

@@ -20,7 +20,7 @@ LAYERS = [
     {"readouts"},
     {"models"},
     {"data", "encoding", "export", "learning", "losses", "plotting"},
-    {"interop"},
+    {"diagnosis", "interop"},
     {"training"},
     {"runs"},
     {"checkpointing"},

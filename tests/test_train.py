@@ -24,7 +24,7 @@ import orbax.checkpoint as ocp
 import pytest
 import run_files
 
-from jaxsnn import checkpointing, data, models, runs, training
+from jaxsnn import checkpointing, data, losses, models, runs, training
 from jaxsnn.data._builder import prepare
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
@@ -264,6 +264,35 @@ def test_evaluate_prints_the_best_epoch(straight):
     assert done.returncode == 0, done.stderr
     assert f"epoch {best['epoch']}," in done.stdout
     assert f"test_acc = {best['test_acc']:.4f} (500 images)" in done.stdout
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["plain", "fb"])
+def test_the_doctor_sees_a_new_network(model, tmp_path, capsys):
+    """The tutorial's networks start healthy. Nothing is written."""
+    main(["--model", model, "--doctor", *MINI, "--out-dir", str(tmp_path)])
+    printed = capsys.readouterr().out
+    assert "first minibatch of fashion_mnist_mini" in printed
+    assert "64 examples of 28 steps" in printed
+    assert printed.endswith("no warnings\n")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_doctor_sees_the_network_of_a_run(straight, capsys):
+    _, folder = straight
+    before = sorted(folder.rglob("*"))
+    for option, which in (("--resume", "latest"), ("--evaluate", "max")):
+        main(["--doctor", option, str(folder)])
+        net = checkpointing.load_model(folder, which)
+        images = data.fashion_mnist_mini()
+        order = jax.random.permutation(jax.random.fold_in(jax.random.key(0), 0), 2000)[:64]
+        rates = net(data.columns(images.train_images[np.asarray(order)]))
+        labels = images.train_labels[np.asarray(order)]
+        loss = float(np.mean(losses.firing_rate_mse(rates, labels)))
+        assert f"loss {loss:.4g} (firing_rate_mse)" in capsys.readouterr().out
+    main(["--doctor", "--model", "ss", *MINI])  # a new one
+    assert capsys.readouterr().out.endswith("no warnings\n")
+    assert sorted(folder.rglob("*")) == before
 
 
 def test_the_tutorials_spelling(tmp_path, capsys):
@@ -697,6 +726,8 @@ def test_a_second_run_into_the_same_folder(straight):
         (["-j", "-1"], "must be at least 0, got -1"),
         (["--coordinator", "here", "--process-id", "0"], "HOST:PORT, got 'here'"),
         (["--evaluate", "b", "--devices", "2"], "--devices is for training, not for --evaluate"),
+        (["--doctor", "--workers", "2"], "--workers is for training, not for --doctor"),
+        (["--doctor", "-b", "2001", "--dataset", "fashion_mnist_mini"], "2001 is larger than"),
         (["--data-dir", "x", "--dataset", "fashion_mnist_mini"], "fashion_mnist_mini"),
         (["-b", "2001", "--dataset", "fashion_mnist_mini"], "2001 is larger than the training"),
     ],

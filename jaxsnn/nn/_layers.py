@@ -4,6 +4,7 @@ torch draws weights and biases alike from `U(-1/sqrt(fan_in), 1/sqrt(fan_in))`; 
 own defaults (narrower weights, biases of 0) an untrained spiking network barely fires.
 """
 
+import functools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
@@ -16,6 +17,7 @@ from jaxsnn import _checks
 from jaxsnn.nn._repr import Printable
 
 
+@functools.cache  # layers keep it, and what is made of equal layers is compiled once
 def uniform(fan_in: int) -> Callable[..., jax.Array]:
     """An initialiser that draws from `U(-1/sqrt(fan_in), 1/sqrt(fan_in))`."""
     bound = 1 / math.sqrt(fan_in)

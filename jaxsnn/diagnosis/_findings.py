@@ -1,0 +1,302 @@
+"""From numbers to plain words: what is amiss, and what to try."""
+
+import math
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+
+from jaxsnn.diagnosis._report import Finding, LayerReport
+
+DEAD = 0.9  # of a layer's neurons; half of them do not keep a network from learning
+SATURATED = 0.5
+OUTSIDE = 0.01  # share of potentials inside the window
+RATIO = 1e3  # between gradients at either end, of layers or of time
+LARGE_INPUT = 50.0
+
+SCALE = "jaxsnn.calibrate scales the weights for a firing rate"
+
+
+class Seen(NamedTuple):
+    """What there is to judge.
+
+    Attributes:
+        whole: of the whole network: numbers by name.
+        parts: of each layer, by its path: numbers by name.
+        layers: the reports of all layers, front to back.
+        chain: the paths of those that follow one another, front to back.
+        cells: those of them that have a state.
+        not_spiking: paths of layers whose surrogate runs its primal forward.
+        input_dtype: of `xs` as it was given.
+        labels: those of the batch; None without.
+    """
+
+    whole: dict[str, Any]
+    parts: dict[str, dict[str, Any]]
+    layers: tuple[LayerReport, ...]
+    chain: tuple[str, ...]
+    cells: frozenset[str]
+    not_spiking: tuple[str, ...]
+    input_dtype: str
+    labels: np.ndarray | None
+
+
+def findings(seen: Seen) -> tuple[Finding, ...]:
+    """Everything that is amiss, from the input to the output, then gradients and dtypes."""
+    not_finite = tuple(_not_finite(seen))
+    found = (*_input(seen), *_labels(seen), *not_finite)
+    if not_finite:  # what follows would be about NaN
+        return (*found, *_precision(seen))
+    return (*found, *_spikes(seen), *_gradients(seen), *_precision(seen))
+
+
+def _input(seen: Seen) -> Iterator[Finding]:
+    whole = seen.whole
+    if not jnp.issubdtype(jnp.dtype(seen.input_dtype), jnp.floating):
+        yield Finding(
+            "input_integer",
+            None,
+            f"the input has dtype {seen.input_dtype}; here it was converted to float32",
+            "hand over floats: images by xs.astype(jnp.float32) / 255, or jaxsnn.data.columns",
+        )
+    largest = float(whole["input_largest"])
+    if largest > LARGE_INPUT:
+        yield Finding(
+            "input_large",
+            None,
+            f"the input goes up to {largest:g}, which drives neurons with a threshold of 1 far "
+            "beyond it",
+            "scale it to about 0 to 1 (images: divide by 255), or put a BatchNorm first",
+        )
+    if largest == 0:
+        yield Finding("input_zero", None, "the input is 0 everywhere", "look at how xs is made")
+    elif bool(whole["input_same"]) and whole["examples"] > 1:
+        yield Finding(
+            "input_same",
+            None,
+            f"all {whole['examples']} examples have the same input",
+            "look at how xs is made; is its second axis the batch, [T, N, ...]?",
+        )
+
+
+def _labels(seen: Seen) -> Iterator[Finding]:
+    labels, outputs = seen.labels, seen.whole["outputs"].shape
+    if labels is None or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
+        return
+    low, high = int(labels.min()), int(labels.max())
+    if low == high and len(labels) >= 8:
+        yield Finding(
+            "one_class",
+            None,
+            f"all {len(labels)} labels are {low}",
+            "shuffle the examples: a network that sees one class at a time forgets the others",
+        )
+    classes = outputs[-1] if len(outputs) == 2 else 1
+    if classes > 1 and not 0 <= low <= high < classes:
+        yield Finding(
+            "label_range",
+            None,
+            f"labels go from {low} to {high}, but the outputs are those of classes 0 to "
+            f"{classes - 1}",
+            "count classes from 0, and have an output for each",
+        )
+
+
+def _not_finite(seen: Seen) -> Iterator[Finding]:
+    """Where numbers cease to be finite, on the way forward and then back: the first place."""
+    if not seen.whole["input_finite"]:
+        yield Finding(
+            "not_finite", None, "the input holds NaN or infinity", "look at how xs is made"
+        )
+        return
+    for path, numbers in seen.parts.items():
+        if not numbers["parameters_finite"]:
+            yield Finding(
+                "not_finite",
+                path,
+                "its parameters hold NaN or infinity",
+                "start from the last good checkpoint, with a smaller learning rate or clipping",
+            )
+            return
+    for path, numbers in seen.parts.items():
+        if not numbers.get("finite", True):
+            yield Finding(
+                "not_finite",
+                path,
+                "its outputs hold NaN or infinity, those of the layers before it do not",
+                "smaller weights or inputs; a wider dtype, if this is float16",
+            )
+            return
+    if not (seen.whole["outputs_finite"] and math.isfinite(float(seen.whole["loss"]))):
+        yield Finding(
+            "not_finite",
+            None,
+            "the loss is not finite, though all layers are",
+            "look at what the readout and the loss do: a logarithm of 0, a division by 0?",
+        )
+        return
+    for layer in reversed(seen.layers):
+        gradients = [layer.gradient or 0.0, *(layer.gradient_by_step or ())]
+        if not all(map(math.isfinite, gradients)):
+            yield Finding(
+                "not_finite",
+                layer.path,
+                "its gradient is NaN or infinite, on the way back the first to be so",
+                "look at the derivative of its surrogate and of the loss; clip the gradient",
+            )
+            return
+
+
+def _spikes(seen: Seen) -> Iterator[Finding]:
+    for layer in seen.layers:
+        numbers = seen.parts[layer.path]
+        last = layer.path.startswith(seen.chain[-1])
+        if layer.path in seen.not_spiking:
+            yield Finding(
+                "not_spiking",
+                layer.path,
+                "its surrogate function has spiking=False: it puts out smooth values, not spikes",
+                "leave spiking=False out, unless you train a network without spikes on purpose",
+            )
+        if layer.dead is not None and layer.dead >= DEAD:
+            who = "no output neuron fires" if last else "no neuron fires"
+            if layer.dead < 1:
+                who = f"{layer.dead:.0%} of its neurons never fire"
+            yield Finding(
+                "silent_output" if last else "dead",
+                layer.path,
+                f"{who} on this batch"
+                + (", so all classes look alike" if last else ", so little passes through it"),
+                f"larger weights or a lower v_threshold: {SCALE}; or a BatchNorm before it",
+            )
+        if layer.saturated is not None and layer.saturated >= SATURATED:
+            yield Finding(
+                "saturated",
+                layer.path,
+                f"{layer.saturated:.0%} of its neurons fire at nearly every step, whatever the "
+                "input",
+                f"smaller weights or inputs, or a higher v_threshold: {SCALE}",
+            )
+        if "window" in numbers:
+            yield from _window(layer, numbers["window"])
+
+
+def _window(layer: LayerReport, window: Any) -> Iterator[Finding]:
+    if float(window.peak) == 0:
+        yield Finding(
+            "no_surrogate",
+            layer.path,
+            "its spike function has no derivative anywhere, so no gradient passes it",
+            "use a surrogate of jaxsnn.surrogate, e.g. ATan(), and no stop_gradient around it",
+        )
+    elif float(window.share) < OUTSIDE:
+        yield Finding(
+            "window",
+            layer.path,
+            f"{float(window.share):.1%} of its potentials are where its surrogate lets a gradient "
+            "through",
+            f"bring them to the threshold ({SCALE}), or take a wider surrogate (a smaller alpha)",
+        )
+
+
+def _gradients(seen: Seen) -> Iterator[Finding]:
+    learning = [layer for layer in seen.layers if layer.gradient is not None]
+    still = [layer for layer in learning if layer.gradient == 0]
+    if still and len(still) == len(learning):
+        yield Finding(
+            "zero_gradient",
+            None,
+            "no parameter of the stack gets a gradient: it cannot learn",
+            "see the warnings above; is there a stop_gradient, or a loss without a gradient "
+            "such as an accuracy?",
+        )
+        return
+    for layer in still:
+        reason = ": its inputs are all 0" if seen.parts[layer.path]["input_zero"] else ""
+        yield Finding(
+            "zero_gradient",
+            layer.path,
+            f"its parameters get no gradient{reason}",
+            "see the layer before it" if reason else "see the layers behind it",
+        )
+    yield from _across_layers(seen)
+    yield from _through_time(seen)
+
+
+def _across_layers(seen: Seen) -> Iterator[Finding]:
+    by_path = {layer.path: layer for layer in seen.layers}
+    spiking = {layer.path for layer in seen.layers if layer.rate is not None}
+    places = [
+        path
+        for path in seen.chain
+        if path == seen.chain[-1] or any(f"{at}.".startswith(f"{path}.") for at in spiking)
+    ]
+    first, last = (math.hypot(*by_path[p].gradient_by_step or ()) for p in (places[0], places[-1]))
+    if first == 0 or last == 0:
+        return
+    if first < last / RATIO:
+        yield Finding(
+            "vanishing_layers",
+            places[0],
+            f"the gradient at its input is {first / last:.1g} times that at layer {places[-1]}",
+            f"bring the layers between into their windows ({SCALE}), a BatchNorm before each "
+            "neuron, fewer layers, or connections that skip some",
+        )
+    if first > last * RATIO:
+        yield Finding(
+            "exploding_layers",
+            places[0],
+            f"the gradient at its input is {first / last:.1g} times that at layer {places[-1]}",
+            "clip the gradient (train.py: --clip-norm 1), smaller weights, a surrogate with a "
+            "lower peak",
+        )
+
+
+def _through_time(seen: Seen) -> Iterator[Finding]:
+    cells = [
+        (layer, layer.early_late)
+        for layer in seen.layers
+        if layer.path in seen.cells and layer.early_late is not None
+    ]
+    vanishing = [layer for layer, ratio in cells if ratio < 1 / RATIO]
+    exploding = [layer for layer, ratio in cells if ratio > RATIO]
+    if vanishing:  # the last of them passes it on to those before
+        layer = vanishing[-1]
+        yield Finding(
+            "vanishing_time",
+            layer.path,
+            f"the gradient at the first steps is {layer.early_late:.1g} times that at the last: "
+            "what happens early is not learned from",
+            "a longer memory (a larger tau, a SynapseFilter), detach_reset=True, or a loss that "
+            "looks at all steps",
+        )
+    if exploding:
+        layer = exploding[-1]
+        yield Finding(
+            "exploding_time",
+            layer.path,
+            f"the gradient at the first steps is {layer.early_late:.1g} times that at the last",
+            "clip the gradient (train.py: --clip-norm 1), smaller recurrent weights, "
+            "detach_reset=True, a surrogate with a lower peak",
+        )
+
+
+def _precision(seen: Seen) -> Iterator[Finding]:
+    for field, what in (("param_dtype", "parameters"), ("state_dtype", "states")):
+        narrow = {
+            layer.path: getattr(layer, field)
+            for layer in seen.layers
+            if (dtype := getattr(layer, field)) and jnp.dtype(dtype).itemsize < 4
+        }
+        if narrow:
+            kinds = " and ".join(sorted(set(narrow.values())))
+            yield Finding(
+                "low_precision",
+                next(iter(narrow)) if len(narrow) == 1 else None,
+                f"{what} are kept in {kinds}"
+                + ("" if len(narrow) == 1 else f", of layers {', '.join(narrow)}")
+                + ": small changes are lost in rounding",
+                "keep them in float32; dtype=jnp.bfloat16 of Linear and Conv alone makes the "
+                "matrix products fast",
+            )

@@ -1,0 +1,184 @@
+"""One pass forward and back through a network, and the numbers that come of it."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsnn.diagnosis._follow import Sight, surrogates, watch
+from jaxsnn.diagnosis._operations import operations
+from jaxsnn.diagnosis._stack import Part, layers, parts, read_out
+from jaxsnn.diagnosis._window import Window, window
+from jaxsnn.nn._containers import _RecurrentContainer
+from jaxsnn.nn._mode import Mode
+
+NEARLY_ALWAYS = 0.95
+"""A neuron is saturated if it fires at this share of all steps or more."""
+
+Numbers = dict[str, Any]
+
+
+@functools.partial(jax.jit, static_argnums=(0, 1))
+def measure(
+    loss: Callable[..., jax.Array], name: str | None, model: Any, xs: jax.Array, *args: Any
+) -> tuple[Numbers, dict[str, Numbers]]:
+    """What there is to know of `model` on `xs`: of the whole, and of each part by its path.
+
+    Args:
+        loss: of the model's outputs and the labels, if there are any.
+        name: the attribute of the model that is its stack.
+        model: the model.
+        xs: `[T, N, ...]`, floating.
+        *args: the labels or none, and a random key.
+    """
+    *labels, key = args
+    stack = model if name is None else getattr(model, name)
+    mode = Mode(record=("*",), key=key)
+    chain = layers(stack)
+    sights: list[Sight] = []
+    pulls: list[Callable[..., Any]] = []
+    ys = xs
+    for layer in chain:
+        ys, pull, sight = _differentiable(layer, ys, mode)
+        sights.append(sight)
+        pulls.append(pull)
+
+    def value(ys: jax.Array) -> tuple[jax.Array, jax.Array]:
+        outputs = read_out(model, name, xs, ys)
+        return jnp.mean(loss(outputs, *labels)), outputs
+
+    lost, pull, outputs = jax.vjp(value, ys, has_aux=True)
+    strict = read_out(model, name, xs, ys, strict=True)
+    (gradient,) = pull(jnp.ones_like(lost))
+    gradients: list[Any] = []
+    for pull in reversed(pulls):
+        to_parameters, gradient = pull(gradient)
+        gradients.append((to_parameters, gradient))
+    whole = {
+        "loss": lost,
+        "outputs": outputs[:0],  # empty: it carries the shape alone
+        "outputs_finite": _finite(outputs),
+        "changed": jnp.any(jnp.isnan(strict) & ~jnp.isnan(outputs)),
+        "input_finite": _finite(xs),
+        "input_largest": jnp.max(jnp.abs(xs)),
+        "input_same": jnp.all(xs == xs[:, :1]),
+    }
+    numbers: dict[str, Numbers] = {}
+    for layer, sight, (to_parameters, to_inputs) in zip(
+        chain, sights, reversed(gradients), strict=True
+    ):
+        numbers |= _of_layer(layer, sight, to_parameters, to_inputs, first=layer is chain[0])
+    return whole, numbers
+
+
+def _differentiable(layer: Part, xs: jax.Array, mode: Mode) -> Any:
+    """Outputs, what turns a gradient of them into those of parameters and inputs, and a `Sight`."""
+    if not isinstance(layer.module, nnx.Module):  # a plain function
+        return jax.vjp(lambda _, xs: watch(layer, xs, mode), nnx.State({}), xs, has_aux=True)
+    split: Any = nnx.split(layer.module, is_learnable, ...)
+    graph, params, rest = split
+
+    def outputs(params: Any, xs: jax.Array) -> tuple[jax.Array, Sight]:
+        return watch(layer._replace(module=nnx.merge(graph, params, rest)), xs, mode)
+
+    return jax.vjp(outputs, params, xs, has_aux=True)
+
+
+def is_learnable(path: Any, value: Any) -> bool:
+    """Whether a variable has a gradient."""
+    return isinstance(value, nnx.Param) and jnp.issubdtype(value.dtype, jnp.floating)
+
+
+def _of_layer(
+    layer: Part, sight: Sight, to_parameters: Any, to_inputs: jax.Array, *, first: bool
+) -> dict[str, Numbers]:
+    inside = parts(layer)
+    gradients, parameters = _flat(to_parameters), {}
+    if isinstance(layer.module, nnx.Module):
+        parameters = _flat(nnx.state(layer.module, nnx.Param))
+    numbers: dict[str, Numbers] = {}
+    for part in inside:
+        here = _activity(part, sight)
+        learned = _own(gradients, part, inside)
+        if learned:
+            here["gradient"] = _norm(learned)
+        own = _own(parameters, part, inside)
+        here["parameters"] = [array[None][:0] for array in own]  # empty, for shape and dtype
+        here["parameters_finite"] = jnp.all(jnp.array([True, *map(_finite, own)]))
+        here["input_zero"] = jnp.all(sight.inputs.get(part.path, jnp.ones(())) == 0)
+        if part.path in sight.outputs:
+            outputs = sight.outputs[part.path]
+            here["shape"] = outputs[:0]  # empty: it carries the shape alone
+            here["finite"] = _finite(outputs)
+        here["states"] = [state[:0] for state in _states(part, sight)]
+        synapses = operations(part, inside, sight, first=first)
+        if synapses is not None:
+            here["operations"] = synapses
+        numbers[part.path] = here
+    by_step = to_inputs.astype(jnp.float32).reshape(len(to_inputs), -1)
+    numbers[layer.path]["by_step"] = jnp.linalg.norm(by_step, axis=1)
+    return numbers
+
+
+def _flat(state: Any) -> dict[Any, jax.Array]:
+    return {path: value[...] for path, value in nnx.to_flat_state(state)}
+
+
+def _own(flat: dict[Any, jax.Array], part: Part, inside: Sequence[Part]) -> list[jax.Array]:
+    """What belongs to a part itself, not to one inside of it."""
+    below = [p.keys for p in inside if len(p.keys) > len(part.keys)]
+    below = [keys for keys in below if keys[: len(part.keys)] == part.keys]
+    return [
+        leaf
+        for path, leaf in flat.items()
+        if path[: len(part.keys)] == part.keys
+        and not any(path[: len(keys)] == keys for keys in below)
+    ]
+
+
+def _norm(arrays: Sequence[jax.Array]) -> jax.Array:
+    """The Euclidean norm of all numbers in the arrays."""
+    squares = [jnp.sum(jnp.square(a.astype(jnp.float32))) for a in arrays]
+    return jnp.sqrt(sum(squares, jnp.float32(0)))
+
+
+def _finite(array: jax.Array) -> jax.Array:
+    return jnp.all(jnp.isfinite(array))
+
+
+def _activity(part: Part, sight: Sight) -> Numbers:
+    """Of a spiking part: how much it fires, how many do not, and where its potentials are."""
+    if not surrogates(part.module):
+        return {}
+    here: Numbers = {}
+    fired = spikes_of(part, sight)
+    if fired is not None:
+        share = jnp.mean(fired != 0, axis=(0, 1), dtype=jnp.float32)
+        here["rate"] = jnp.mean(jnp.abs(fired), dtype=jnp.float32)
+        here["dead"] = jnp.mean(share == 0, dtype=jnp.float32)
+        here["saturated"] = jnp.mean(share >= NEARLY_ALWAYS, dtype=jnp.float32)
+    windows = [
+        window(surrogates(part.module)[name], jnp.concatenate([jnp.ravel(u) for u in called]))
+        for name, called in sight.potentials.get(part.path, {}).items()
+    ]
+    if windows:  # of a cell with several surrogates, that which lets least through
+        shares, peaks = zip(*windows, strict=True)
+        here["window"] = Window(jnp.min(jnp.stack(shares)), jnp.min(jnp.stack(peaks)))
+    return here
+
+
+def spikes_of(part: Part, sight: Sight) -> jax.Array | None:
+    """The spikes of a spiking part; its outputs where its surrogate was not called once a step."""
+    calls = [spikes for called in sight.spikes.get(part.path, {}).values() for spikes in called]
+    return calls[0] if len(calls) == 1 else sight.outputs.get(part.path)
+
+
+def _states(part: Part, sight: Sight) -> list[jax.Array]:
+    """The states of a part itself. The current of a container is none, nor its feedback."""
+    if isinstance(part.module, _RecurrentContainer):
+        return []
+    own = [state for path, state in sight.states.items() if path.rpartition(".")[0] == part.path]
+    return [leaf for leaf in jax.tree.leaves(own) if jnp.issubdtype(leaf.dtype, jnp.floating)]

@@ -1,0 +1,235 @@
+"""What `doctor` reports: as data, and as two tables and a list of warnings."""
+
+import textwrap
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+from jaxsnn.diagnosis._operations import ADD_PJ, MULTIPLY_ADD_PJ
+
+WIDTH = 96
+
+LEGEND = """\
+rate: spikes per neuron and step; dead: neurons that never fire; full: that fire at nearly every
+step; window: potentials where the surrogate lets a gradient through; gradient: of the parameters;
+early/late: gradient at the layer's input, first steps over last"""
+
+SOURCE = """\
+45 nm CMOS, 32-bit floats: 0.9 pJ an addition, 4.6 pJ a multiply-add (Horowitz 2014);
+memory, biases and the neurons themselves are not counted"""
+
+
+class LayerReport(NamedTuple):
+    """What was seen of one layer. None stands for what a layer of its kind does not have.
+
+    Attributes:
+        path: as for `record` of `jaxsnn.nn.unroll`, e.g. `"1.sub_module"`.
+        kind: name of its class.
+        shape: of its output for one example at one step.
+        parameters: how many numbers it learns, those of layers inside of it apart.
+        rate: spikes per neuron and time step.
+        dead: share of the neurons that do not fire once in the batch.
+        saturated: share of the neurons that fire at 95 % of all steps or more.
+        window: share of the potentials, before the reset, at which the derivative of the
+            surrogate is at least a tenth of its largest.
+        gradient: norm of the gradient of its parameters.
+        gradient_by_step: norm of the gradient of its input at each time step, `[T]`.
+        early_late: the norm of that over the first fifth of the steps, divided by that over the
+            last fifth.
+        param_dtype: the narrowest dtype of its parameters.
+        state_dtype: the narrowest dtype of its state.
+        additions: how often a spike is added to the current of a neuron, for one example.
+        multiply_adds: the same for inputs that are not spikes: how many products are added.
+        dense: the products there would be if nothing were left out.
+    """
+
+    path: str
+    kind: str
+    shape: tuple[int, ...] | None
+    parameters: int
+    rate: float | None
+    dead: float | None
+    saturated: float | None
+    window: float | None
+    gradient: float | None
+    gradient_by_step: tuple[float, ...] | None
+    early_late: float | None
+    param_dtype: str | None
+    state_dtype: str | None
+    additions: float | None
+    multiply_adds: float | None
+    dense: float | None
+
+    @property
+    def energy(self) -> float | None:
+        """Of additions and multiply-adds for one example, in picojoules; see `Report.energy`."""
+        if self.additions is None or self.multiply_adds is None:
+            return None
+        return self.additions * ADD_PJ + self.multiply_adds * MULTIPLY_ADD_PJ
+
+
+class Finding(NamedTuple):
+    """Something that keeps a network from learning, or may.
+
+    Attributes:
+        what: a word for it, e.g. `"dead"`; the documentation of `doctor` lists them.
+        path: the layer; None for the whole.
+        message: what was seen, in plain words.
+        advice: what to try.
+    """
+
+    what: str
+    path: str | None
+    message: str
+    advice: str
+
+
+class Report(NamedTuple):
+    """What `doctor` has seen. `print` shows it as tables.
+
+    Attributes:
+        layers: one entry a layer, front to back; `pandas.DataFrame(report.layers)` makes a frame
+            of them.
+        warnings: what is amiss; empty for a healthy network.
+        loss: of this batch.
+        loss_name: what it is.
+        steps: time steps, `T`.
+        examples: `N`.
+        parameters: of the whole model.
+        uncounted: paths of layers with weights whose synaptic operations are not counted.
+    """
+
+    layers: tuple[LayerReport, ...]
+    warnings: tuple[Finding, ...]
+    loss: float
+    loss_name: str
+    steps: int
+    examples: int
+    parameters: int
+    uncounted: tuple[str, ...]
+
+    @property
+    def energy(self) -> float:
+        """Energy of the synaptic operations for one example, in picojoules.
+
+        0.9 pJ an addition and 4.6 pJ a multiply-add of 32-bit floats in 45 nm CMOS (Horowitz
+        2014, "Computing's energy problem (and what we can do about it)", ISSCC). Neither memory,
+        which takes more on real hardware, nor what happens inside neurons is counted.
+        """
+        return sum(layer.energy or 0.0 for layer in self.layers)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All of it as dicts, lists and numbers, e.g. for `json.dumps`."""
+        named = self._asdict()
+        named["layers"] = [layer._asdict() | {"energy": layer.energy} for layer in self.layers]
+        named["warnings"] = [finding._asdict() for finding in self.warnings]
+        return named | {"energy": self.energy}
+
+    def __str__(self) -> str:
+        head = (
+            f"{self.examples} examples of {self.steps} steps, {self.parameters:,} parameters, "
+            f"loss {self.loss:.4g} ({self.loss_name})"
+        )
+        return "\n\n".join([head, self._activity(), self._operations(), self._found()])
+
+    def __repr__(self) -> str:
+        return str(self)
+
+    def _activity(self) -> str:
+        rows = [
+            ("layer", "shape", "rate", "dead", "full", "window", "gradient", "early/late", "dtype")
+        ]
+        for layer in self.layers:
+            dtypes = layer.param_dtype, layer.state_dtype
+            rows.append(
+                (
+                    f"{layer.path} {layer.kind}".strip(),
+                    "" if layer.shape is None else "x".join(map(str, layer.shape)),
+                    _written(layer.rate, ".3f"),
+                    _written(layer.dead, ".1%"),
+                    _written(layer.saturated, ".1%"),
+                    _written(layer.window, ".1%"),
+                    _written(layer.gradient, ".2g"),
+                    _written(layer.early_late, ".2g"),
+                    "/".join(dict.fromkeys(_short(dtype) for dtype in dtypes if dtype)),
+                )
+            )
+        return f"{table(rows)}\n{LEGEND}"
+
+    def _operations(self) -> str:
+        rows = [("synapses", "parameters", "additions", "multiply-adds", "of dense", "energy")]
+        for layer in self.layers:
+            if layer.additions is None or layer.multiply_adds is None or not layer.dense:
+                continue
+            done = layer.additions + layer.multiply_adds
+            rows.append(
+                (
+                    f"{layer.path} {layer.kind}".strip(),
+                    f"{layer.parameters:,}",
+                    f"{layer.additions:,.0f}",
+                    f"{layer.multiply_adds:,.0f}",
+                    f"{done / layer.dense:.1%}",
+                    _energy(layer.energy or 0),
+                )
+            )
+        if len(rows) == 1:
+            return "no Linear or Conv whose synaptic operations could be counted"
+        counted = [layer for layer in self.layers if layer.energy is not None]
+        rows.append(
+            (
+                "for one example",
+                f"{sum(layer.parameters for layer in counted):,}",
+                f"{sum(layer.additions or 0 for layer in counted):,.0f}",
+                f"{sum(layer.multiply_adds or 0 for layer in counted):,.0f}",
+                "",
+                _energy(self.energy),
+            )
+        )
+        note = f"\nnot counted: {', '.join(self.uncounted)}" if self.uncounted else ""
+        return f"{table(rows)}\n{SOURCE}{note}"
+
+    def _found(self) -> str:
+        if not self.warnings:
+            return "no warnings"
+        kinds = {layer.path: layer.kind for layer in self.layers}
+        same: dict[tuple[str, str], list[str]] = {}  # what is said of several layers is said once
+        for found in self.warnings:
+            where = [] if found.path is None else [f"{found.path} {kinds[found.path]}".strip()]
+            same.setdefault((found.message, found.advice), []).extend(where)
+        lines = []
+        for (message, advice), where in same.items():
+            at = f"{', '.join(where)}: " if where else ""
+            lines += _wrapped(f"! {at}{message}", "  ") + _wrapped(f"  -> {advice}", "     ")
+        return "\n".join(lines)
+
+
+def _written(value: float | None, form: str) -> str:
+    return "" if value is None else format(value, form)
+
+
+def _energy(picojoules: float) -> str:
+    for unit, size in (("mJ", 1e9), ("uJ", 1e6), ("nJ", 1e3)):
+        if picojoules >= size:
+            return f"{picojoules / size:.3g} {unit}"
+    return f"{picojoules:.3g} pJ"
+
+
+def _short(dtype: str) -> str:
+    """`f32` for float32."""
+    return dtype.replace("float", "f")
+
+
+def table(rows: Sequence[tuple[str, ...]]) -> str:
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = []
+    for row in rows:
+        first, *others = (
+            text.ljust(width) if k == 0 else text.rjust(width)
+            for k, (text, width) in enumerate(zip(row, widths, strict=True))
+        )
+        lines.append("  ".join([first, *others]).rstrip())
+    lines.insert(1, "-" * max(map(len, lines)))
+    return "\n".join(lines)
+
+
+def _wrapped(text: str, indent: str) -> list[str]:
+    return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_long_words=False)

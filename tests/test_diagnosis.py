@@ -1,0 +1,584 @@
+"""The doctor: what it measures, each of its warnings, synaptic operations; calibration."""
+
+import functools
+import json
+import operator
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from every_cell import CELLS, SHAPES
+from flax import nnx
+
+import jaxsnn
+from jaxsnn import losses, models, nn, surrogate
+from jaxsnn.diagnosis._follow import Sight
+from jaxsnn.diagnosis._operations import operations
+from jaxsnn.diagnosis._stack import Part
+from jaxsnn.diagnosis._window import window
+
+T, N, F = 10, 8, 4
+LABELS = jnp.arange(N) % F
+UNIFORM = jax.random.uniform(jax.random.key(0), (T, N, F))
+
+
+def linear(inputs=F, outputs=F, gain=1.0, **kwargs):
+    """A layer with positive weights of mean `gain / 2 / inputs`: it drives what is behind."""
+    layer = nn.Linear(inputs, outputs, rngs=nnx.Rngs(0), **kwargs)
+    kernel = jax.random.uniform(jax.random.key(1), layer.kernel.shape, layer.kernel.dtype)
+    layer.kernel[...] = (gain / inputs * kernel).astype(kernel.dtype)
+    if layer.bias is not None:
+        layer.bias[...] = jnp.zeros_like(layer.bias[...])
+    return layer
+
+
+def healthy(neuron=nn.LIFNode, gain=5.0):
+    return nn.Sequential(linear(gain=gain), neuron(), linear(gain=gain), neuron())
+
+
+def arrays(net):
+    return [np.array(leaf) for leaf in jax.tree.leaves(nnx.state(net))]
+
+
+def assert_unchanged(net, before):
+    for array, old in zip(arrays(net), before, strict=True):
+        np.testing.assert_array_equal(array, old)
+
+
+def what(report):
+    return {(found.what, found.path) for found in report.warnings}
+
+
+# ------------------------------------------------------------------------------ what it measures
+
+
+def test_rates_and_windows_by_hand():
+    """Four neurons with currents of 0, 0.3, 0.5 and 2 that integrate and are reset to 0."""
+    xs = jnp.broadcast_to(jnp.array([0.0, 0.3, 0.5, 2.0]), (T, N, 4))
+    atan = surrogate.ATan()  # a tenth of its peak at |u| = 3 / pi
+    report = jaxsnn.doctor(nn.Sequential(nn.IFNode(surrogate_function=atan)), xs)
+    (layer,) = report.layers
+    assert (layer.path, layer.kind, layer.shape, layer.parameters) == ("0", "IFNode", (4,), 0)
+    # Spikes at every fourth step (of 10: 2), every second (5), and every one.
+    assert layer.rate == pytest.approx((0 + 2 + 5 + 10) / 40)
+    assert layer.dead == 0.25
+    assert layer.saturated == 0.25
+    # h - 1 is -1, always outside; -0.7, -0.4, -0.1, 0.2; -0.5, 0; 1, always outside.
+    assert layer.window == pytest.approx((0 + 10 + 10 + 0) / 40)
+    assert (report.steps, report.examples, layer.state_dtype) == (T, N, "float32")
+
+
+def test_gradients_are_those_of_training():
+    rngs = nnx.Rngs(0)
+    hidden = nn.LinearRecurrentContainer(nn.IFNode(), F, F, rngs=rngs)
+    net = models.Classifier(nn.Sequential(hidden, nn.Linear(F, F, rngs=rngs), nn.LIFNode()))
+    report = jaxsnn.doctor(net, UNIFORM, LABELS)
+
+    @functools.partial(jax.value_and_grad, argnums=(0, 1))
+    def loss(net, xs):
+        return jnp.mean(losses.firing_rate_mse(net(xs), LABELS))
+
+    value, (of_net, of_xs) = jax.jit(loss)(net, UNIFORM)
+    norms = {layer.path: layer.gradient for layer in report.layers if layer.gradient is not None}
+    for path, layer in {"0.rc": of_net.stack[0].rc, "1": of_net.stack[1]}.items():
+        both = [layer.kernel[...].ravel(), layer.bias[...]]
+        assert norms.pop(path) == pytest.approx(np.linalg.norm(np.concatenate(both)), rel=1e-4)
+    assert norms == {}
+    assert report.loss == pytest.approx(float(value))
+    by_step = np.linalg.norm(of_xs.reshape(T, -1), axis=1)
+    np.testing.assert_allclose(report.layers[0].gradient_by_step, by_step, rtol=1e-4)
+    early, late = np.linalg.norm(by_step[:2]), np.linalg.norm(by_step[-2:])
+    assert report.layers[0].early_late == pytest.approx(early / late, rel=1e-4)
+    assert report.parameters == sum(layer.parameters for layer in report.layers) == 9 * 4 + 5 * 4
+
+
+class Skip(nn.Cell):
+    """A container of somebody's own: nobody knows what it calls."""
+
+    def __init__(self, sub_module):
+        self.sub_module = sub_module
+
+    def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
+        return self.sub_module.initialize_carry(input_shape, rngs, dtype=dtype)
+
+    def __call__(self, carry, x):
+        carry, y = self.sub_module(carry, x)
+        return carry, y + x
+
+
+def nested():
+    rngs = nnx.Rngs(0)
+    return nn.Sequential(
+        nn.Sequential(linear(gain=8.0), jax.nn.relu),
+        nn.LinearRecurrentContainer(
+            nn.Sequential(linear(gain=8.0), nn.IFNode()), F, F, feedback_only=True, rngs=rngs
+        ),
+        Skip(nn.Sequential(linear(gain=8.0), nn.IFNode())),
+        nn.PSN(T, rngs=rngs),
+    )
+
+
+def test_what_is_inside_is_seen():
+    net = nested()
+    before = arrays(net)
+    report = jaxsnn.doctor(net, UNIFORM)
+    by_path = {layer.path: layer for layer in report.layers}
+    spiking = {path: layer.kind for path, layer in by_path.items() if layer.rate is not None}
+    assert spiking == {
+        "1.sub_module.1": "IFNode",
+        "2.sub_module.1": "IFNode",
+        "3": "PSN",
+    }
+    assert all(by_path[path].window is not None for path in spiking)
+    assert by_path["0.1"].kind == "relu"
+    _, ys, extras = nn.unroll(net, UNIFORM, record="1")
+    for path, spikes in {"1.sub_module.1": extras.records["1"], "3": ys}.items():
+        assert by_path[path].rate == pytest.approx(float(jnp.mean(spikes)), abs=1e-6), path
+    assert all(by_path[f"{k}.sub_module.0"].dense == T * F * F for k in (1, 2))
+    assert report.uncounted == ("3",)  # a product of matrices that is no Linear
+    assert_unchanged(net, before)
+
+
+class TwoCompartments(nn.Cell):
+    """Two spike functions of one potential: the second one's window is far from it."""
+
+    def __init__(self):
+        self.near, self.far = surrogate.ATan(), surrogate.Rect(alpha=1000.0)
+
+    def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
+        return ()
+
+    def __call__(self, carry, x):
+        return carry, self.near(x - 1) + self.far(x[:, :2] - 5).sum(axis=1, keepdims=True)
+
+
+def test_a_cell_with_two_surrogates():
+    report = jaxsnn.doctor(TwoCompartments(), 2 * UNIFORM)
+    (layer,) = report.layers
+    assert layer.window == 0  # of the one that lets least through
+    assert layer.rate == pytest.approx(float(jnp.mean(2 * UNIFORM >= 1)))  # of what it puts out
+    assert ("window", "") in what(report)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell_is_seen(name):
+    """Rates and outputs are those of `unroll`, and there is a gradient."""
+    cell = CELLS[name]()
+    xs = jax.random.uniform(
+        jax.random.key(0), (T, N, *SHAPES.get(name, ()), F), minval=-1, maxval=3
+    )
+    report = jaxsnn.doctor(nn.Sequential(cell), xs)
+    training = jax.random.key(0) if nn.needs_training_mode(cell) else None
+    ys = nn.unroll(cell, xs, training=training)[1]
+    assert report.loss == pytest.approx(float(jnp.mean(ys)), rel=1e-5)  # summed in another order
+    spiking = [layer for layer in report.layers if layer.rate is not None]
+    assert bool(spiking) == any(hasattr(m, "surrogate_function") for _, m in nnx.iter_modules(cell))
+    assert all(layer.window is not None for layer in spiking)
+    if len(spiking) == 1 and name != "LIAFNode":  # whose outputs are no spikes
+        assert spiking[0].rate == pytest.approx(float(jnp.mean(jnp.abs(ys))), abs=1e-6)
+    assert max(report.layers[0].gradient_by_step) > 0
+
+
+@pytest.mark.parametrize(
+    ("function", "edge"),
+    [
+        (surrogate.Rect(alpha=0.25), 2.0),
+        (surrogate.PiecewiseQuadratic(alpha=100.0), 0.009),
+        (jax.nn.sigmoid, np.log(19 + np.sqrt(360))),  # s (1 - s) = 1 / 40; somebody's own
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_windows_of_surrogates(function, edge):
+    """Where the derivative falls to a tenth of its peak, in closed form."""
+    near = jnp.float32(edge) * jnp.array([-1.01, -0.99, 0.99, 1.01])
+    share = jax.jit(lambda u: jax.vmap(lambda u: window(function, u[None]).share)(u))(near)
+    np.testing.assert_array_equal(share, [0, 1, 1, 0])
+
+
+# ------------------------------------------------------------------------------ each warning
+
+
+def test_a_healthy_network_has_no_warnings():
+    report = jaxsnn.doctor(healthy(), UNIFORM, LABELS)
+    assert report.warnings == ()
+    assert "no warnings" in str(report)
+
+
+def step_without_gradient(u):
+    return (u >= 0).astype(u.dtype)
+
+
+def endless_slope(u):
+    """Steps whose derivative is infinite."""
+    return jax.lax.stop_gradient((u >= 0).astype(u.dtype)) + 0 * jnp.sqrt(
+        u - jax.lax.stop_gradient(u)
+    )
+
+
+def with_layer(k, layer):
+    net = healthy()
+    net.layers[k] = layer
+    return net
+
+
+def broken_parameter():
+    layer = linear()
+    layer.kernel[...] = layer.kernel[...].at[0, 0].set(jnp.nan)
+    return layer
+
+
+LINE = functools.partial(  # a slope of 1/2 everywhere
+    nn.LIFNode,
+    surrogate_function=surrogate.PiecewiseLeakyReLU(w=1.0, c=0.5),
+    detach_reset=True,
+)
+
+
+def last_step(ys):
+    return ys[-1]
+
+
+def growing():
+    """Neurons that feed back to themselves forty times what they put out."""
+    container = nn.LinearRecurrentContainer(LINE(), F, F, rngs=nnx.Rngs(0))
+    container.rc.kernel[...] = 40 * jnp.eye(2 * F, F, k=-F) + jnp.eye(2 * F, F)
+    return nn.Sequential(container)
+
+
+class HalfState(nn.Cell):
+    """A neuron that keeps its potential in float16."""
+
+    state_name = "v"
+
+    def __init__(self):
+        self.surrogate_function = surrogate.ATan()
+
+    def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
+        return jnp.zeros(input_shape, jnp.float16)
+
+    def __call__(self, v, x):
+        h = v.astype(x.dtype) + x
+        spikes = self.surrogate_function(h - 1)
+        return ((1 - spikes) * h).astype(jnp.float16), spikes
+
+
+def accuracy(outputs, labels):
+    return losses.correct(outputs, labels)
+
+
+def log_of_zero(outputs, labels):
+    return jnp.log(0 * outputs)
+
+
+def alone(function):
+    """One layer of neurons with some spike function."""
+    return nn.Sequential(linear(gain=5.0), nn.LIFNode(surrogate_function=function))
+
+
+def ill():
+    """A network with much amiss."""
+    atan = surrogate.ATan(spiking=False)
+    return nn.Sequential(
+        *(linear(gain=5.0, param_dtype=jnp.bfloat16, dtype=jnp.float32), HalfState()),
+        *(nn.LIFNode(surrogate_function=atan), nn.LIFNode(surrogate_function=FAR)),
+        nn.LIFNode(surrogate_function=step_without_gradient),
+    )
+
+
+FAR = surrogate.Rect(alpha=1000.0)
+
+
+def line(gain):
+    """Two layers without biases."""
+    linears = linear(gain=gain[0], use_bias=False), linear(gain=gain[1], use_bias=False)
+    return nn.Sequential(linears[0], LINE(), linears[1], LINE())
+
+
+# What is wrong: the network, its input, what else `doctor` is given, what it must say of whom.
+PROVOKED = {
+    "integers": (healthy, (UNIFORM * 255).astype(jnp.uint8), {}, ("input_integer", None)),
+    "not scaled": (healthy, UNIFORM * 255, {}, ("input_large", None)),
+    "no input": (healthy, 0 * UNIFORM, {}, ("input_zero", None)),
+    "one example": (healthy, 0 * UNIFORM + UNIFORM[:, :1], {}, ("input_same", None)),
+    "one class": (healthy, UNIFORM, {"labels": 0 * LABELS + 3}, ("one_class", None)),
+    "label 4": (healthy, UNIFORM, {"labels": LABELS + 1}, ("label_range", None)),
+    "input NaN": (healthy, UNIFORM.at[3, 2, 1].set(jnp.nan), {}, ("not_finite", None)),
+    "weight NaN": (lambda: with_layer(2, broken_parameter()), UNIFORM, {}, ("not_finite", "2")),
+    "overflow": (lambda: with_layer(0, linear(gain=3e38)), 9 * UNIFORM, {}, ("not_finite", "0")),
+    "loss NaN": (
+        lambda: alone(surrogate.ATan()),
+        *(UNIFORM, {"loss": log_of_zero}, ("not_finite", None)),
+    ),
+    "gradient": (lambda: alone(endless_slope), UNIFORM, {}, ("not_finite", "1")),
+    "smooth": (ill, UNIFORM, {}, ("not_spiking", "2")),
+    "dead": (lambda: with_layer(0, linear(gain=0.1)), UNIFORM, {}, ("dead", "1")),
+    "silent": (lambda: with_layer(2, linear(gain=0.1)), UNIFORM, {}, ("silent_output", "3")),
+    "saturated": (lambda: with_layer(0, linear(gain=100.0)), UNIFORM, {}, ("saturated", "1")),
+    "step": (ill, UNIFORM, {}, ("no_surrogate", "4")),
+    "far off": (ill, UNIFORM, {}, ("window", "3")),
+    "accuracy": (
+        lambda: alone(surrogate.ATan()),
+        *(UNIFORM, {"loss": accuracy}, ("zero_gradient", None)),
+    ),
+    "in vain": (lambda: line((0.1, 1.0)), UNIFORM, {}, ("zero_gradient", "2")),
+    "weak": (lambda: with_layer(2, linear(gain=1e-3)), UNIFORM, {}, ("vanishing_layers", "1")),
+    "strong": (lambda: line((5.0, 1e5)), UNIFORM, {}, ("exploding_layers", "1")),
+    "forgotten": (
+        lambda: models.Classifier(nn.Sequential(linear(gain=5.0), nn.LIFNode(1.2)), last_step),
+        *(UNIFORM, {}, ("vanishing_time", "1")),
+    ),
+    "growing": (growing, UNIFORM, {}, ("exploding_time", "0")),
+    "half a weight": (ill, UNIFORM, {}, ("low_precision", "0")),
+    "half a state": (ill, UNIFORM, {}, ("low_precision", "1")),
+}
+
+
+@pytest.mark.parametrize("case", PROVOKED)
+def test_each_warning(case):
+    make, xs, more, expected = PROVOKED[case]
+    report = jaxsnn.doctor(make(), xs, **({"labels": LABELS} | more))
+    assert expected in what(report), report
+    (found,) = (f for f in report.warnings if (f.what, f.path) == expected)
+    assert found.message.split(":")[0][:60] in " ".join(str(report).split())
+    assert found.advice
+
+
+def test_every_warning_is_provoked_and_documented():
+    provoked = {expected[0] for *_, expected in PROVOKED.values()}
+    named = set(jaxsnn.doctor.__doc__.split("as `what`:")[1].split(".\n")[0].split("`")[1::2])
+    assert provoked == named
+
+
+# ------------------------------------------------------------------------------ as text and data
+
+
+def test_the_report_as_text_and_as_data():
+    report = jaxsnn.doctor(healthy(), 0.1 * UNIFORM, LABELS)
+    lines = str(report).splitlines()
+    assert max(map(len, lines)) <= 100
+    (row,) = (line.split() for line in lines if line.startswith("1 LIFNode"))
+    assert row[:4] == ["1", "LIFNode", "4", "0.000"]
+    assert sum(line.startswith("!") for line in lines) == len(report.warnings)
+    twice = report._replace(warnings=report.warnings[:1] + report.warnings[:1])
+    assert str(twice).count("!") == 1  # what is said of two layers is said once
+    assert "! 1 LIFNode, 1 LIFNode: no neuron fires" in str(twice)
+    as_dict = json.loads(json.dumps(report.as_dict()))
+    assert as_dict["layers"][1]["rate"] == 0
+    assert as_dict["warnings"][0]["what"] == "dead"
+    assert as_dict["layers"][0]["energy"] == pytest.approx(4.6 * T * F * F)
+    assert len(as_dict["layers"][0]["gradient_by_step"]) == T
+    assert repr(report) == str(report)
+
+
+# ------------------------------------------------------------------------------ what is refused
+
+
+class Scales(nnx.Module):
+    """A model that does something to its input first."""
+
+    def __init__(self):
+        self.layers = healthy()
+
+    def __call__(self, xs):
+        return nn.unroll(self.layers, xs / 2)[1].mean(0)
+
+
+class Two(nnx.Module):
+    """A model of two stacks."""
+
+    def __init__(self):
+        self.a, self.b = healthy(), healthy()
+
+
+@pytest.mark.parametrize(
+    ("make", "xs", "kwargs", "message"),
+    [
+        (healthy, UNIFORM[0], {}, r"\[T, N, ...\] .* got shape \[8, 4\]"),
+        (healthy, UNIFORM, {"labels": LABELS[:5]}, r"N = 8 examples .* got shape \[5\]"),
+        (healthy, UNIFORM, {"labels": jnp.zeros(T, int)}, "is the batch the first axis"),
+        (Two, UNIFORM, {}, r"has 2: a, b; put .* doctor\(model.a, xs\)"),
+        (Scales, UNIFORM, {}, "does something to xs before"),
+        (
+            lambda: models.Classifier(healthy(), None),
+            *(UNIFORM, {"labels": LABELS}, r"\[10, 8, 4\], not \[N, classes\]"),
+        ),
+    ],
+)
+def test_what_does_not_fit(make, xs, kwargs, message):
+    with pytest.raises(ValueError, match=message):
+        jaxsnn.doctor(make(), xs, **kwargs)
+
+
+def test_a_plain_function_is_no_model():
+    with pytest.raises(TypeError, match="must be a cell such as a Sequential"):
+        jaxsnn.doctor(jnp.tanh, UNIFORM)
+
+
+# ------------------------------------------------------------------------------ operations
+
+
+@functools.partial(jax.jit, static_argnames="first")
+def counted(layer, xs, first):
+    part = Part("0", layer)
+    return operations(part, [part], Sight({"0": xs}, {}, {}, {}, {}), first=first)
+
+
+def count(layer, xs, first=False):
+    done = counted(layer, xs, first)
+    return tuple(float(done[name]) for name in ("additions", "multiply_adds", "dense"))
+
+
+def test_operations_of_linear_by_hand():
+    layer = nn.Linear(4, 3, rngs=nnx.Rngs(0))
+    spikes = jnp.zeros((2, 2, 4)).at[0, 0, 1].set(1).at[1, 0, 2].set(1).at[1, 1, 3].set(-1)
+    assert count(layer, spikes) == (3 * 3 / 2, 0, 2 * 4 * 3)
+    # What dropout leaves is larger, all alike; in the input of a network it is no spike.
+    assert count(layer, 1.25 * spikes) == (3 * 3 / 2, 0, 24)
+    assert count(layer, 1.25 * spikes, first=True) == (0, 24, 24)
+    # One spike, one, and two at once; three sizes that are no counts.
+    counts = spikes.at[1, 1, 3].set(2)
+    assert count(layer, counts) == (4 * 3 / 2, 0, 24)
+    assert count(layer, counts, first=True) == (0, 24, 24)
+    assert count(layer, counts / 4 + 0.25) == (0, 24, 24)
+
+
+@pytest.mark.parametrize(
+    ("kwargs", "place", "additions", "dense"),
+    [
+        ({"padding": 1}, (0, 0), 4 * 2, (3 * 3 - 2) ** 2 * 2 * 2),
+        ({"padding": 1}, (1, 1), 9 * 2, 49 * 2 * 2),
+        ({"padding": "VALID"}, (0, 0), 1 * 2, 9 * 2 * 2),
+        ({"padding": 1, "strides": 2}, (1, 1), 4 * 2, 4 * 4 * 2 * 2),
+        ({"padding": 1, "feature_group_count": 2}, (1, 1), 9 * 1, 49 * 2),
+    ],
+)
+def test_operations_of_conv_by_hand(kwargs, place, additions, dense):
+    """One spike in an image of 3 by 3 and two channels: it reaches what its kernel reaches."""
+    layer = nn.Conv(2, 2, (3, 3), rngs=nnx.Rngs(0), **kwargs)
+    spikes = jnp.zeros((1, 1, 3, 3, 2)).at[0, 0, *place, 0].set(1)
+    assert count(layer, spikes) == (additions, 0, dense)
+
+
+def test_operations_of_rc_by_hand():
+    """Two inputs that are no spikes, and the spikes of two neurons, fed back a step later."""
+    container = nn.LinearRecurrentContainer(nn.IFNode(), 2, 2, bias=False, rngs=nnx.Rngs(0))
+    container.rc.kernel[...] = jnp.eye(4, 2)  # i = x: no feedback to this input
+    xs = jnp.broadcast_to(jnp.array([0.5, 1.5]), (4, 3, 2))
+    report = jaxsnn.doctor(nn.Sequential(container), xs)
+    rc = report.layers[1]
+    assert rc.path == "0.rc"
+    # Spikes in steps 1, 3 (from 0) and in 0 to 3; those of step 3 are fed back no more.
+    assert (rc.additions, rc.multiply_adds) == ((1 + 3) * 2, 4 * 2 * 2)
+    assert rc.dense == 4 * 2 * 2 + 3 * 2 * 2
+    assert rc.energy == report.energy == pytest.approx(8 * 0.9 + 16 * 4.6)
+
+
+# ------------------------------------------------------------------------------ calibration
+
+
+def test_calibrate_a_dead_stack():
+    net = nn.Sequential(
+        *(linear(gain=0.1), nn.LIFNode(), linear(gain=0.1), nn.SynapseFilter(tau=2.0), nn.IFNode()),
+        *(linear(gain=0.1), nn.LIFNode(v_reset=None)),
+    )
+    before = arrays(net)
+    model, done = jaxsnn.calibrate(net, UNIFORM, rate=0.3, tolerance=0.05)
+    assert [layer.path for layer in done] == ["1", "4", "6"]
+    assert [layer.scaled for layer in done] == [("0",), ("2",), ("5",)]
+    records = nn.unroll(model, UNIFORM, record=["1", "4", "6"])[2].records
+    for layer in done:
+        assert layer.before < layer.rate == pytest.approx(0.3, rel=0.05)
+        seen = float(jnp.mean(records[layer.path]))
+        assert seen == pytest.approx(layer.rate, abs=1e-6)
+        assert layer.factor > 1
+    np.testing.assert_allclose(model[0].kernel[...], net[0].kernel[...] * done[0].factor, rtol=1e-6)
+    assert_unchanged(net, before)
+    assert "0.300" in str(jaxsnn.diagnosis.Calibration(model, (done[0]._replace(rate=0.3),)))
+
+
+def test_calibrate_containers_and_normalisations():
+    rngs = nnx.Rngs(0)
+    stack = nn.Sequential(
+        *(linear(gain=50.0), nn.ElementWiseRecurrentContainer(nn.LIFNode(), operator.add)),
+        nn.LinearRecurrentContainer(nn.IFNode(), F, F, rngs=rngs),
+        nn.Linear(F, F, rngs=rngs),
+        nn.LinearRecurrentContainer(nn.LIFNode(), F, F, feedback_only=True, rngs=rngs),
+        *(linear(), nn.BatchNorm(F), nn.LIFNode()),
+    )
+    model, done = jaxsnn.calibrate(models.Classifier(stack), UNIFORM, rate=0.2, tolerance=0.15)
+    assert isinstance(model, models.Classifier)
+    assert [layer.scaled for layer in done] == [("0",), ("2.rc",), ("3", "4.rc"), ("6",)]
+    assert done[0].factor < 1  # that one fired too much
+    run = nn.unroll(model.stack, UNIFORM, record=["1", "2", "4", "7"], training=jax.random.key(0))
+    for layer, spikes in zip(done, run[2].records.values(), strict=True):
+        assert layer.rate == pytest.approx(0.2, rel=0.15)
+        assert layer.rate == pytest.approx(float(jnp.mean(spikes)), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_calibrate_conv():
+    rngs = nnx.Rngs(0)
+    conv = nn.Conv(1, 3, (3, 3), padding=1, rngs=rngs)
+    net = nn.Sequential(conv, nn.MaxPool((2, 2)), nn.IFNode())
+    xs = jax.random.uniform(jax.random.key(0), (5, N, 4, 4, 1))
+    _, done = jaxsnn.calibrate(net, xs, rate=0.15)
+    assert [(layer.path, layer.scaled) for layer in done] == [("2", ("0",))]
+    assert done[0].rate == pytest.approx(0.15, rel=0.1)
+
+
+def never(u):
+    return jnp.zeros_like(u)
+
+
+@pytest.mark.parametrize(
+    ("make", "xs", "rate", "message"),
+    [
+        (healthy, 0 * UNIFORM, 0.1, "xs must be finite and not 0 everywhere"),
+        (lambda: nn.Sequential(nn.LIFNode()), UNIFORM, 0.1, "no spiking layer with a Linear"),
+        (healthy, UNIFORM, 1.5, "layer 1 cannot be brought to rate=1.5"),
+        (lambda: alone(never), UNIFORM, 0.1, "between 0 and 0;"),
+        (lambda: nn.Sequential(*[linear(), nn.IFNode()] * 2), UNIFORM, 0.1, "in two places"),
+        (healthy, UNIFORM[:1, :1], 0.1, "the rate jumps"),
+        (healthy, UNIFORM, 0.0, "rate must be greater than 0"),
+    ],
+)
+def test_what_cannot_be_calibrated(make, xs, rate, message):
+    with pytest.raises(ValueError, match=message):
+        jaxsnn.calibrate(make(), xs, rate)
+
+
+@pytest.mark.slow
+def test_a_dead_network_learns_after_calibration():
+    """Which of four channels is on? No neuron comes near the narrow window of its surrogate."""
+    inputs = jnp.tile(jnp.eye(F), (4, 1)) * jnp.linspace(1, 2, 16)[:, None]
+    xs, labels = jnp.broadcast_to(inputs, (T, *inputs.shape)), jnp.argmax(inputs, axis=-1)
+    node = functools.partial(nn.LIFNode, surrogate_function=surrogate.Triangle(width=0.5))
+    rngs = nnx.Rngs(0)
+    hidden, out = nn.Linear(F, 16, rngs=rngs), nn.Linear(16, F, rngs=rngs)
+    net = models.Classifier(nn.Sequential(hidden, node(), out, node()))
+    dead = jax.tree.map(lambda weights: weights / 10, net)
+    optimizer = optax.adam(3e-2)
+
+    def loss(net):
+        rates = net(xs)
+        right = jnp.mean(losses.correct(rates, labels), dtype=jnp.float32)
+        return jnp.mean(losses.firing_rate_mse(rates, labels)), right
+
+    @jax.jit
+    def learn(net):
+        def step(carry, _):
+            net, state = carry
+            gradient, right = jax.grad(loss, has_aux=True)(net)
+            updates, state = optimizer.update(gradient, state)
+            return (jax.tree.map(jnp.add, net, updates), state), right
+
+        return jax.lax.scan(step, (net, optimizer.init(net)), length=100)[1][-1]
+
+    assert "zero_gradient" in {found.what for found in jaxsnn.doctor(dead, xs, labels).warnings}
+    calibrated = jaxsnn.calibrate(dead, xs, rate=0.2, tolerance=0.3).model
+    with jax.numpy_dtype_promotion("standard"):  # optax's
+        assert learn(dead) == 0.25
+        assert learn(calibrated) >= 0.9
