@@ -19,6 +19,7 @@ LAYERS = [
     {"nn"},
     {"readouts"},
     {"models"},
+    {"interop"},
     {"data", "encoding", "learning", "losses", "plotting"},
     {"training"},
     {"runs"},
@@ -69,7 +70,7 @@ def test_functional_knows_nothing_of_flax():
 def test_import_is_light_and_starts_no_backend():
     code = """
 import sys, jaxsnn, jaxsnn.checkpointing
-heavy = {"tensorflow", "tensorflow_datasets", "torch", "matplotlib", "tensorboardX"}
+heavy = {"tensorflow", "tensorflow_datasets", "torch", "matplotlib", "tensorboardX", "nir", "h5py"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 from jax._src import xla_bridge
 assert not xla_bridge._backends, "a backend was started"

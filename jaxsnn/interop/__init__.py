@@ -1,0 +1,1 @@
+"""Networks and weights to and from other libraries."""
