@@ -80,7 +80,7 @@ def neuron_of(
     fields: dict[str, np.ndarray],
     *,
     dt: float,
-    soft: bool,
+    reset: str,
     fire: dict[str, Any],
     w: Any = None,
     param_dtype: Any = jnp.float32,
@@ -91,19 +91,20 @@ def neuron_of(
         kind: the kind of node.
         fields: its fields, in our layout.
         dt: seconds in a step.
-        soft: whether it has the soft reset.
+        reset: "hard", "soft" or "delayed".
         fire: the surrogate and whether the reset is detached.
         w: the parameter of a learnable time constant, if a note gives it.
         param_dtype: its dtype.
     """
     numbers = {name: setting(name, array) for name, array in fields.items()}
     v_reset: Any = numbers.get("v_reset")
-    if soft:
+    if reset != "hard":
         if v_reset != 0.0:
-            raise ValueError(f"a soft reset subtracts the threshold, but v_reset is {v_reset!r}")
+            raise ValueError(f"a {reset} reset subtracts the threshold, but v_reset is {v_reset!r}")
         v_reset = None
     firing = {"v_threshold": numbers.get("v_threshold"), "v_reset": v_reset, **fire}
-    plain = all(isinstance(number, float) for number in numbers.values())
+    delayed = reset == "delayed" and kind != "IF"  # without a leak there is no difference
+    plain = not delayed and all(isinstance(number, float) for number in numbers.values())
     cell = _plain_neuron(kind, numbers, firing, dt, _rounding(fields)) if plain else None
     if isinstance(cell, nn.LIFNode) and w is not None:
         return _learnable(w, cell.tau, cell.decay_input, firing, param_dtype)
@@ -112,7 +113,7 @@ def neuron_of(
     if "tau_mem" in numbers:
         numbers["tau"] = numbers.pop("tau_mem")
     if kind.endswith("F"):
-        numbers |= firing
+        numbers |= firing | {"delayed_reset": delayed}
     return Neuron(dt=dt, **numbers)  # type: ignore[arg-type]
 
 

@@ -11,7 +11,7 @@ from jaxsnn import _checks
 from jaxsnn.interop.nir._assemble import assemble
 from jaxsnn.interop.nir._file import read
 from jaxsnn.interop.nir._layout import Layout
-from jaxsnn.interop.nir._nodes import Choices, read_node
+from jaxsnn.interop.nir._nodes import RESETS, Choices, read_node
 from jaxsnn.interop.nir._notes import read_notes
 from jaxsnn.interop.nir._order import INPUT, OUTPUT, Edge, check, schedule, sources, targets
 from jaxsnn.interop.nir._package import package
@@ -22,7 +22,7 @@ def from_nir(
     graph: Any,
     *,
     dt: float | None = None,
-    reset: Literal["hard", "soft"] | None = None,
+    reset: Literal["hard", "soft", "delayed"] | None = None,
     fires_at_threshold: bool | None = None,
     surrogate_function: Callable[..., Any] | None = None,
     detach_reset: bool | None = None,
@@ -38,7 +38,7 @@ def from_nir(
         graph: a `nir.NIRGraph` with one input and one output, or the path of a `.nir` file.
         dt: seconds in a time step. None is that of `to_nir` where it wrote the graph, else 1e-4.
         reset: what a spike does to the potential: `"hard"` sets it to the node's `v_reset`,
-            `"soft"` subtracts the threshold. None is what the node's metadata say where
+            `"soft"` subtracts the threshold, `"delayed"` too, but in the next step. None is what the node's metadata say where
             `to_nir` wrote it, else `"hard"`, the only one that NIR has.
         fires_at_threshold: whether a potential equal to the threshold fires. None is what the
             node's metadata say, else False as in NIR.
@@ -67,8 +67,8 @@ detach_reset=False, surrogate_function=Sigmoid(alpha=4.0, spiking=True))
         )
     """
     nir = package()
-    if reset not in (None, "hard", "soft"):
-        raise ValueError(f"reset must be 'hard', 'soft' or None, got {reset!r}")
+    if reset is not None and reset not in RESETS:
+        raise ValueError(f"reset must be one of {RESETS} or None, got {reset!r}")
     for name, value in (("fires_at_threshold", fires_at_threshold), ("detach_reset", detach_reset)):
         if value is not None:
             _checks.boolean(name, value)

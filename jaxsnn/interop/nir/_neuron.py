@@ -9,7 +9,7 @@ from flax import nnx
 
 from jaxsnn import _checks
 from jaxsnn.functional._kept import keep
-from jaxsnn.functional._phases import fire_and_reset
+from jaxsnn.functional._phases import reset
 from jaxsnn.interop.nir._settings import Numbers, Setting, array_of, beside, setting
 from jaxsnn.nn._cell import Cell, check_step, state_dtype
 from jaxsnn.nn._neurons import SurrogateFunction
@@ -34,8 +34,12 @@ class Neuron(Cell):
         i = i + dt/tau_syn (w_in x - i)        with tau_syn, otherwise i = x
         h = v + dt/tau (v_leak - v + r i)      with tau, otherwise h = v + dt r i
         y = H(h - v_threshold)                 with v_threshold, otherwise y = h
-        v = y v_reset + (1 - y) h              with v_threshold, v = h - y v_threshold where
-                                               v_reset is None, otherwise v = h
+        v = y v_reset + (1 - y) h              with v_threshold and v_reset, the hard reset
+        v = h - y v_threshold                  with v_threshold alone, the soft reset
+        v = h - y v_threshold / (1 - dt/tau)   with delayed_reset, otherwise v = h
+
+    The delayed reset is the soft one, but of the next step: it is 1 - dt/tau of `v` that is left
+    then, so that the threshold itself is subtracted. This is what snnTorch and spyx do.
 
     `from_nir` makes one where no cell of `jaxsnn.nn` has this equation with these parameters: one
     number for each neuron, a rest that is not the reset, a resistance of its own.
@@ -49,6 +53,7 @@ class Neuron(Cell):
         w_in: weight of the input to the current; needed with `tau_syn` and only there.
         v_threshold: firing threshold; None never fires and puts out the potential.
         v_reset: potential after a spike; None is the soft reset, which subtracts the threshold.
+        delayed_reset: whether the soft reset is that of the next step.
         surrogate_function: spike function of `v - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
         detach_reset: no gradient flows through the reset (that of the output spike stays).
 
@@ -74,7 +79,7 @@ class Neuron(Cell):
 
     state_name = "v"
     numbers = ("r", "tau", "v_leak", "tau_syn", "w_in", "v_threshold", "v_reset")
-    printed = ("dt", *numbers, "detach_reset", "surrogate_function")
+    printed = ("dt", *numbers, "delayed_reset", "detach_reset", "surrogate_function")
 
     def __init__(
         self,
@@ -87,6 +92,7 @@ class Neuron(Cell):
         w_in: Any = None,
         v_threshold: Any = None,
         v_reset: Any = None,
+        delayed_reset: bool = False,
         surrogate_function: SurrogateFunction = Sigmoid(),
         detach_reset: bool = False,
     ) -> None:
@@ -100,6 +106,17 @@ class Neuron(Cell):
         self.v_reset = None if v_reset is None else setting("v_reset", v_reset)
         self.surrogate_function = _checks.function("surrogate_function", surrogate_function)
         self.detach_reset = _checks.boolean("detach_reset", detach_reset)
+        self.delayed_reset = _checks.boolean("delayed_reset", delayed_reset)
+        if delayed_reset and (v_threshold is None or v_reset is not None):
+            raise ValueError(
+                f"delayed_reset=True is a soft reset: it needs a v_threshold and no v_reset, got "
+                f"{v_threshold!r} and {v_reset!r}"
+            )
+        if delayed_reset and self.tau is not None and np.any(array_of(self.tau) == self.dt):
+            raise ValueError(
+                f"with tau=dt={self.dt!r} nothing is left of a potential in the next step, so that "
+                "delayed_reset=True would have to subtract infinity; choose a larger tau"
+            )
         if v_reset is not None and v_threshold is None:
             raise ValueError(f"v_reset={v_reset!r} needs a v_threshold, got None")
         if tau_syn is not None and tau is None:
@@ -135,13 +152,13 @@ class Neuron(Cell):
         if self.v_threshold is None:
             v, y = h, h
         else:
-            v, y = fire_and_reset(
-                h,
-                self._beside(self.v_threshold, h),
-                None if self.v_reset is None else self._beside(self.v_reset, h),
-                self.surrogate_function,
-                self.detach_reset,
-            )
+            threshold = self._beside(self.v_threshold, h)
+            y = self.surrogate_function(h - threshold)
+            if self.delayed_reset and self.tau is not None:
+                threshold = threshold / (1 - self._share(self.tau, h))
+            v_reset = None if self.v_reset is None else self._beside(self.v_reset, h)
+            how = {"v_reset": v_reset, "detach_reset": self.detach_reset}
+            v = reset(h, y, v_threshold=threshold, **how)
         return (v if i is None else NeuronState(v, i)), y.astype(x.dtype)
 
     def _charge(

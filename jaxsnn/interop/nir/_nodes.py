@@ -16,6 +16,8 @@ from jaxsnn.interop.nir._notes import flag, read_notes, read_surrogate
 from jaxsnn.interop.nir._strict import Strict
 from jaxsnn.surrogate import Sigmoid
 
+RESETS = ("hard", "soft", "delayed")
+
 
 class Choices(NamedTuple):
     """What `from_nir` was told; None is what the notes on a node say."""
@@ -65,16 +67,16 @@ def read_node(
 def _read_neuron(node: Any, kind: str, before: Layout, choices: Choices) -> Any:
     fields = {name: before.to_ours(_numbers(node, name, before)) for name in FIELDS[kind]}
     if not kind.endswith("F"):
-        return neuron_of(kind, fields, dt=choices.dt, soft=False, fire={})
+        return neuron_of(kind, fields, dt=choices.dt, reset="hard", fire={})
     notes = read_notes(node)
     reset = choices.reset or notes.get("reset", "hard")
-    if reset not in ("hard", "soft"):
-        raise ValueError(f"its metadata 'reset' must be 'hard' or 'soft', got {reset!r}")
+    if reset not in RESETS:
+        raise ValueError(f"its metadata 'reset' must be one of {RESETS}, got {reset!r}")
     return neuron_of(
         kind,
         fields,
         dt=choices.dt,
-        soft=reset == "soft",
+        reset=reset,
         fire=_fire(node, choices),
         w=notes.get("w"),
         param_dtype=choices.param_dtype,

@@ -26,7 +26,7 @@ def notes_of(cell: Any, *, spikes: bool) -> dict[str, Any]:
     if getattr(cell, "detach_reset", False):
         notes["detach_reset"] = True
     if getattr(cell, "v_reset", 0.0) is None:
-        notes["reset"] = "soft"
+        notes["reset"] = "delayed" if getattr(cell, "delayed_reset", False) else "soft"
     return notes
 
 
