@@ -253,7 +253,7 @@ def test_soft_reset():
 
 
 def test_delayed_reset():
-    """As snnTorch has it by default: the threshold is subtracted in the next step, without a leak."""
+    """As snnTorch has it: the threshold is subtracted in the next step, without a leak."""
     graph = to_nir(nn.LIFNode(4.0, decay_input=False), (1,))
     cell = from_nir(graph, reset="delayed")[0]
     xs = quick.uniform((20, 1, 1), 0, 1.5)
