@@ -38,8 +38,9 @@ def from_nir(
         graph: a `nir.NIRGraph` with one input and one output, or the path of a `.nir` file.
         dt: seconds in a time step. None is that of `to_nir` where it wrote the graph, else 1e-4.
         reset: what a spike does to the potential: `"hard"` sets it to the node's `v_reset`,
-            `"soft"` subtracts the threshold, `"delayed"` too, but in the next step. None is what the node's metadata say where
-            `to_nir` wrote it, else `"hard"`, the only one that NIR has.
+            `"soft"` subtracts the threshold, `"delayed"` too, but in the next step, see `Neuron`.
+            None is what the node's metadata say where `to_nir` wrote it, else `"hard"`, the only
+            one that NIR has.
         fires_at_threshold: whether a potential equal to the threshold fires. None is what the
             node's metadata say, else False as in NIR.
         surrogate_function: spike function of all neurons. None is what the metadata say, else

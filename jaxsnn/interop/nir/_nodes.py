@@ -143,13 +143,13 @@ def _read_flatten(node: Any, before: Layout) -> tuple[Any, Layout]:
 
 
 def _read_delay(node: Any, before: Layout, dt: float) -> nn.Delay:
-    delays = np.unique(_numbers(node, "delay", before))
+    delays = np.unique(_numbers(node, "delay", before)).tolist()
     if len(delays) > 1:
         raise ValueError(
             f"its delays go from {delays[0]!r} to {delays[-1]!r} seconds, but Delay has one for "
             "all; make a node for each"
         )
-    steps = round(float(delays[0]) / dt)
+    steps = round(delays[0] / dt)
     if steps < 0 or abs(steps * dt - delays[0]) > 1e-6 * dt * max(steps, 1):
         raise ValueError(
             f"its delay of {delays[0]!r} seconds is not a multiple of dt={dt!r}; choose a dt of "

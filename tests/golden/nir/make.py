@@ -22,7 +22,6 @@ from spikingjelly.activation_based import functional, layer, neuron
 from spikingjelly.activation_based.nir_exchange import export_to_nir as spikingjelly_to_nir
 from torch.nn import AvgPool2d, Conv2d, Flatten, Linear, Module, Sequential
 
-FOLDER = pathlib.Path(__file__).parent
 T, N = 20, 3
 rng = np.random.default_rng(0)
 
@@ -170,17 +169,17 @@ def spyx_():
         yield f"spyx_{name}", graph, np.moveaxis(x, -1, 2) if x.ndim > 3 else x, list(ys)
 
 
-def main():
+def main(folder):
     warnings.simplefilter("ignore")
     torch.manual_seed(0)
     arrays = {}
     for library in (spikingjelly, snn_torch, norse_torch, spyx_):
         for name, graph, x, ys in library():
-            nir.write(FOLDER / f"{name}.nir", graph, compression=None)
+            nir.write(folder / f"{name}.nir", graph, compression=None)
             arrays[f"{name}/x"] = x
             arrays[f"{name}/y"] = np.stack([torch_or_jax(y) for y in ys])
             print(name, f"{np.mean(arrays[f'{name}/y']):.3f}")
-    np.savez_compressed(FOLDER / "spikes.npz", **arrays)
+    np.savez_compressed(folder / "spikes.npz", **arrays)
 
 
 def torch_or_jax(y):
@@ -188,4 +187,4 @@ def torch_or_jax(y):
 
 
 if __name__ == "__main__":
-    main()
+    main(pathlib.Path(__file__).parent)
