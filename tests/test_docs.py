@@ -13,6 +13,7 @@ import pytest
 from flax import nnx
 
 import jaxsnn
+import jaxsnn.interop.nir
 import jaxsnn.plotting
 from jaxsnn import nn
 
@@ -44,7 +45,7 @@ MODULES = [
 ]
 MEMBERS = [jaxsnn.surrogate, jaxsnn.nn, jaxsnn.functional, jaxsnn.models, jaxsnn.data]
 MEMBERS += [jaxsnn.training, jaxsnn.plotting, jaxsnn.readouts, jaxsnn.encoding, jaxsnn.losses]
-MEMBERS += [jaxsnn.quantize, jaxsnn.learning]
+MEMBERS += [jaxsnn.quantize, jaxsnn.learning, jaxsnn.interop.nir]
 
 
 @pytest.mark.parametrize("block", BLOCKS)

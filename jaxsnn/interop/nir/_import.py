@@ -60,7 +60,7 @@ def from_nir(
 
     Examples:
         >>> net = nn.Sequential(nn.Linear(4, 2, rngs=nnx.Rngs(0)), nn.LIFNode(tau=3.0))
-        >>> from_nir(to_nir(net, (4,)))
+        >>> from_nir(jaxsnn.interop.nir.to_nir(net, (4,)))
         Sequential(
           (0): Linear(in_features=4, out_features=2, use_bias=True)
           (1): LIFNode(tau=3.0, decay_input=True, v_threshold=1.0, v_reset=0.0, \
