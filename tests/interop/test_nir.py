@@ -106,6 +106,20 @@ NETWORKS = {
 }  # fmt: skip
 
 
+def test_containers_in_containers():
+    """They come back as they were, whichever is inside."""
+    ring = recurrent(nn.IFNode(), 3, 3)
+    for net in (
+        nn.ElementWiseRecurrentContainer(ring, operator.add),
+        recurrent(nn.Sequential(ring, linear(3, 2), nn.IFNode()), 3, 2),
+        recurrent(recurrent(nn.LIFNode(), 3, 3, feedback_only=True), 3, 3, feedback_only=True),
+    ):
+        back = from_nir(to_nir(net, (3,)))[0]
+        assert repr(back) == repr(net)
+        for a, b in zip(jax.tree.leaves(net), jax.tree.leaves(back), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
 def both(one, other, xs):
     return nn.unroll(one, xs)[1], nn.unroll(other, xs)[1]
 
@@ -146,7 +160,7 @@ def assert_same_graph(graph, expected, *, rtol=0.0):
                 np.testing.assert_allclose(value, getattr(other, field), rtol=rtol, err_msg=field)
 
 
-@pytest.mark.parametrize(("name", "dt"), [("plain", 1e-4), ("fb", 1e-4), ("fb", 2.0**-10)])
+@pytest.mark.parametrize(("name", "dt"), [("plain", 2.0**-10), ("fb", 1e-4)])
 def test_networks_of_spikingjelly(name, dt, tmp_path):
     """SpikingJelly's parameters, to NIR and back: SpikingJelly's spikes at every step."""
     network = golden_network(name)
@@ -234,10 +248,10 @@ def test_equal_to_the_threshold():
 
 def test_strict_keeps_the_derivative():
     u = jnp.array([-0.5, 0.0, 0.5])
-    for function in (surrogate.ATan(), surrogate.Sigmoid(spiking=False)):
-        derivative = jax.grad(lambda u, function=function: function(u).sum())
-        strict = jax.grad(lambda u, function=function: Strict(function)(u).sum())
-        np.testing.assert_allclose(strict(u), derivative(u))
+    derivative = jax.vmap(jax.grad(surrogate.ATan()))
+    strict = jax.vmap(jax.grad(Strict(surrogate.ATan())))
+    np.testing.assert_allclose(strict(u), derivative(u))
+    assert Strict(surrogate.ATan())(u).tolist() == [0, 0, 1]
 
 
 def test_soft_reset():
@@ -329,6 +343,8 @@ def test_what_nir_cannot_express_is_refused(case):
 def test_arguments():
     with pytest.raises(ValueError, match="dt must be greater than 0"):
         to_nir(nn.IFNode(), (3,), dt=0.0)
+    with pytest.raises(TypeError, match="input_shape must be a shape"):
+        to_nir(nn.IFNode(), 3)
     with pytest.raises(ValueError, match="one to three axes"):
         to_nir(nn.IFNode(), (2, 3, 4, 5))
     graph = to_nir(nn.IFNode(), (3,))

@@ -76,15 +76,17 @@ def _fold(
     else:
         gone.add(linear)
         before = [a for a in sources(inside[0], edges) if a != linear]
-        if len(before) == 1 and parts.get(before[0]) == linear:
+        if _was_one(before, linear, layers, edges, parts):
             first = before[0]
             gone.add(first)
         container = _linear_container(sub_module, layers[linear], layers.get(first or ""))
     while name in layers.keys() - gone:
         name += "_"
+    way = [first, *inside, linear, inside[0]]
+    within = set(itertools.pairwise(node for node in way if node is not None))
     kept: list[Edge] = []
     for a, b in edges:
-        if not (a in gone and b in gone):
+        if (a, b) not in within:
             kept.append((name if a in gone else a, name if b in gone else b))
     together: dict[str, Any] = {}
     for old, layer in layers.items():
@@ -93,6 +95,23 @@ def _fold(
         elif old not in gone:
             together[old] = layer
     return together, kept
+
+
+def _was_one(
+    before: list[str],
+    linear: str,
+    layers: dict[str, Any],
+    edges: list[Edge],
+    parts: dict[str, str],
+) -> bool:
+    """Whether the layer before a loop and the linear layer in it were one when it was written."""
+    return (
+        len(before) == 1
+        and parts.get(before[0]) == linear
+        and isinstance(layers.get(before[0]), nn.Linear)
+        and len(targets(before[0], edges)) == 1
+        and layers[linear].bias is None
+    )
 
 
 def _linear_container(

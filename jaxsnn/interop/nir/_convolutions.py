@@ -45,8 +45,10 @@ def conv_to_nir(nir: Any, layer: Any, before: Layout) -> tuple[Any, Layout]:
 def read_conv(node: Any, before: Layout, param_dtype: Any) -> tuple[Any, Layout]:
     """The convolution of a node."""
     weight, bias = np.asarray(node.weight), node.bias
-    axes = weight.ndim - 2
-    groups = int(node.groups)
+    axes = 1 if type(node).__name__ == "Conv1d" else 2
+    if weight.ndim != axes + 2:
+        raise ValueError(f"its weight must have {axes + 2} axes, got shape {list(weight.shape)}")
+    (groups,) = _sides(node.groups, 1)
     _check_input(before, axes, weight.shape[1] * groups)
     use_bias = flag(read_notes(node), "use_bias", bias is not None)
     if bias is not None and np.any(np.asarray(bias) != 0):

@@ -67,6 +67,8 @@ def to_nir(
     """
     nir = package()
     dt = _checks.positive("dt", dt)
+    if not isinstance(input_shape, Sequence):
+        raise TypeError(f"input_shape must be a shape, e.g. (28,), got {input_shape!r}")
     shape = tuple(_checks.size("input_shape", side) for side in input_shape)
     _check_axes("input_shape", shape)
     writer = _Writer(nir, dt, _checks.boolean("soft_reset", soft_reset))

@@ -113,7 +113,9 @@ class Graph(Cell):
         self, go: Any, carry: GraphState, x: jax.Array, mode: Mode
     ) -> tuple[GraphState, jax.Array, Seen]:
         """Each layer once, by `go`, which is `run` for all steps or `step` for one."""
-        outputs = {INPUT: jnp.asarray(x)}
+        x = jnp.asarray(x)
+        _checks.floating("the input x of Graph", x)
+        outputs = {INPUT: x}
         carries = dict(zip(self.names, carry.cells, strict=True))
         seen = NOTHING
         for name in self._order:
@@ -136,9 +138,11 @@ class Graph(Cell):
                 brought.append(late[edge[0]] if late and edge in self._late else outputs[edge[0]])
         shapes = {tuple(a.shape) for a in brought}
         if len(shapes) > 1:
+            late_too = bool(sources(name, self._late))
             raise ValueError(
                 f"the edges to {name!r} of Graph bring different shapes, {sorted(shapes)}, which "
                 f"cannot be added: {sources(name, self.edges)}"
+                + ("; for a new batch start from a fresh state (carry=None)" if late_too else "")
             )
         return functools.reduce(operator.add, brought)
 

@@ -59,12 +59,11 @@ def from_nir(
             path and the node.
 
     Examples:
-        >>> net = nn.Sequential(nn.Linear(4, 2, rngs=nnx.Rngs(0)), nn.LIFNode(tau=3.0))
+        >>> net = nn.Sequential(nn.Linear(4, 2, rngs=nnx.Rngs(0)), nn.NonSpikingLIFNode(tau=3.0))
         >>> from_nir(jaxsnn.interop.nir.to_nir(net, (4,)))
         Sequential(
           (0): Linear(in_features=4, out_features=2, use_bias=True)
-          (1): LIFNode(tau=3.0, decay_input=True, v_threshold=1.0, v_reset=0.0, \
-detach_reset=False, surrogate_function=Sigmoid(alpha=4.0, spiking=True))
+          (1): NonSpikingLIFNode(tau=3.0, decay_input=True)
         )
     """
     nir = package()

@@ -157,9 +157,7 @@ class Neuron(Cell):
             if self.delayed_reset and self.tau is not None:
                 threshold = threshold / (1 - self._share(self.tau, h))
             v_reset = None if self.v_reset is None else self._beside(self.v_reset, h)
-            v = reset(
-                h, y, v_threshold=threshold, v_reset=v_reset, detach_reset=self.detach_reset
-            )
+            v = reset(h, y, v_threshold=threshold, v_reset=v_reset, detach_reset=self.detach_reset)
         return (v if i is None else NeuronState(v, i)), y.astype(x.dtype)
 
     def _charge(

@@ -133,7 +133,7 @@ def _read_linear(
 
 def _read_flatten(node: Any, before: Layout) -> tuple[Any, Layout]:
     axes = len(before.shape)
-    start, end = int(node.start_dim), int(node.end_dim)
+    start, end = (int(np.asarray(axis).reshape(())) for axis in (node.start_dim, node.end_dim))
     if axes > 1 and (start, end % axes) != (0, axes - 1):
         raise ValueError(
             f"start_dim={start} and end_dim={end} flatten only a part of the shape "
