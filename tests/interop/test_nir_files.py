@@ -136,6 +136,14 @@ def test_links_are_refused(path, tmp_path):
         from_nir(rewritten(path, outside))
     path.write_bytes(whole)
 
+    def records(node):
+        kind = np.dtype([("a", np.float32)])
+        replace(node["nodes/0"], "weight", np.zeros((2, 3), kind))
+
+    with pytest.raises(ValueError, match=r"network\.nir.*weight holds neither numbers nor text"):
+        from_nir(rewritten(path, records))
+    path.write_bytes(whole)
+
     def huge(node):
         del node["nodes/0/weight"]
         node["nodes/0"].create_dataset("weight", (10**6, 10**6), np.float32, chunks=(1000, 1000))

@@ -60,6 +60,8 @@ def _sizes(group: Any, seen: set[Any]) -> list[int]:
         elif isinstance(entry, h5py.Dataset):
             if entry.is_virtual or entry.external:
                 raise ValueError(f"{where} lies in another file")
+            if entry.dtype.kind not in "biuf" and h5py.check_string_dtype(entry.dtype) is None:
+                raise ValueError(f"{where} holds neither numbers nor text but {entry.dtype}")
             sizes.append(entry.nbytes)
     return sizes
 
