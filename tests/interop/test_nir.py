@@ -296,6 +296,16 @@ def test_training_goes_on():
     assert (back.surrogate_function, back.detach_reset) == (surrogate.Rect(), True)
 
 
+def test_double_precision(tmp_path):
+    with jax.enable_x64(True):
+        layer = nn.Linear(3, 2, param_dtype=jnp.float64, rngs=rngs())
+        nir.write(tmp_path / "net.nir", to_nir(layer, (3,)))
+        back = from_nir(tmp_path / "net.nir", param_dtype=jnp.float64)[0]
+        np.testing.assert_array_equal(back.kernel[...], layer.kernel[...])
+        assert back.kernel[...].dtype == jnp.float64
+        assert from_nir(tmp_path / "net.nir")[0].kernel[...].dtype == jnp.float32
+
+
 class Doubled(nn.IFNode):
     """A neuron of a user's own."""
 

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore")
 def libraries():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        for name in ("torch", *LIBRARIES):
+        for name in ("torch", "nirtorch", *LIBRARIES):
             pytest.importorskip(name)
 
 

@@ -98,8 +98,7 @@ class Graph(Cell):
         return carry, y
 
     def _one_step(self, carry: GraphState, x: jax.Array, mode: Mode) -> tuple[Any, jax.Array, Seen]:
-        carry, y, seen = self._pass(step, self._check(carry, x), x, mode)
-        return carry, y, seen
+        return self._pass(step, self._check(carry), x, mode)
 
     def _over_time(self, carry: Carry, xs: jax.Array, mode: Mode) -> tuple[Any, jax.Array, Seen]:
         """Layer by layer, or with cycles step by step."""
@@ -107,7 +106,7 @@ class Graph(Cell):
             return super()._over_time(carry, xs, mode)
         if carry is None:
             carry = GraphState((None,) * len(self.names), {})
-        return self._pass(run, self._check(carry, None), xs, mode)
+        return self._pass(run, self._check(carry), xs, mode)
 
     def _pass(
         self, go: Any, carry: GraphState, x: jax.Array, mode: Mode
@@ -149,7 +148,7 @@ class Graph(Cell):
     def _layer(self, name: str) -> Any:
         return self.layers[self.names.index(name)]
 
-    def _check(self, carry: Any, x: jax.Array | None) -> GraphState:
+    def _check(self, carry: Any) -> GraphState:
         if not isinstance(carry, GraphState) or len(carry.cells) != len(self.names):
             raise ValueError(
                 f"the carry of a Graph of {len(self.names)} layers must be GraphState(cells, "

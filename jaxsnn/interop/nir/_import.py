@@ -47,7 +47,7 @@ def from_nir(
             `jaxsnn.surrogate.Sigmoid()`.
         detach_reset: whether no gradient flows through the resets. None is what the metadata
             say, else False.
-        param_dtype: dtype of the parameters.
+        param_dtype: dtype of the parameters, whatever that of the weights in the graph is.
 
     Returns:
         The cell, for inputs `[T, N, ...]` with channels last.

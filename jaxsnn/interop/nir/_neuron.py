@@ -38,8 +38,8 @@ class Neuron(Cell):
         v = h - y v_threshold                  with v_threshold alone, the soft reset
         v = h - y v_threshold / (1 - dt/tau)   with delayed_reset, otherwise v = h
 
-    The delayed reset is the soft one, but of the next step: it is 1 - dt/tau of `v` that is left
-    then, so that the threshold itself is subtracted. This is what snnTorch and spyx do.
+    The delayed reset subtracts the threshold after the leak of the next step, as `Leaky` of
+    snnTorch and `LIF` of spyx do: of what is subtracted here, 1 - dt/tau is left by then.
 
     `from_nir` makes one where no cell of `jaxsnn.nn` has this equation with these parameters: one
     number for each neuron, a rest that is not the reset, a resistance of its own.
