@@ -58,6 +58,15 @@ def image_network():
     )
 
 
+def signal_network():
+    return nn.Sequential(
+        nn.Conv(2, 4, (3,), 2, padding=1, feature_group_count=2, rngs=rngs()),
+        nn.IFNode(v_threshold=0.1),
+        nn.Flatten(),
+        linear(12, 2),
+    )
+
+
 def feature_network():
     scale = np.linspace(0.5, 2, 5)
     taus = np.array([0.002, 0.003, 0.004])
@@ -97,13 +106,8 @@ NETWORKS = {
     "images": (image_network, (6, 6, 2)),
     "features": (feature_network, (4,)),
     "residual": (residual_network, (4,)),
-    "signal": (
-        lambda: nn.Sequential(
-            nn.Conv(2, 3, (3,), 2, rngs=rngs(), padding=1), nn.IFNode(v_threshold=0.1), nn.Flatten()
-            , linear(9, 2)),
-        (6, 2),
-    ),
-}  # fmt: skip
+    "signal": (signal_network, (6, 2)),
+}
 
 
 def test_containers_in_containers():
@@ -294,6 +298,20 @@ def test_training_goes_on():
     np.testing.assert_allclose(from_nir(graph)[0].tau, 2 * cell.tau, rtol=1e-6)
     back = from_nir(graph, surrogate_function=surrogate.Rect(), detach_reset=True)[0]
     assert (back.surrogate_function, back.detach_reset) == (surrogate.Rect(), True)
+
+
+def test_every_surrogate_comes_back():
+    for name in ("ATan", "SquarewaveFourierSeries", "PiecewiseLeakyReLU"):
+        function = getattr(surrogate, name)()
+        for own in (function, Strict(function)):
+            cell = from_nir(to_nir(nn.IFNode(surrogate_function=own), (1,)))[0]
+            assert cell.surrogate_function == own
+    counts = surrogate.MultiLevelSpikeCount(4, grad_window=(0.5, 3.0))
+    assert (
+        from_nir(to_nir(nn.IFNode(surrogate_function=counts), (1,)))[0].surrogate_function == counts
+    )
+    cell = from_nir(to_nir(nn.IFNode(surrogate_function=jnp.tanh), (1,)))[0]  # of one's own
+    assert cell.surrogate_function == surrogate.Sigmoid()
 
 
 def test_double_precision(tmp_path):

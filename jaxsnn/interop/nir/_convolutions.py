@@ -21,10 +21,11 @@ def conv_to_nir(nir: Any, layer: Any, before: Layout) -> tuple[Any, Layout]:
         raise ValueError(f"NIR convolves over one or two axes, kernel_size={layer.kernel_size}")
     strides = _sides(layer.strides, axes)
     dilation = _sides(layer.kernel_dilation, axes)
-    for name, plain in (("input_dilation", (1,) * axes), ("mask", None)):
-        value = getattr(layer, name)
-        if value != plain and _sides(value, axes) != plain:
-            raise ValueError(f"NIR has nothing for {name}={value!r}; leave it out")
+    if layer.mask is not None or any(side != 1 for side in _sides(layer.input_dilation, axes)):
+        raise ValueError(
+            "NIR has nothing for a mask or an input_dilation; multiply the kernel by the mask, or "
+            "leave them out"
+        )
     padding = _padding_to_nir(layer.padding, layer.kernel_size, strides, axes)
     kernel = weights(layer.kernel[...])
     weight = np.ascontiguousarray(np.moveaxis(kernel, (-1, -2), (0, 1)))

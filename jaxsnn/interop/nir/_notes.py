@@ -19,10 +19,9 @@ def notes_of(cell: Any, *, spikes: bool) -> dict[str, Any]:
     notes: dict[str, Any] = {"fires_at_threshold": not isinstance(function, Strict)}
     if isinstance(function, Strict):
         function = function.surrogate
-    known = _known(type(function).__name__)
-    if known is type(function):
-        settings = dataclasses.asdict(function)
-        notes["surrogate"] = json.dumps({"name": known.__name__, **settings})
+    if _known(type(function).__name__) is type(function):
+        settings = {"name": type(function).__name__, **dataclasses.asdict(function)}
+        notes["surrogate"] = json.dumps(settings)
     if getattr(cell, "detach_reset", False):
         notes["detach_reset"] = True
     if getattr(cell, "v_reset", 0.0) is None:
@@ -50,13 +49,18 @@ def flag(notes: dict[str, Any], name: str, otherwise: bool) -> bool:
 def read_surrogate(text: Any) -> Callable[..., Any]:
     """The surrogate of a note."""
     try:
-        settings = json.loads(text)
+        settings = json.loads(text, object_hook=_with_tuples)
         return _known(settings.pop("name"))(**settings)
     except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"its metadata 'surrogate' must be one of jaxsnn.surrogate, got {str(text)[:100]!r}: "
             f"{error}"
         ) from error
+
+
+def _with_tuples(settings: dict[str, Any]) -> dict[str, Any]:
+    """JSON knows no tuples, and settings no lists."""
+    return {name: tuple(v) if isinstance(v, list) else v for name, v in settings.items()}
 
 
 def _known(name: Any) -> Any:
