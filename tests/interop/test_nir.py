@@ -378,6 +378,10 @@ def test_arguments():
     graph = to_nir(nn.IFNode(), (3,))
     with pytest.raises(ValueError, match="reset must be one of"):
         from_nir(graph, reset="none")
+    strict = Strict(surrogate.ATan())
+    assert from_nir(graph, surrogate_function=strict)[0].surrogate_function == strict
+    with pytest.raises(ValueError, match="fires_at_threshold=True contradicts"):
+        from_nir(graph, surrogate_function=strict, fires_at_threshold=True)
     with pytest.raises(TypeError, match="fires_at_threshold must be True or False"):
         from_nir(graph, fires_at_threshold=1)
     with pytest.raises(TypeError, match=r"graph must be a nir\.NIRGraph or the path"):

@@ -15,6 +15,7 @@ from jaxsnn.interop.nir._nodes import RESETS, Choices, read_node
 from jaxsnn.interop.nir._notes import read_notes
 from jaxsnn.interop.nir._order import INPUT, OUTPUT, Edge, check, schedule, sources, targets
 from jaxsnn.interop.nir._package import package
+from jaxsnn.interop.nir._strict import Strict
 from jaxsnn.nn import Cell
 
 
@@ -74,6 +75,13 @@ def from_nir(
             _checks.boolean(name, value)
     if surrogate_function is not None:
         _checks.function("surrogate_function", surrogate_function)
+    if isinstance(surrogate_function, Strict):
+        if fires_at_threshold:
+            raise ValueError(
+                f"fires_at_threshold=True contradicts surrogate_function={surrogate_function}; "
+                "pass the surrogate inside it"
+            )
+        fires_at_threshold, surrogate_function = False, surrogate_function.surrogate
     if dt is not None:
         dt = _checks.positive("dt", dt)
 

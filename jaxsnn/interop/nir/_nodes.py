@@ -95,7 +95,7 @@ def _fire(node: Any, choices: Choices) -> dict[str, Any]:
     detach = choices.detach_reset
     if detach is None:
         detach = flag(notes, "detach_reset", False)
-    function = function if at_threshold or isinstance(function, Strict) else Strict(function)
+    function = function if at_threshold else Strict(function)
     return {"surrogate_function": function, "detach_reset": detach}
 
 
