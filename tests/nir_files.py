@@ -45,6 +45,7 @@ FILES = {
     "snntorch_zero": ({}, 0, None),
     "snntorch_default": ({"reset": "delayed"}, 0, None),
     "snntorch_conv": ({}, 0, None),
+    "snntorch_soft": ({"reset": "soft"}, 0, None),
     "norse_box": ({"dt": 1e-3}, 0, None),
     "norse_default": ({"dt": 1e-6}, 0, None),
     "norse_iaf": ({"dt": 1.0}, 0, None),

@@ -116,6 +116,16 @@ def snn_torch():
         yield f"snntorch_{name}", graph, x, [network(torch.tensor(step)) for step in x]
 
 
+def snn_torch_soft():
+    """Inputs so weak that no potential is above the threshold after a reset."""
+    how = {"reset_mechanism": "subtract", "reset_delay": False}
+    layers = [Linear(4, 8), neurons(snntorch.Leaky, (8,), **how), Linear(8, 6)]
+    network = Sequential(*layers, neurons(snntorch.Synaptic, (6,), alpha=0.3, beta=0.5, **how))
+    x = inputs((4,)) / 2
+    graph = snntorch_to_nir(network, torch.ones(1, 4), ignore_dims=[0])
+    yield "snntorch_soft", graph, x, [network(torch.tensor(step)) for step in x]
+
+
 def norse_networks():
     box = norse.torch.LIFBoxParameters(tau_mem_inv=torch.tensor(300.0))
     small = norse.torch.LIFBoxParameters(tau_mem_inv=torch.tensor(200.0), v_th=torch.tensor(0.3))
@@ -173,7 +183,7 @@ def main(folder):
     warnings.simplefilter("ignore")
     torch.manual_seed(0)
     arrays = {}
-    for library in (spikingjelly, snn_torch, norse_torch, spyx_):
+    for library in (spikingjelly, snn_torch, norse_torch, spyx_, snn_torch_soft):
         for name, graph, x, ys in library():
             nir.write(folder / f"{name}.nir", graph, compression=None)
             arrays[f"{name}/x"] = x
