@@ -13,6 +13,7 @@ import pytest
 from flax import nnx
 
 import jaxsnn
+import jaxsnn.interop.nir
 import jaxsnn.interop.norse
 import jaxsnn.interop.snntorch
 import jaxsnn.interop.spikingjelly
@@ -49,6 +50,7 @@ MEMBERS = [jaxsnn.surrogate, jaxsnn.nn, jaxsnn.functional, jaxsnn.models, jaxsnn
 MEMBERS += [jaxsnn.training, jaxsnn.plotting, jaxsnn.readouts, jaxsnn.encoding, jaxsnn.losses]
 MEMBERS += [jaxsnn.quantize, jaxsnn.learning, jaxsnn.export, jaxsnn.diagnosis]
 MEMBERS += [jaxsnn.interop.spikingjelly, jaxsnn.interop.snntorch, jaxsnn.interop.norse]
+MEMBERS += [jaxsnn.interop.nir]
 
 
 @pytest.mark.parametrize("block", BLOCKS)

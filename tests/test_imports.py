@@ -70,7 +70,8 @@ def test_functional_knows_nothing_of_flax():
 def test_import_is_light_and_starts_no_backend():
     code = """
 import sys, jaxsnn, jaxsnn.checkpointing
-heavy = {"tensorflow", "tensorflow_datasets", "torch", "matplotlib", "tensorboardX", "beartype"}
+heavy = {"tensorflow", "tensorflow_datasets", "torch", "matplotlib", "tensorboardX"}
+heavy |= {"beartype", "nir", "h5py", "safetensors"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)
 from jax._src import xla_bridge
 assert not xla_bridge._backends, "a backend was started"

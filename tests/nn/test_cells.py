@@ -11,7 +11,7 @@ import quick
 from flax import nnx
 
 from jaxsnn import nn, surrogate
-from jaxsnn.interop import snntorch
+from jaxsnn.interop import nir, snntorch
 
 T, N, F = 3, 2, 4
 
@@ -68,6 +68,13 @@ CELLS = {
         param_dtype=dtype,
         dtype=dtype,
         rngs=nnx.Rngs(1),
+    ),
+    "Graph": lambda dtype: nir.Graph(
+        {
+            "a": linear(F, F, dtype),
+            "b": nir.Neuron(dt=1.0, r=[2.0, 3.0, 2.0, 4.0], tau=2.0, v_leak=0.1, v_threshold=0.3),
+        },
+        [("input", "b"), ("b", "a"), ("a", "b"), ("b", "output"), ("input", "output")],
     ),
     "Container in container": lambda dtype: nn.ElementWiseRecurrentContainer(
         nn.LinearRecurrentContainer(

@@ -1,0 +1,17 @@
+"""Whole networks to and from the Neuromorphic Intermediate Representation (NIR).
+
+NIR (Pedersen et al. 2024, "Neuromorphic intermediate representation: a unified instruction set for
+interoperable brain-inspired computing") describes a network as a graph of nodes, most of them
+differential equations in seconds. Ours are steps; `dt` is how many seconds one takes.
+"""
+
+from jaxsnn.interop.nir._export import to_nir as to_nir
+from jaxsnn.interop.nir._graph import Graph as Graph
+from jaxsnn.interop.nir._graph import GraphState as GraphState
+from jaxsnn.interop.nir._import import from_nir as from_nir
+from jaxsnn.interop.nir._layers import Scale as Scale
+from jaxsnn.interop.nir._layers import SumPool as SumPool
+from jaxsnn.interop.nir._layers import Threshold as Threshold
+from jaxsnn.interop.nir._neuron import Neuron as Neuron
+from jaxsnn.interop.nir._neuron import NeuronState as NeuronState
+from jaxsnn.interop.nir._strict import Strict as Strict

@@ -1,0 +1,80 @@
+"""`to_nir`: a module of ours as a NIR graph."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from jaxsnn import _checks
+from jaxsnn.interop.nir._layout import Layout
+from jaxsnn.interop.nir._notes import KEY
+from jaxsnn.interop.nir._order import INPUT, OUTPUT
+from jaxsnn.interop.nir._package import package
+from jaxsnn.interop.nir._writer import Flow, Writer
+
+
+def to_nir(
+    module: Any,
+    input_shape: Sequence[int],
+    *,
+    dt: float = 1e-4,
+    soft_reset: bool = False,
+) -> Any:
+    """A module as a NIR graph; `nir.write(path, graph)` puts it into a file.
+
+    Nodes are named by the paths of the layers. The recurrent containers become cycles, a
+    `Graph` becomes its nodes and edges. How long the graph's time constants are follows from
+    `dt`, which its metadata keep for `from_nir`.
+
+    NIR describes a trained network, so of training only what does no harm is written, as metadata
+    that other readers pass over: the surrogate if it is one of `jaxsnn.surrogate`, `detach_reset`,
+    and that a potential equal to the threshold fires, which in NIR it does not.
+
+    Args:
+        module: a cell or a layer: of `jaxsnn.nn` `Sequential`, both recurrent containers, `Linear`,
+            `Conv` of one or two axes, `AvgPool` of two, `Flatten`, `Delay`, `IFNode`, `LIFNode`,
+            `ParametricLIFNode`, `CUBALIFNode`, `NonSpikingIFNode` and `NonSpikingLIFNode`; of this
+            module `Graph`, `Neuron`, `Threshold`, `Scale` and `SumPool`; and Flax's `Linear` and
+            `Conv`.
+        input_shape: shape of the input of one time step without its batch axis, e.g. `(28,)` or,
+            channels last, `(28, 28, 1)`.
+        dt: seconds in a time step.
+        soft_reset: whether neurons with the soft reset may be written. NIR does not know it:
+            they become nodes with a `v_reset` of 0 and the soft reset in their metadata, where
+            other readers do not find it.
+
+    Returns:
+        A `nir.NIRGraph`, its shapes channels first.
+
+    Raises:
+        ImportError: the package `nir` is not installed.
+        TypeError: a layer has no NIR node; the message has its path and what to do.
+        ValueError: a layer has one, but not with these settings, or shapes do not fit.
+
+    Examples:
+        >>> graph = to_nir(nn.Sequential(nn.Linear(4, 2, rngs=nnx.Rngs(0)), nn.IFNode()), (4,))
+        >>> graph.edges
+        [('input', '0'), ('0', '1'), ('1', 'output')]
+    """
+    nir = package()
+    dt = _checks.positive("dt", dt)
+    if not isinstance(input_shape, Sequence):
+        raise TypeError(f"input_shape must be a shape, e.g. (28,), got {input_shape!r}")
+    shape = tuple(_checks.size("input_shape", side) for side in input_shape)
+    if not 1 <= len(shape) <= 3:
+        raise ValueError(
+            "input_shape must have one to three axes (features; length and channels; height, width "
+            f"and channels) and none for the batch, got {list(shape)}"
+        )
+    writer = Writer(nir, dt, _checks.boolean("soft_reset", soft_reset))
+    first = Layout(shape)
+    writer.nodes[INPUT] = nir.Input(np.array(first.nir_shape))
+    last = writer.write(module, "", Flow((INPUT,), first))
+    if last.layout.order is not None:
+        raise ValueError(
+            "a Flatten of images at the end would put out its elements in another order than NIR "
+            "does, which flattens channels first; put a Linear behind it, or leave it out"
+        )
+    writer.nodes[OUTPUT] = nir.Output(np.array(last.layout.nir_shape))
+    writer.edges += [(name, OUTPUT) for name in last.sources]
+    return nir.NIRGraph(writer.nodes, writer.edges, {KEY: {"dt": dt}}, type_check=False)

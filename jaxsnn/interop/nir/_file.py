@@ -1,0 +1,78 @@
+"""Reading a .nir file, which may be damaged or come from anyone."""
+
+import os
+from typing import Any
+
+from jaxsnn.interop.nir._package import package
+
+UNPACKED = 2000  # times what a file holds: gzip gets to about 1000
+
+
+def read(path: str | os.PathLike[str]) -> Any:
+    """The graph in a file.
+
+    Raises:
+        FileNotFoundError: there is no file.
+        ValueError: it is not a NIR file, or holds nodes that NIR does not have; names the path.
+    """
+    nir = package()
+    import h5py
+
+    if not os.path.isfile(path):
+        raise FileNotFoundError(f"{path}: there is no such file")
+    try:
+        with h5py.File(path, "r") as file:
+            claimed = sum(_sizes(file, set()))
+            if claimed > UNPACKED * os.path.getsize(path):
+                raise ValueError(f"it claims to hold {claimed} bytes, more than fit into it")
+            found = nir.serialization.hdf2dict(file["node"])
+        unknown = sorted(_unknown(nir, found))
+        if unknown:
+            raise ValueError(f"it has nodes of types that NIR {nir.version} lacks: {unknown}")
+        if found.get("type") != "NIRGraph":
+            raise ValueError(f"it holds one {found.get('type')!r} and no graph")
+        return nir.NIRGraph.from_dict({**found, "type_check": False})
+    except Exception as error:  # whatever is wrong inside it, HDF5 and nir raise all kinds
+        raise ValueError(
+            f"{path} is not a NIR file that can be read ({type(error).__name__}: {error}); write "
+            "it anew with nir.write"
+        ) from error
+
+
+def _sizes(group: Any, seen: set[Any]) -> list[int]:
+    """The bytes of each array. All must be in the file itself, and once: a link could lead into
+    another file, or in circles.
+    """
+    import h5py
+
+    sizes = []
+    for name in group:
+        where = f"{group.name.rstrip('/')}/{name}"
+        if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+            raise ValueError(f"{where} is a link to something else")
+        entry = group[name]
+        place = h5py.h5o.get_info(entry.id).addr
+        if place in seen:
+            raise ValueError(f"{where} stands in the file twice")
+        seen.add(place)
+        if isinstance(entry, h5py.Group):
+            sizes += _sizes(entry, seen)
+        elif isinstance(entry, h5py.Dataset):
+            if entry.is_virtual or entry.external:
+                raise ValueError(f"{where} lies in another file")
+            if entry.dtype.kind not in "biuf" and h5py.check_string_dtype(entry.dtype) is None:
+                raise ValueError(f"{where} holds neither numbers nor text but {entry.dtype}")
+            sizes.append(entry.nbytes)
+    return sizes
+
+
+def _unknown(nir: Any, found: Any) -> list[str]:
+    """The types in a graph that are not nodes of NIR."""
+    nodes = found.get("nodes") if isinstance(found, dict) else None
+    types = []
+    for name, node in nodes.items() if isinstance(nodes, dict) else ():
+        kind = node.get("type") if isinstance(node, dict) else None
+        if not isinstance(kind, str) or kind not in nir.ir.__all__:
+            types.append(f"{kind} ({name})")
+        types += _unknown(nir, node)
+    return types

@@ -1,0 +1,44 @@
+"""Spikes where the potential is above its threshold, and not where it is equal."""
+
+import dataclasses
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from jaxsnn import _checks
+from jaxsnn.quantize import straight_through
+
+
+@dataclasses.dataclass(frozen=True)
+class Strict:
+    """A spike function that does not fire at `u = 0`, as NIR, snnTorch, Norse and spyx have it.
+
+    Args:
+        surrogate: any spike function, e.g. `jaxsnn.surrogate.ATan()`. Everywhere else its values
+            are kept, and its derivative everywhere.
+
+    Raises:
+        TypeError: `surrogate` is not callable.
+
+    Examples:
+        >>> u = jnp.array([-1.0, 0.0, 1.0])
+        >>> jaxsnn.surrogate.ATan()(u), Strict(jaxsnn.surrogate.ATan())(u)
+        (Array([0., 1., 1.], dtype=float32), Array([0., 0., 1.], dtype=float32))
+    """
+
+    surrogate: Callable[[jax.Array], jax.Array]
+
+    def __post_init__(self) -> None:
+        _checks.function("surrogate", self.surrogate)
+
+    def __call__(self, u: jax.Array) -> jax.Array:
+        """Spikes where `u > 0`.
+
+        Args:
+            u: membrane potential less threshold, any shape, floating.
+        """
+        u = jnp.asarray(u)
+        _checks.floating("u", u)
+        below = jnp.asarray(-jnp.finfo(u.dtype).tiny, u.dtype)  # type: ignore[no-untyped-call]
+        return self.surrogate(straight_through(u, jnp.where(u == 0, below, u)))

@@ -1,0 +1,394 @@
+"""Networks to NIR and back: the same parameters, the same spikes, and what is refused."""
+
+import functools
+import operator
+
+import golden_arrays
+import jax
+import jax.numpy as jnp
+import nir
+import numpy as np
+import pytest
+import quick
+from flax import nnx
+
+from jaxsnn import data, models, nn, surrogate
+from jaxsnn.interop.nir import (
+    Graph,
+    Neuron,
+    Scale,
+    Strict,
+    SumPool,
+    Threshold,
+    from_nir,
+    to_nir,
+)
+
+GOLDEN = golden_arrays.Golden("networks")
+HALF = 0.5
+
+
+def rngs():
+    return nnx.Rngs(0)
+
+
+def linear(inputs, outputs, factor=3.0, **kwargs):
+    layer = nn.Linear(inputs, outputs, rngs=rngs(), **kwargs)
+    layer.kernel[...] *= factor
+    return layer
+
+
+def recurrent(sub_module, inputs, outputs, **kwargs):
+    return nn.LinearRecurrentContainer(sub_module, inputs, outputs, rngs=rngs(), **kwargs)
+
+
+def image_network():
+    return nn.Sequential(
+        nn.Conv(2, 3, (3, 3), padding=1, use_bias=False, rngs=rngs()),
+        nn.LIFNode(tau=1.3, v_threshold=0.3),
+        nn.AvgPool((2, 2)),
+        nn.Conv(3, 4, (3, 1), (2, 1), padding="VALID", kernel_dilation=1, rngs=rngs()),
+        nn.IFNode(v_threshold=0.2),
+        SumPool((1, 2), (1, 1)),
+        nn.Flatten(),
+        recurrent(nn.IFNode(v_threshold=HALF), 8, 8),
+        nn.Flatten(),
+        linear(8, 3),
+        nn.NonSpikingIFNode(),
+    )
+
+
+def signal_network():
+    return nn.Sequential(
+        nn.Conv(2, 4, (3,), 2, padding=1, feature_group_count=2, rngs=rngs()),
+        nn.IFNode(v_threshold=0.1),
+        nn.Flatten(),
+        linear(12, 2),
+    )
+
+
+def feature_network():
+    scale = np.linspace(0.5, 2, 5)
+    taus = np.array([0.002, 0.003, 0.004])
+    return nn.Sequential(
+        linear(4, 5),
+        nn.LIFNode(2.7, decay_input=False, surrogate_function=surrogate.ATan(alpha=3.0)),
+        Scale(scale),
+        recurrent(nn.ParametricLIFNode(1.9, v_threshold=0.4, v_reset=-0.2), 5, 5),
+        recurrent(nn.IFNode(detach_reset=True, surrogate_function=Strict(surrogate.Rect())), 5, 5,
+                  feedback_only=True, bias=False),
+        nn.Delay(2),
+        nn.ElementWiseRecurrentContainer(
+            nn.Sequential(linear(5, 5), nn.CUBALIFNode(c_decay=0.1, v_decay=0.85)), operator.add
+        ),
+        recurrent(nn.Sequential(linear(5, 2), nn.IFNode(v_threshold=0.1)), 5, 2),
+        linear(2, 3, use_bias=False),
+        Neuron(dt=0.001, r=1.5, tau=taus, v_leak=0.1, v_threshold=0.3, v_reset=-0.1),
+        Threshold([0.2, 0.3, 0.4], surrogate_function=surrogate.Sigmoid()),
+        linear(3, 3),
+        nn.NonSpikingLIFNode(tau=3.3),
+    )  # fmt: skip
+
+
+def residual_network():
+    layers = {
+        "first": nn.Sequential(linear(4, 4), nn.IFNode(v_threshold=0.6)),
+        "ring": recurrent(nn.LIFNode(1.5, v_threshold=0.4), 4, 4, feedback_only=True),
+        "second": linear(4, 4),
+        "sum": nn.IFNode(),
+    }
+    edges = [("input", "first"), ("first", "ring"), ("ring", "second"), ("first", "sum")]
+    edges += [("second", "sum"), ("input", "sum"), ("sum", "output")]
+    return nn.Sequential(Graph(layers, edges), linear(4, 2))
+
+
+NETWORKS = {
+    "images": (image_network, (6, 6, 2)),
+    "features": (feature_network, (4,)),
+    "residual": (residual_network, (4,)),
+    "signal": (signal_network, (6, 2)),
+}
+
+
+def test_containers_in_containers():
+    """They come back as they were, whichever is inside."""
+    ring = recurrent(nn.IFNode(), 3, 3)
+    for net in (
+        nn.ElementWiseRecurrentContainer(ring, operator.add),
+        recurrent(nn.Sequential(ring, linear(3, 2), nn.IFNode()), 3, 2),
+        recurrent(recurrent(nn.LIFNode(), 3, 3, feedback_only=True), 3, 3, feedback_only=True),
+    ):
+        back = from_nir(to_nir(net, (3,)))[0]
+        assert repr(back) == repr(net)
+        for a, b in zip(jax.tree.leaves(net), jax.tree.leaves(back), strict=True):
+            np.testing.assert_array_equal(a, b)
+
+
+def both(one, other, xs):
+    return nn.unroll(one, xs)[1], nn.unroll(other, xs)[1]
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+def test_to_a_file_and_back(name, tmp_path):
+    """Bit for bit the same parameters, and outputs at every step."""
+    build, shape = NETWORKS[name]
+    network = build()
+    graph = to_nir(network, shape, dt=0.001)
+    assert graph.check_types()
+    path = tmp_path / "network.nir"
+    nir.write(path, graph)
+    back = from_nir(path)
+    for a, b in zip(jax.tree.leaves(network), jax.tree.leaves(back), strict=True):
+        np.testing.assert_array_equal(a, b)
+    if name != "residual":  # whose stacks are taken apart
+        assert repr(back) == repr(network)
+    xs = quick.uniform((12, 3, *shape), -1, 3)
+    ys, expected = quick.run_once(both, back, network, xs)
+    np.testing.assert_array_equal(ys, expected)
+    assert len(np.unique(expected)) > 1
+    assert_same_graph(to_nir(back, shape, dt=0.001), graph)
+
+
+def assert_same_graph(graph, expected, *, rtol=0.0):
+    """The same nodes, fields and edges."""
+    assert graph.nodes.keys() == expected.nodes.keys()
+    assert sorted(graph.edges) == sorted(expected.edges)
+    for name, node in graph.nodes.items():
+        other = expected.nodes[name]
+        assert type(node) is type(other)
+        assert node.metadata == other.metadata
+        for field, value in vars(node).items():
+            if isinstance(value, dict | str):
+                assert str(value) == str(getattr(other, field)), (name, field)
+            else:
+                np.testing.assert_allclose(value, getattr(other, field), rtol=rtol, err_msg=field)
+
+
+@pytest.mark.parametrize(("name", "dt"), [("plain", 2.0**-10), ("fb", 1e-4)])
+def test_networks_of_spikingjelly(name, dt, tmp_path):
+    """SpikingJelly's parameters, to NIR and back: SpikingJelly's spikes at every step."""
+    network = golden_network(name)
+    nir.write(tmp_path / "network.nir", to_nir(network.fc, (28,), dt=dt))
+    back = from_nir(tmp_path / "network.nir")
+    assert repr(back) == repr(network.fc)
+    _, spikes = run(back, data.columns(GOLDEN.arrays["images"][:64]))
+    golden_arrays.assert_equal(spikes, GOLDEN.arrays[f"{name}/hot_out_spikes"])
+
+
+def test_the_network_with_a_synapse_filter_is_refused():
+    with pytest.raises(TypeError, match=r"SynapseFilter at '2': .*NonSpikingLIFNode"):
+        to_nir(golden_network("ss").fc, (28,))
+
+
+def golden_network(name):
+    network = models.MODELS[name](rngs=rngs())
+    scale = np.float32(GOLDEN.cases[name]["hot_scale"])
+    for k, layer in enumerate(network.fc.layers):
+        path = f"{name}/p0_fc.{k}"
+        if isinstance(layer, nn.LinearRecurrentContainer):
+            path, layer = f"{path}.rc", layer.rc
+        if isinstance(layer, nn.Linear):
+            layer.kernel[...] = jnp.asarray(GOLDEN.arrays[f"{path}.weight"] * scale).T
+            layer.bias[...] = jnp.asarray(GOLDEN.arrays[f"{path}.bias"] * scale)
+    return network
+
+
+run = functools.partial(quick.run_once, nn.unroll)
+
+
+def test_every_time_constant_comes_back():
+    """As far as a person writes it; the last of 17 digits may differ by one rounding."""
+    rng = np.random.default_rng(0)
+    for tau in [1.1, 2.0, 3.3, 100.0, *(float(f"{t:.15g}") for t in rng.uniform(1.01, 50, 50))]:
+        for dt in (1e-4, 1e-3, 0.7, 2.0**-10):
+            for decay_input in (True, False):
+                cell = nn.LIFNode(tau, decay_input=decay_input)
+                back = from_nir(to_nir(cell, (2,), dt=dt))[0]
+                assert (back.tau, back.decay_input) == (tau, decay_input)
+    for decay in [0.0, 0.1, 0.9, 0.99, *(float(f"{d:.12g}") for d in rng.uniform(0, 1, 50))]:
+        cell = nn.CUBALIFNode(c_decay=decay, v_decay=1 - decay if decay else 0.5)
+        back = from_nir(to_nir(cell, (2,)))[0]
+        assert back.c_decay == decay
+
+
+def test_units():
+    """Seconds and volts per second are those of NIR's equations, with Euler steps of dt."""
+    node = to_nir(nn.LIFNode(3.0, v_reset=-0.5, v_threshold=0.7), (2,), dt=0.01).nodes["lif"]
+    fields = node.tau, node.r, node.v_leak, node.v_threshold, node.v_reset
+    for field, expected in zip(fields, (0.03, 1.0, -0.5, 0.7, -0.5), strict=True):
+        np.testing.assert_allclose(field, [expected] * 2)
+    node = to_nir(nn.LIFNode(3.0, decay_input=False), (2,), dt=0.01).nodes["lif"]
+    np.testing.assert_allclose(node.r, [3.0, 3.0])
+    np.testing.assert_allclose(to_nir(nn.IFNode(), (2,), dt=0.01).nodes["if"].r, [100.0, 100.0])
+    node = to_nir(nn.CUBALIFNode(c_decay=0.5, v_decay=0.75), (1,), dt=0.01).nodes["cubalif"]
+    fields = node.tau_syn, node.tau_mem, node.w_in, node.r
+    np.testing.assert_allclose(np.ravel(fields), [0.02, 0.04, 2.0, 4.0])
+    delay = to_nir(nn.Delay(3), (4, 5, 2), dt=0.01).nodes["delay"].delay
+    np.testing.assert_allclose(delay, np.full((2, 4, 5), 0.03))
+    # Another dt is another discretisation of the same equation.
+    graph = to_nir(nn.LIFNode(3.0), (2,), dt=0.01)
+    assert from_nir(graph, dt=0.005)[0].tau == 6.0
+
+
+def test_a_flatten_sorts_the_weights_behind_it():
+    layer = linear(12, 2)
+    weight = to_nir(nn.Sequential(nn.Flatten(), layer), (2, 3, 2)).nodes["1"].weight
+    x = quick.uniform((1, 2, 3, 2))
+    channels_first = np.moveaxis(np.asarray(x[0]), -1, 0).ravel()
+    expected = layer(x.reshape(1, -1)) - layer.bias[...][None]
+    np.testing.assert_allclose(weight @ channels_first, expected[0], rtol=1e-5)
+
+
+def test_equal_to_the_threshold():
+    """NIR fires above the threshold; ours, SpikingJelly's too, at it."""
+    graph = to_nir(nn.IFNode(), (1,), dt=1.0)
+    xs = jnp.array([[[0.5]], [[0.5]], [[0.5]]])
+    assert run(from_nir(graph), xs)[1].ravel().tolist() == [0, 1, 0]
+    assert run(from_nir(graph, fires_at_threshold=False), xs)[1].ravel().tolist() == [0, 0, 1]
+    graph.nodes["if"].metadata = {}
+    assert run(from_nir(graph), xs)[1].ravel().tolist() == [0, 0, 1]
+    assert run(from_nir(graph, fires_at_threshold=True), xs)[1].ravel().tolist() == [0, 1, 0]
+
+
+def test_strict_keeps_the_derivative():
+    u = jnp.array([-0.5, 0.0, 0.5])
+    derivative = jax.vmap(jax.grad(surrogate.ATan()))
+    strict = jax.vmap(jax.grad(Strict(surrogate.ATan())))
+    np.testing.assert_allclose(strict(u), derivative(u))
+    assert Strict(surrogate.ATan())(u).tolist() == [0, 0, 1]
+
+
+def test_soft_reset():
+    network = nn.Sequential(nn.IFNode(v_reset=None), nn.LIFNode(v_reset=-0.5))
+    with pytest.raises(ValueError, match=r"IFNode at '0': v_reset=None .*soft_reset=True"):
+        to_nir(network, (3,))
+    graph = to_nir(network, (3,), soft_reset=True)
+    assert graph.nodes["0"].v_reset.tolist() == [0, 0, 0]
+    assert repr(from_nir(graph)) == repr(network)
+    assert from_nir(graph, reset="hard")[0].v_reset == 0.0
+    with pytest.raises(ValueError, match=r"node '1' \(LIF\): a soft reset .* v_reset is -0.5"):
+        from_nir(graph, reset="soft")
+
+
+def test_delayed_reset():
+    """As snnTorch has it: the threshold is subtracted in the next step, without a leak."""
+    graph = to_nir(nn.LIFNode(4.0, decay_input=False), (1,))
+    cell = from_nir(graph, reset="delayed")[0]
+    xs = quick.uniform((20, 1, 1), 0, 1.5)
+    v, spike, expected = 0.0, 0.0, []
+    for x in np.asarray(xs, np.float64).ravel():
+        v = 0.75 * v + x - spike
+        spike = float(v >= 1)
+        expected.append(spike)
+    assert run(cell, xs)[1].ravel().tolist() == expected
+    assert 0 < sum(expected) < 20
+    again = to_nir(cell, (1,), soft_reset=True)
+    assert repr(from_nir(again)[0]) == repr(cell)
+
+
+def test_training_goes_on():
+    """Weights are parameters, and a learned time constant stays one."""
+    cell = nn.ParametricLIFNode(3.0)
+    cell.w[...] += 0.123
+    back = from_nir(to_nir(cell, (2,)))[0]
+    assert isinstance(back, nn.ParametricLIFNode)
+    assert back.w[...] == cell.w[...]
+    graph = to_nir(cell, (2,))
+    graph.nodes["lif"].tau *= 2  # edited since: what the node says counts
+    np.testing.assert_allclose(from_nir(graph)[0].tau, 2 * cell.tau, rtol=1e-6)
+    back = from_nir(graph, surrogate_function=surrogate.Rect(), detach_reset=True)[0]
+    assert (back.surrogate_function, back.detach_reset) == (surrogate.Rect(), True)
+
+
+def test_every_surrogate_comes_back():
+    for name in ("ATan", "SquarewaveFourierSeries", "PiecewiseLeakyReLU"):
+        function = getattr(surrogate, name)()
+        for own in (function, Strict(function)):
+            cell = from_nir(to_nir(nn.IFNode(surrogate_function=own), (1,)))[0]
+            assert cell.surrogate_function == own
+    counts = surrogate.MultiLevelSpikeCount(4, grad_window=(0.5, 3.0))
+    assert (
+        from_nir(to_nir(nn.IFNode(surrogate_function=counts), (1,)))[0].surrogate_function == counts
+    )
+    cell = from_nir(to_nir(nn.IFNode(surrogate_function=jnp.tanh), (1,)))[0]  # of one's own
+    assert cell.surrogate_function == surrogate.Sigmoid()
+
+
+def test_double_precision(tmp_path):
+    with jax.enable_x64(True):
+        layer = nn.Linear(3, 2, param_dtype=jnp.float64, rngs=rngs())
+        nir.write(tmp_path / "net.nir", to_nir(layer, (3,)))
+        back = from_nir(tmp_path / "net.nir", param_dtype=jnp.float64)[0]
+        np.testing.assert_array_equal(back.kernel[...], layer.kernel[...])
+        assert back.kernel[...].dtype == jnp.float64
+        assert from_nir(tmp_path / "net.nir")[0].kernel[...].dtype == jnp.float32
+
+
+class Doubled(nn.IFNode):
+    """A neuron of a user's own."""
+
+
+REFUSED = {
+    "a synapse": (nn.ExponentialSynapse(2.0), (3,), r"ExponentialSynapse: NIR has no node .*exp"),
+    "another neuron": (nn.QIFNode(), (3,), "QIFNode: NIR has no node for it; to_nir says which"),
+    "a subclass": (Doubled(), (3,), "Doubled: NIR has no node"),
+    "a function": (nn.Sequential(jax.nn.relu), (3,), "at '0': NIR has no node"),
+    "dropout": (nn.Sequential(nn.IFNode(), nn.Dropout(0.5)), (3,), "Dropout at '1'.*leave it out"),
+    "a norm": (nn.BatchNorm(3), (3,), "BatchNorm: .*into the weights"),
+    "a model": (models.PlainNet(rngs=nnx.Rngs(0)), (28,), r"PlainNet: .*\.fc"),
+    "a product": (
+        nn.ElementWiseRecurrentContainer(nn.IFNode(), operator.mul),
+        (3,),
+        "element_wise_function='mul' has no NIR node: .*operator.add",
+    ),
+    "features": (nn.Linear(4, 2, rngs=nnx.Rngs(0)), (3,), r"4 features, .*shape \[3\]"),
+    "two axes": (nn.Linear(4, 2, rngs=nnx.Rngs(0)), (3, 4), "one axis of 4 .*Flatten"),
+    "flat images": (nn.Flatten(), (2, 2, 2), "put a Linear behind it"),
+    "no decay": (nn.CUBALIFNode(v_decay=1.0), (3,), "v_decay=1 never decays"),
+    "same": (nn.Conv(1, 1, (3, 3), 2, rngs=nnx.Rngs(0)), (4, 4, 1), "padding='SAME' with strides"),
+    "one side": (
+        nn.Conv(1, 1, (3,), padding=((1, 0),), rngs=nnx.Rngs(0)), (4, 1), "both sides .*alike"
+    ),
+    "three axes": (nn.Conv(1, 1, (1, 1, 1), rngs=nnx.Rngs(0)), (4, 1), "needs 3 axes"),
+    "circular": (nn.Conv(1, 1, (3,), padding="CIRCULAR", rngs=nnx.Rngs(0)), (4, 1), "'CIRCULAR'"),
+    "a pool of one axis": (nn.AvgPool((2,)), (4, 1), "pools over two axes"),
+    "the largest": (nn.MaxPool((2, 2)), (4, 4, 1), "MaxPool: NIR has no node"),
+    "another dt": (Neuron(dt=0.1, r=1.0), (3,), "dt=0.1 seconds, to_nir got dt=0.0001"),
+    "nothing to feed back": (
+        nn.ElementWiseRecurrentContainer(nn.Sequential(), operator.add), (3,), "no layers inside"
+    ),
+    "a scale": (Scale([1.0, 2.0]), (3,), r"scale has shape \(2,\)"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_what_nir_cannot_express_is_refused(case):
+    layer, shape, message = REFUSED[case]
+    with pytest.raises((TypeError, ValueError), match=message):
+        to_nir(layer, shape)
+
+
+def test_arguments():
+    with pytest.raises(ValueError, match="dt must be greater than 0"):
+        to_nir(nn.IFNode(), (3,), dt=0.0)
+    with pytest.raises(TypeError, match="input_shape must be a shape"):
+        to_nir(nn.IFNode(), 3)
+    with pytest.raises(ValueError, match="one to three axes"):
+        to_nir(nn.IFNode(), (2, 3, 4, 5))
+    graph = to_nir(nn.IFNode(), (3,))
+    with pytest.raises(ValueError, match="reset must be one of"):
+        from_nir(graph, reset="none")
+    strict = Strict(surrogate.ATan())
+    assert from_nir(graph, surrogate_function=strict)[0].surrogate_function == strict
+    with pytest.raises(ValueError, match="fires_at_threshold=True contradicts"):
+        from_nir(graph, surrogate_function=strict, fires_at_threshold=True)
+    with pytest.raises(TypeError, match="fires_at_threshold must be True or False"):
+        from_nir(graph, fires_at_threshold=1)
+    with pytest.raises(TypeError, match=r"graph must be a nir\.NIRGraph or the path"):
+        from_nir(graph.nodes["if"])
+
+
+def test_the_package_is_named_where_it_is_missing(monkeypatch):
+    monkeypatch.setitem(__import__("sys").modules, "nir", None)
+    with pytest.raises(ImportError, match=r'pip install "jaxsnn-nnx\[nir\]".*-e "\.\[nir\]"'):
+        to_nir(nn.IFNode(), (3,))
