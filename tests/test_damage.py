@@ -344,13 +344,14 @@ def test_without_damage_all_is_right(undamaged):
         assert outcome(name, read, right, undamaged.path) == "right"
 
 
-def test_another_number_in_the_record(undamaged, run):
+def test_another_number_in_the_record(undamaged, run, monkeypatch):
     path = run / "checkpoints" / str(LATEST) / "record" / "metadata"
     text = path.read_text()
     for old, new in (('"test_acc": 0.7', '"test_acc": 0.8'), (f'"best": {MAX}', '"best": null')):
         assert old in text
         path.write_text(text.replace(old, new))
-        with pytest.raises(checkpointing.CheckpointError, match=f"/{LATEST}: .* checksum"):
+        wrong = pytest.raises(checkpointing.CheckpointError, match=f"/{LATEST}: .* checksum")
+        with quick(monkeypatch), wrong:
             checkpointing.Checkpoints(run).history()
 
 
@@ -439,6 +440,7 @@ def test_a_link_in_place_of_all_checkpoints(undamaged, run, outside):
             use()
 
 
+@pytest.mark.slow
 def test_a_link_in_place_of_what_is_being_written(undamaged, run, outside):
     (run / "checkpoints" / f"{NEXT}.orbax-checkpoint-tmp").symlink_to(outside)
     with pytest.raises(checkpointing.CheckpointWriteError, match=f"checkpoints/{NEXT}: "):
@@ -470,6 +472,7 @@ def test_a_link_inside_a_checkpoint(undamaged, run, outside):
     assert_all_right(run, undamaged, NEXT)
 
 
+@pytest.mark.slow
 def test_what_looks_like_a_later_checkpoint(undamaged, run):
     """The error says which folder is in the way."""
     (run / "checkpoints" / "999").mkdir()
@@ -486,6 +489,7 @@ def test_what_looks_like_a_later_checkpoint(undamaged, run):
     assert_all_right(run, undamaged, LATEST)
 
 
+@pytest.mark.slow
 def test_a_checkpoint_under_another_number_is_not_removed(undamaged, run):
     (run / "checkpoints" / str(MAX)).rename(run / "checkpoints" / "7")
     checkpointing.Checkpoints(run).save(undamaged.states[NEXT], history(NEXT))

@@ -31,8 +31,16 @@ def python_blocks(page):
     return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
+def takes_long(block):
+    return "train_epoch(" in block or "doctor(" in block
+
+
 BLOCKS = [
-    pytest.param(block, id=f"{page.relative_to(ROOT)}-{k}")
+    pytest.param(
+        block,
+        id=f"{page.relative_to(ROOT)}-{k}",
+        marks=[pytest.mark.slow] if takes_long(block) else [],
+    )
     for page in PAGES
     if page not in TUTORIALS
     for k, block in enumerate(python_blocks(page))

@@ -132,7 +132,8 @@ def test_the_same_numbers_with_jax_alone(tmp_path, names):
     command = [sys.executable, "-c", WITHOUT_US, str(tmp_path)]
     compiler = {"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"}  # as here, see conftest.py
     subprocess.run(command, check=True, timeout=300, cwd=tmp_path, env=compiler | os.environ)
-    results = np.load(tmp_path / "results.npz", allow_pickle=False)
+    with np.load(tmp_path / "results.npz", allow_pickle=False) as file:
+        results = dict(file)
     assert set(results) == set(expected)
     for case in results:
         np.testing.assert_array_equal(results[case], expected[case], err_msg=case)

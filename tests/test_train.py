@@ -278,6 +278,7 @@ def test_the_doctor_sees_a_new_network(model, tmp_path, capsys):
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_the_doctor_sees_the_network_of_a_run(straight, capsys):
     _, folder = straight
     before = sorted(folder.rglob("*"))
@@ -305,6 +306,7 @@ def test_the_tutorials_spelling(tmp_path, capsys):
     assert "--workers has nothing to switch" in printed
 
 
+@pytest.mark.slow
 def test_other_options_reach_the_run(tmp_path):
     args = ("--epochs", 1, "--dataset", "fashion_mnist_mini", "--out-dir", tmp_path)
     for more in ([], ["--clip-norm", 0.01], ["--seed", 1], ["--sequence", "rows"]):
@@ -321,6 +323,7 @@ def test_other_options_reach_the_run(tmp_path):
     assert len(losses) == 4
 
 
+@pytest.mark.slow
 def test_idx_files_in_a_folder(tmp_path):
     folder = tmp_path / "FashionMNIST" / "raw"
     folder.mkdir(parents=True)
@@ -589,6 +592,7 @@ def test_home_is_found(monkeypatch, tmp_path):
     assert f"{tmp_path}/out" in refused(*MINI, "--out-dir", "~/out")
 
 
+@pytest.mark.slow
 def test_progress_bar_on_a_terminal(tmp_path):
     master, terminal = os.openpty()
     termios.tcsetwinsize(terminal, (24, 80))
@@ -608,6 +612,7 @@ def test_progress_bar_on_a_terminal(tmp_path):
     assert b"1/1" in shown
 
 
+@pytest.mark.slow
 def test_resume_without_a_checkpoint_starts_anew(straight, finished):
     """A run that was killed in its first epoch has settings and nothing else."""
     shutil.rmtree(finished / "checkpoints")
@@ -889,6 +894,7 @@ def test_a_full_disk_keeps_the_last_checkpoint(straight, killed, tmp_path):
     assert_same_runs(folder, straight[1])
 
 
+@pytest.mark.slow
 def test_a_full_disk_before_the_checkpoint(killed, tmp_path):
     """Not even the settings can be written."""
     folder = pathlib.Path(shutil.copytree(killed, tmp_path / "run"))

@@ -180,6 +180,7 @@ def cross_entropy(rates, labels):
     return optax.softmax_cross_entropy_with_integer_labels(5 * rates, labels)
 
 
+@pytest.mark.slow
 def test_trains_another_network_on_other_data():
     """A convolutional net, T = 6, images of 8 x 6 x 2, three classes, another loss."""
     rng = np.random.default_rng(0)

@@ -226,6 +226,7 @@ def test_one_stretch_is_the_same_program():
     assert plain == whole == longer
 
 
+@pytest.mark.slow
 def test_checkpointing_saves_memory():
     """XLA's own account: from linear in T to about its square root."""
     net = long_network()
