@@ -13,6 +13,7 @@ import quick
 from flax import nnx
 
 from jaxsnn import data, models, nn, surrogate
+from jaxsnn.interop import spikingjelly
 from jaxsnn.interop.nir import (
     Graph,
     Neuron,
@@ -181,16 +182,15 @@ def test_the_network_with_a_synapse_filter_is_refused():
 
 
 def golden_network(name):
-    network = models.MODELS[name](rngs=rngs())
+    """SpikingJelly's network, with weights so large that it fires a lot."""
     scale = np.float32(GOLDEN.cases[name]["hot_scale"])
-    for k, layer in enumerate(network.fc.layers):
-        path = f"{name}/p0_fc.{k}"
-        if isinstance(layer, nn.LinearRecurrentContainer):
-            path, layer = f"{path}.rc", layer.rc
-        if isinstance(layer, nn.Linear):
-            layer.kernel[...] = jnp.asarray(GOLDEN.arrays[f"{path}.weight"] * scale).T
-            layer.bias[...] = jnp.asarray(GOLDEN.arrays[f"{path}.bias"] * scale)
-    return network
+    start = f"{name}/p0_"
+    arrays = {
+        key.removeprefix(start): array * scale if key.endswith(("weight", "bias")) else array
+        for key, array in GOLDEN.arrays.items()
+        if key.startswith(start)
+    }
+    return spikingjelly.load(models.MODELS[name](rngs=rngs()), arrays)
 
 
 run = functools.partial(quick.run_once, nn.unroll)
