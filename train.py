@@ -175,10 +175,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
     args.distributed = bool(args.distributed) or any(value is not None for value in processes)
     if args.evaluate is not None or args.doctor:
         instead = "--doctor" if args.doctor else "--evaluate"
-        new = () if args.evaluate is None else ("init_from",)
-        for name in ("distributed", "devices", "data_placement", "workers", *new):
+        for name in ("distributed", "devices", "data_placement", "workers"):
             if getattr(args, name) not in (None, False):
                 parser.error(f"--{name.replace('_', '-')} is for training, not for {instead}")
+    old = args.evaluate is not None or (args.doctor and args.resume is not None)
+    if old and args.init_from is not None:
+        parser.error("--init-from is for a new network, not for that of a run")
     return args
 
 

@@ -35,17 +35,17 @@ def spyx_gains(graph, dt):
             node.r = node.tau_mem / dt
 
 
-AT = {"fires_at_threshold": True}
+AT = {"dt": 1e-4, "fires_at_threshold": True}
 # What from_nir has to be told, how many steps later the library fires, what its file gets wrong.
 FILES = {
     "spikingjelly_dense": (AT, 0, None),
     "spikingjelly_conv": (AT, 0, None),
     "spikingjelly_conv1d": (AT, 0, None),
     "spikingjelly_residual": (AT, 0, None),
-    "snntorch_zero": ({}, 0, None),
-    "snntorch_default": ({"reset": "delayed"}, 0, None),
-    "snntorch_conv": ({}, 0, None),
-    "snntorch_soft": ({"reset": "soft"}, 0, None),
+    "snntorch_zero": ({"dt": 1e-4}, 0, None),
+    "snntorch_default": ({"dt": 1e-4, "reset": "delayed"}, 0, None),
+    "snntorch_conv": ({"dt": 1e-4}, 0, None),
+    "snntorch_soft": ({"dt": 1e-4, "reset": "soft"}, 0, None),
     "norse_box": ({"dt": 1e-3}, 0, None),
     "norse_default": ({"dt": 1e-6}, 0, None),
     "norse_iaf": ({"dt": 1.0}, 0, None),

@@ -121,4 +121,4 @@ def test_what_cannot_be_started_from(train, start, tmp_path, name, message):
 def test_it_is_for_training(train, start, tmp_path):
     status, error = ends(train, "--evaluate", tmp_path, "--init-from", start)
     assert status == train.WRONG
-    assert "--init-from is for training, not for --evaluate" in error
+    assert "--init-from is for a new network" in error

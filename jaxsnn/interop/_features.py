@@ -54,7 +54,8 @@ class Orders:
     """Follows the features from layer to layer.
 
     Args:
-        said: how many channels come into each `Flatten`, by its name, as the caller says.
+        said: how many channels come into the `Flatten` of this name, or were flattened to what the
+            layer of this name reads; as the caller says.
     """
 
     def __init__(self, said: Mapping[str, int]) -> None:
@@ -62,9 +63,18 @@ class Orders:
             _checks.size(f"flatten_channels[{name!r}]", channels)
         self._said = said
         self._places: set[str] = set()  # that it can be said of
+        self._asked: dict[str, str] = {}  # those where it must be, and a layer that reads it there
 
     def check(self) -> None:
-        """What the caller says must be about a layer of which it can be said."""
+        """All that has to be said must be, and about a layer of which it can be."""
+        if self._asked:
+            say = ", ".join(f"{at!r}: ..." for at in self._asked)
+            raise ValueError(
+                f"{', '.join(self._asked.values())} read features whose order in torch depends on "
+                "the number of channels of the images that were flattened, which cannot be told; "
+                f"say it, flatten_channels={{{say}}} (of a normalisation of images its "
+                "num_features; 1 if there is no axis of channels)"
+            )
         if unknown := set(self._said) - self._places:
             raise ValueError(
                 f"flatten_channels names {sorted(unknown)}; layers of which the channels may have "
@@ -104,6 +114,9 @@ class Orders:
 
         Ours at `k` is torch's at `order[k]`.
         """
+        self._places.add(name)
+        if name in self._said:
+            flow = Flow("flat", self._said[name], name)
         if flow.kind == "features":
             return None
         if flow.kind == "image":
@@ -112,11 +125,8 @@ class Orders:
                 "nn.Flatten before it"
             )
         if flow.channels is None:
-            raise ValueError(
-                f"{name} reads what {flow.at} puts out, whose order in torch depends on the number "
-                f"of channels there, which cannot be told: say it, flatten_channels={{{flow.at!r}: "
-                "channels} (1 if there is no axis of channels)"
-            )
+            self._asked.setdefault(flow.at, name)
+            return None
         if features % flow.channels:
             raise ValueError(
                 f"{name} reads {features} features, which cannot be the positions of "

@@ -129,6 +129,8 @@ def _array(name: str, value: Any) -> np.ndarray:
     """An array of NumPy, JAX or torch as one of NumPy; bfloat16 becomes float32, which is exact."""
     if hasattr(value, "detach"):  # torch's
         value = value.detach().cpu()
+        if value.is_sparse or value.is_quantized or value.is_complex():
+            raise TypeError(f"{name} must be a dense tensor of real numbers, got {value.type()}")
         value = value.float() if str(value.dtype) == "torch.bfloat16" else value
         try:
             return np.asarray(value.numpy())

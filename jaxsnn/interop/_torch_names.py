@@ -50,10 +50,14 @@ def fill(known: dict[str, Entry], arrays: dict[str, np.ndarray]) -> list[str]:
             wrong.append(f"{name}: expected numbers, found dtype {arrays[name].dtype}")
         else:
             try:
-                entry.write(arrays[name])
+                with np.errstate(over="ignore"):  # said below
+                    entry.write(arrays[name])
                 written[name] = entry.read()
             except ValueError as error:
                 wrong.append(f"{name}: {error}")
+            else:
+                if not np.all(np.isfinite(written[name])):
+                    wrong.append(f"{name}: holds NaN or infinity, or numbers too large for here")
     for name, array in written.items():  # a layer that stands in two places has two names
         if not np.array_equal(known[name].read(), array, equal_nan=True):
             wrong.append(f"{name}: another array stands under another name of the same layer")

@@ -32,7 +32,8 @@ def load(
             `.npz`, `.safetensors`, or `.pth` and `.pt`, which torch reads, without running code
             in them. A file of torch may hold it beside other things, as checkpoints do.
         flatten_channels: for a layer that reads a flattened image, the number of channels that
-            come into the `Flatten` of this name, where the layers before do not tell.
+            come into the `Flatten` of this name, where the layers before do not tell; or, where a
+            module of your own flattens by itself, by the name of the layer that reads it.
 
     Returns:
         The copy.

@@ -193,6 +193,11 @@ BAD = {
     "a batch": (
         edited(nir.Input(np.array([1, 2])), nir.Linear(np.ones((2, 2)))), r"got \[1, 2\]"
     ),
+    "same, with strides": (
+        edited(nir.Input(np.array([1, 8, 8])),
+               nir.Conv2d((8, 8), np.ones((1, 1, 3, 3)), 2, "same", 1, 1, np.ones(1))),
+        r"padding 'same' is for strides of 1, got \(2, 2\)",
+    ),
     "the output": (edited(lif(), nir.Output(np.array([3]))), r"Output has shape \(3,\)"),
     "four axes": (edited(nir.Input(np.array([1, 2, 3, 4]))), "one to three axes"),
 }  # fmt: skip
@@ -202,7 +207,16 @@ BAD = {
 def test_bad_graphs(case):
     graph, message = BAD[case]
     with pytest.raises(ValueError, match=message):
-        from_nir(graph)
+        from_nir(graph, dt=1e-4)
+
+
+@pytest.mark.parametrize("node", [lif(), nir.Delay(np.array([0.1, 0.1]))])
+def test_the_length_of_a_step_must_be_said(node):
+    """No other library writes it into the graph, and a wrong one gives other spikes."""
+    with pytest.raises(ValueError, match=r"how many seconds a step takes .* say it with dt="):
+        from_nir(edited(node))
+    weights = from_nir(edited(nir.Input(TWO), nir.Linear(np.ones((2, 2)))))
+    assert type(weights[0]) is nn.Linear
 
 
 def test_bad_notes():
@@ -219,12 +233,28 @@ def test_bad_notes():
         node = lif()
         node.metadata = {"jaxsnn": notes if notes == "x" else dict([notes])}
         with pytest.raises(ValueError, match=message):
-            from_nir(edited(node))
+            from_nir(edited(node), dt=1e-4)
 
 
 def test_parts_of_graphs():
     """A graph within a graph is taken apart; a neuron that no cell of ours has becomes one."""
     inner = nir.NIRGraph.from_list(lif(v_leak=0.1), lif())
     graph = nir.NIRGraph.from_list(nir.Linear(np.ones((2, 3))), inner, lif(), type_check=False)
-    net = from_nir(graph)
+    net = from_nir(graph, dt=1e-4)
     assert [type(layer) for layer in net.layers] == [nn.Linear, Neuron, nn.LIFNode, nn.LIFNode]
+
+
+def test_parts_of_graphs_stay_in_order():
+    """Parameters are named by it, in checkpoints too."""
+    names = [f"w{k}" for k in range(8)]
+    inner = nir.NIRGraph(
+        {"input": nir.Input(TWO)}
+        | {name: nir.Linear(np.ones((2, 2))) for name in names}
+        | {"output": nir.Output(TWO)},
+        [edge for name in names for edge in (("input", name), (name, "output"))],
+    )
+    graph = nir.NIRGraph(
+        {"input": nir.Input(TWO), "part": inner, "output": nir.Output(TWO)},
+        [("input", "part"), ("part", "output")],
+    )
+    assert list(from_nir(graph).names) == [f"part.{name}" for name in names]

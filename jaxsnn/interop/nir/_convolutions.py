@@ -51,6 +51,7 @@ def read_conv(node: Any, before: Layout, param_dtype: Any) -> tuple[Any, Layout]
         raise ValueError(f"its weight must have {axes + 2} axes, got shape {list(weight.shape)}")
     (groups,) = _sides(node.groups, 1)
     _check_input(before, axes, weight.shape[1] * groups)
+    strides = _sides(node.stride, axes)
     use_bias = flag(read_notes(node), "use_bias", bias is not None)
     if bias is not None and np.any(np.asarray(bias) != 0):
         use_bias = True
@@ -58,8 +59,8 @@ def read_conv(node: Any, before: Layout, param_dtype: Any) -> tuple[Any, Layout]
         weight.shape[1] * groups,
         weight.shape[0],
         weight.shape[2:],
-        _one_or_all(_sides(node.stride, axes)),
-        padding=_padding_to_ours(node.padding, axes),
+        _one_or_all(strides),
+        padding=_padding_to_ours(node.padding, strides),
         kernel_dilation=_one_or_all(_sides(node.dilation, axes)),
         feature_group_count=groups,
         use_bias=use_bias,
@@ -90,8 +91,8 @@ def read_pool(node: Any, before: Layout) -> tuple[Any, Layout]:
     """The pooling of a node."""
     _check_input(before, 2, None)
     make = SumPool if type(node).__name__ == "SumPool2d" else nn.AvgPool
-    padding = _padding_to_ours(node.padding, 2)
     strides = _sides(node.stride, 2)
+    padding = _padding_to_ours(node.padding, strides)
     layer = make(_sides(node.kernel_size, 2), strides, padding=padding)
     return layer, _after(layer, before, 2)
 
@@ -143,14 +144,19 @@ def _padding_to_nir(
     return tuple(int(low) for low, _ in pairs)
 
 
-def _padding_to_ours(padding: Any, axes: int) -> Any:
+def _padding_to_ours(padding: Any, strides: tuple[int, ...]) -> Any:
     if isinstance(padding, bytes):
         padding = padding.decode()
     if isinstance(padding, str):
         if padding not in ("same", "valid"):
             raise ValueError(f"padding must be 'same', 'valid' or numbers, got {padding!r}")
+        if padding == "same" and set(strides) != {1}:
+            raise ValueError(
+                f"padding 'same' is for strides of 1, got {strides}: libraries pad differently "
+                "then; write numbers"
+            )
         return padding.upper()
-    sides = _sides(padding, axes, least=0)
+    sides = _sides(padding, len(strides), least=0)
     return sides[0] if len(set(sides)) == 1 else tuple((side, side) for side in sides)
 
 

@@ -37,7 +37,8 @@ def from_nir(
 
     Args:
         graph: a `nir.NIRGraph` with one input and one output, or the path of a `.nir` file.
-        dt: seconds in a time step. None is that of `to_nir` where it wrote the graph, else 1e-4.
+        dt: seconds in a time step. Needed for neurons and delays; None is what `to_nir` noted in
+            the graph that it wrote.
         reset: what a spike does to the potential: `"hard"` sets it to the node's `v_reset`,
             `"soft"` subtracts the threshold, `"delayed"` too, but in the next step, see `Neuron`.
             None is what the node's metadata say where `to_nir` wrote it, else `"hard"`, the only
@@ -93,8 +94,8 @@ def from_nir(
             f"graph must be a nir.NIRGraph or the path of a file of one, got {type(graph).__name__}"
         )
     try:
-        if dt is None:
-            dt = _checks.positive("its metadata 'dt'", read_notes(graph).get("dt", 1e-4))
+        if dt is None and "dt" in read_notes(graph):
+            dt = _checks.positive("its metadata 'dt'", read_notes(graph)["dt"])
         choices = Choices(
             dt, reset, fires_at_threshold, surrogate_function, detach_reset, param_dtype
         )
@@ -171,7 +172,7 @@ def _flat(nir: Any, graph: Any) -> tuple[dict[str, Any], list[Edge]]:
         inner_nodes, inner_edges = _flat(nir, node)
         into, out = (_only_one(inner_nodes, kind, name) for kind in (nir.Input, nir.Output))
         nodes |= {
-            f"{name}.{inside}": inner_nodes[inside] for inside in inner_nodes.keys() - {into, out}
+            f"{name}.{k}": inside for k, inside in inner_nodes.items() if k not in (into, out)
         }
         within = [(f"{name}.{a}", f"{name}.{b}") for a, b in inner_edges]
         into, out = f"{name}.{into}", f"{name}.{out}"

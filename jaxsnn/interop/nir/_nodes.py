@@ -22,12 +22,21 @@ RESETS = ("hard", "soft", "delayed")
 class Choices(NamedTuple):
     """What `from_nir` was told; None is what the notes on a node say."""
 
-    dt: float
+    dt: float | None
     reset: str | None
     fires_at_threshold: bool | None
     surrogate_function: Callable[..., Any] | None
     detach_reset: bool | None
     param_dtype: Any
+
+    def seconds(self) -> float:
+        """How long a step is."""
+        if self.dt is None:
+            raise ValueError(
+                "how many seconds a step takes does not stand in this graph; say it with dt= "
+                "(SpikingJelly and snnTorch write for dt=1e-4)"
+            )
+        return self.dt
 
 
 def read_node(
@@ -51,7 +60,7 @@ def read_node(
     if kind == "Flatten":
         return _read_flatten(node, before)
     if kind == "Delay":
-        return _read_delay(node, before, choices.dt), before
+        return _read_delay(node, before, choices.seconds()), before
     if kind == "Scale":
         scale = before.to_ours(_numbers(node, "scale", before, spread=True))
         return Scale(scale, param_dtype=choices.param_dtype), before
@@ -67,7 +76,7 @@ def read_node(
 def _read_neuron(node: Any, kind: str, before: Layout, choices: Choices) -> Any:
     fields = {name: before.to_ours(_numbers(node, name, before)) for name in FIELDS[kind]}
     if not kind.endswith("F"):
-        return neuron_of(kind, fields, dt=choices.dt, reset="hard", fire={})
+        return neuron_of(kind, fields, dt=choices.seconds(), reset="hard", fire={})
     notes = read_notes(node)
     reset = choices.reset or notes.get("reset", "hard")
     if reset not in RESETS:
@@ -75,7 +84,7 @@ def _read_neuron(node: Any, kind: str, before: Layout, choices: Choices) -> Any:
     return neuron_of(
         kind,
         fields,
-        dt=choices.dt,
+        dt=choices.seconds(),
         reset=reset,
         fire=_fire(node, choices),
         w=notes.get("w"),
@@ -106,7 +115,8 @@ def _read_linear(
     if weight.ndim != 2 or before.shape != weight.shape[1:]:
         raise ValueError(
             f"its weight of shape {list(weight.shape)} needs an input of one axis of "
-            f"{weight.shape[-1] if weight.ndim else 0} features, got {list(before.nir_shape)}"
+            f"{weight.shape[-1] if weight.ndim else 0} features, got {list(before.nir_shape)}; "
+            "NIR's shapes have no batch axis: if there is one, write the graph from a sample without"
         )
     outputs, inputs = weight.shape
     if after is None or after.shape != (outputs,):
