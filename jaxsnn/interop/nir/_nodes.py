@@ -116,7 +116,7 @@ def _read_linear(
         raise ValueError(
             f"its weight of shape {list(weight.shape)} needs an input of one axis of "
             f"{weight.shape[-1] if weight.ndim else 0} features, got {list(before.nir_shape)}; "
-            "NIR's shapes have no batch axis: if there is one, write the graph from a sample without"
+            "NIR's shapes have no batch axis: if there is one, write it from a sample without"
         )
     outputs, inputs = weight.shape
     if after is None or after.shape != (outputs,):
