@@ -1,11 +1,14 @@
 """Files of named arrays: `.npz`, `.safetensors` and, where torch is installed, `.pth`."""
 
+import io
 import os
 import pathlib
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+
+from jaxsnn._replace import replace
 
 _TORCH = (".pth", ".pt")
 
@@ -42,16 +45,19 @@ def read(source: Any) -> dict[str, np.ndarray]:
 
 
 def write(path: str | os.PathLike[str], arrays: dict[str, Any]) -> None:
-    """Writes `arrays` as the suffix says.
+    """Writes `arrays` as the suffix says, the whole file or nothing.
 
     Raises:
         ValueError: it says something else than `.npz` or `.safetensors`.
+        OSError: it cannot be written.
     """
-    suffix = pathlib.Path(path).suffix
-    if suffix == ".npz":
-        np.savez(path, **arrays)
-    elif suffix == ".safetensors":
-        import_safetensors().save_file(arrays, path)
+    path = pathlib.Path(path)
+    if path.suffix == ".npz":
+        content = io.BytesIO()
+        np.savez(content, **arrays)
+        replace(path, content.getvalue())
+    elif path.suffix == ".safetensors":
+        replace(path, import_safetensors().save(arrays))
     else:
         raise ValueError(f"{path} must end in .npz or .safetensors, which says how to write it")
 

@@ -55,10 +55,13 @@ def load(
     module = nnx.clone(module)
     wrong = fill(entries(module, flatten_channels), arrays)
     if wrong:
+        prefixed = ""
+        if all(name.startswith("module.") for name in arrays):
+            prefixed = "; leave out the 'module.' before each, which torch's DataParallel writes"
         where = "" if isinstance(source, Mapping) else f" in {os.fspath(source)}"
         raise ValueError(
             f"the arrays{where} are not those of this {type(module).__name__}: {'; '.join(wrong)}. "
-            "Both must have the same layers under the same names"
+            f"Both must have the same layers under the same names{prefixed}"
         )
     return module
 

@@ -403,6 +403,20 @@ def test_numbers_that_are_none(number):
         spikingjelly.load(net, arrays)
 
 
+def test_names_of_data_parallel():
+    net = nn.Sequential(nn.Linear(2, 3, rngs=nnx.Rngs(0)))
+    arrays = {f"module.{name}": array for name, array in spikingjelly.state_dict(net).items()}
+    with pytest.raises(ValueError, match="leave out the 'module.' before each"):
+        spikingjelly.load(net, arrays)
+
+
+@pytest.mark.parametrize("suffix", [".npz", ".safetensors"])
+def test_a_folder_that_is_not_there(tmp_path, suffix):
+    net = nn.Sequential(nn.Linear(2, 3, rngs=nnx.Rngs(0)))
+    with pytest.raises(FileNotFoundError, match="nowhere"):
+        spikingjelly.save(net, tmp_path / "nowhere" / f"net{suffix}")
+
+
 class Parts(nnx.Module):
     """Which part runs first cannot be seen from outside."""
 
