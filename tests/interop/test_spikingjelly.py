@@ -406,7 +406,7 @@ def test_numbers_that_are_none(number):
 def test_names_of_data_parallel():
     net = nn.Sequential(nn.Linear(2, 3, rngs=nnx.Rngs(0)))
     arrays = {f"module.{name}": array for name, array in spikingjelly.state_dict(net).items()}
-    with pytest.raises(ValueError, match="leave out the 'module.' before each"):
+    with pytest.raises(ValueError, match=r"leave out the 'module\.' before each"):
         spikingjelly.load(net, arrays)
 
 
