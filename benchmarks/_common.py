@@ -170,7 +170,9 @@ def peak(repeats: int = 7) -> dict[str, Any]:
     return {"size": int(best), **summary(rates[best])}
 
 
-def check_possible(name: str, flops: float, time: float, peak_rate: float) -> None:
+def check_possible(
+    name: str, flops: float, time: float, peak_rate: float, *, quick: bool = False
+) -> None:
     """Refuses a figure that the device cannot reach: then the measurement is wrong.
 
     Args:
@@ -178,8 +180,10 @@ def check_possible(name: str, flops: float, time: float, peak_rate: float) -> No
         flops: FLOPs of the matrix products alone, a lower bound of the work.
         time: seconds that it is said to have taken.
         peak_rate: best rate of a large matrix product that was measured, FLOP/s.
+        quick: whether it was measured only a few times, which on a busy machine does not find it;
+            then only what is twice as fast is refused.
     """
-    if flops / time > peak_rate:
+    if flops / time > (2 if quick else 1) * peak_rate:
         raise AssertionError(
             f"{name}: {flops:.3g} FLOPs in {time:.3g} s are {flops / time / 1e9:.0f} GFLOP/s, but "
             f"a large matrix product reached {peak_rate / 1e9:.0f} GFLOP/s: wrongly measured"

@@ -50,7 +50,7 @@ def main() -> None:
         found = sweep(axis, (QUICK if args.quick else AXES)[axis], args)
         for one in found:
             name = f"{one['network']}, {axis} = {one['size']}"
-            _common.check_possible(name, one["flops"], one["min"], peak["max"])
+            _common.check_possible(name, one["flops"], one["min"], peak["max"], quick=args.quick)
         rows += found
         slopes += fits(axis, found)
     columns = {

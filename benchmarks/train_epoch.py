@@ -246,7 +246,9 @@ def finish(rows: list[dict[str, Any]]) -> None:
             rate = floor["rate"]
             one["times_floor"] = one["median"] * rate["median"] / one["flops"]
             if one is not floor:
-                _common.check_possible(one["side"], one["flops"], one["min"], rate["max"])
+                _common.check_possible(
+                    one["side"], one["flops"], one["min"], rate["max"], quick=args.quick
+                )
 
 
 def report(rows: list[dict[str, Any]]) -> None:
