@@ -201,7 +201,8 @@ def _drives(segment: Sequence[Part], heard: Sequence[str]) -> list[_Drive]:
                 before = [p for p in before if _both(p, part, layer)] + [part]
     if not drives:
         raise ValueError(
-            f"the spikes inside of {segment[-1].name} cannot be seen, so it cannot be calibrated"
+            f"the spikes inside of {segment[-1].name} cannot be seen, so it cannot be calibrated; "
+            "put its layers into a jaxsnn.nn.Sequential"
         )
     return drives
 
@@ -254,14 +255,15 @@ def _balance(
         rates, ys = run(every)
         return [float(reached) for reached in rates], ys
 
+    rates, ys = fire()
+    before = list(rates)
+
     def fire_at(k: int, factor: float) -> float:
         nonlocal rates, ys
         factors[k] = factor
         rates, ys = fire()
         return rates[k]
 
-    rates, ys = fire()
-    before = list(rates)
     for sweep in range(SWEEPS):
         for k, drive in enumerate(drives):
             if sweep == 0:
@@ -386,11 +388,18 @@ def _fire(
     for layer in segment:
         xs, sight = watch(layer, xs, Mode(record=("*",), key=key))
     by_keys = {part.keys: part for part in parts(segment[-1])}
-    fired = [spikes_of(by_keys[keys], sight) for keys in spiking]
-    if any(spikes is None for spikes in fired):
-        name = type(segment[-1].module).__name__
-        raise ValueError(f"the spikes inside of {name} cannot be seen, so it cannot be calibrated")
-    return [jnp.mean(jnp.abs(spikes), dtype=jnp.float32) for spikes in fired], xs
+    rates = []
+    for keys in spiking:
+        spikes = spikes_of(by_keys[keys], sight)
+        if spikes is None:
+            name = type(segment[-1].module).__name__
+            kind = type(by_keys[keys].module).__name__
+            raise ValueError(
+                f"the spikes of {'.'.join(map(str, keys))} ({kind}) inside of {name} cannot be "
+                "seen, so it cannot be calibrated; put its layers into a jaxsnn.nn.Sequential"
+            )
+        rates.append(jnp.mean(jnp.abs(spikes), dtype=jnp.float32))
+    return rates, xs
 
 
 def _at(module: Any, keys: Keys) -> Any:
