@@ -14,9 +14,10 @@ from flax import nnx
 
 import jaxsnn
 from jaxsnn import losses, models, nn, surrogate
+from jaxsnn.diagnosis._calibrate import _drives, _heard
 from jaxsnn.diagnosis._follow import Sight
 from jaxsnn.diagnosis._operations import operations
-from jaxsnn.diagnosis._stack import Part
+from jaxsnn.diagnosis._stack import Part, layers
 from jaxsnn.diagnosis._window import window
 
 T, N, F = 10, 8, 4
@@ -661,6 +662,51 @@ def test_calibrate_neurons_that_change_each_other():
         assert report[layer.path].rate == pytest.approx(layer.rate, abs=1e-6)
         old, new = inside[k].kernel[...], model.sub_module[k].kernel[...]
         np.testing.assert_allclose(new, layer.factor * old, rtol=1e-6)
+
+
+class Mixed(nn.Cell):
+    """A container, then a normalised layer and a neuron."""
+
+    def __init__(self):
+        rngs = nnx.Rngs(0)
+        self.z = nn.LinearRecurrentContainer(nn.LIFNode(), F, F, rngs=rngs)
+        self.y, self.x, self.a = linear(), nnx.LayerNorm(F, rngs=rngs), nn.LIFNode()
+        self.b = linear()  # never called
+
+    def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
+        return tuple(cell.initialize_carry(input_shape, dtype=dtype) for cell in (self.z, self.a))
+
+    def __call__(self, carry, x):
+        z, x = self.z(carry[0], x)
+        a, x = self.a(carry[1], self.x(self.y(x)))
+        return (z, a), x
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (Mixed, {"0.z.sub_module": ("0.z.rc",), "0.a": ("0.y", "0.x")}),
+        (  # attention only weighs what the layer before it gives
+            lambda: (linear(), nn.TemporalWiseAttention(T, 5, rngs=nnx.Rngs(0)), nn.LIFNode()),
+            {"2": ("0",)},
+        ),
+        (lambda: (linear(), linear(), nn.LIFNode()), {"2": ("1",)}),
+        (
+            lambda: nn.Bidirectional(*(nn.Sequential(linear(), nn.LIFNode()) for _ in "ab")),
+            {
+                "0.backward_cell.1": ("0.backward_cell.0",),
+                "0.forward_cell.1": ("0.forward_cell.0",),
+            },
+        ),
+        (lambda: nn.SpikingGRUCell(F, F, rngs=nnx.Rngs(0)), {"0": ()}),
+    ],
+)
+def test_what_is_scaled(make, expected):
+    made = make()
+    segment = layers(nn.Sequential(*made) if isinstance(made, tuple) else nn.Sequential(made))
+    heard = _heard(segment, UNIFORM, jax.random.key(0))
+    drives = _drives(segment, heard)
+    assert {d.part.path: tuple(p.path for p in d.chosen) for d in drives} == expected
 
 
 @pytest.mark.slow

@@ -195,7 +195,7 @@ def _tap(module: Any, path: str, calls: _Calls) -> None:
             _tap(child.module, where, calls)
 
 
-NORMS = nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm, nnx.RMSNorm
+NORMS = nnx.LayerNorm, nnx.GroupNorm, nnx.RMSNorm
 
 
 def has_weights(layer: Any) -> bool:
