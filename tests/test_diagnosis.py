@@ -14,9 +14,10 @@ from flax import nnx
 
 import jaxsnn
 from jaxsnn import losses, models, nn, surrogate
+from jaxsnn.diagnosis._calibrate import _drives, _heard
 from jaxsnn.diagnosis._follow import Sight
 from jaxsnn.diagnosis._operations import operations
-from jaxsnn.diagnosis._stack import Part
+from jaxsnn.diagnosis._stack import Part, layers
 from jaxsnn.diagnosis._window import window
 
 T, N, F = 10, 8, 4
@@ -198,6 +199,66 @@ def test_windows_of_surrogates(function, edge):
     np.testing.assert_array_equal(share, [0, 1, 1, 0])
 
 
+class Cells(nn.Cell):
+    """Cells of somebody's own: two layers and their neurons, by names in any order."""
+
+    def __init__(self, names, first, second, neuron=nn.LIFNode):
+        self.names = names
+        for name, layer in zip(names, (first, neuron(), second, neuron()), strict=True):
+            setattr(self, name, layer)
+
+    def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
+        _, one, _, two = (getattr(self, name) for name in self.names)
+        return tuple(cell.initialize_carry(input_shape, dtype=dtype) for cell in (one, two))
+
+    def __call__(self, carry, x):
+        first, one, second, two = (getattr(self, name) for name in self.names)
+        a, x = one(carry[0], first(x))
+        b, x = two(carry[1], second(x))
+        return (a, b), x
+
+
+NAMINGS = {
+    "sorted": ("fc1", "lif1", "fc2", "lif2"),
+    "reversed": ("w", "c", "b", "a"),
+}
+
+
+@pytest.mark.parametrize("names", NAMINGS.values(), ids=NAMINGS)
+def test_hidden_neurons_of_a_cell_are_no_output_neurons(names):
+    net = nn.Sequential(Cells(names, linear(gain=0.1), linear(gain=0.1)))
+    found = what(jaxsnn.doctor(net, UNIFORM))
+    assert {("dead", f"0.{names[1]}"), ("silent_output", f"0.{names[3]}")} <= found
+
+
+def test_hidden_neurons_of_containers_are_no_output_neurons():
+    hidden = nn.Sequential(linear(gain=0.1), nn.LIFNode(), linear(gain=0.1), nn.LIFNode())
+    found = what(jaxsnn.doctor(nn.ElementWiseRecurrentContainer(hidden, operator.add), UNIFORM))
+    assert {("dead", "sub_module.1"), ("silent_output", "sub_module.3")} <= found
+
+
+class Narrow(nn.Cell):
+    """Keeps a weight and its state in float16; so does the neuron inside."""
+
+    def __init__(self):
+        self.weight, self.inner = nnx.Param(jnp.ones((F, F), jnp.float16)), HalfState()
+        self.fc = linear()
+
+    def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
+        return self.inner.initialize_carry(input_shape)
+
+    def __call__(self, v, x):
+        return self.inner(v, self.fc(x @ self.weight[...].astype(x.dtype)))
+
+
+def test_a_bare_cell_is_called_by_its_class():
+    report = jaxsnn.doctor(Narrow(), 5 * UNIFORM)
+    assert ("low_precision", "") in what(report)
+    text = str(report)
+    assert "\n! Narrow: parameters are kept in float16" in text
+    assert "\nnot counted: Narrow\n" in text
+
+
 # ------------------------------------------------------------------------------ each warning
 
 
@@ -304,7 +365,10 @@ PROVOKED = {
     "no input": (healthy, 0 * UNIFORM, {}, ("input_zero", None)),
     "one example": (healthy, 0 * UNIFORM + UNIFORM[:, :1], {}, ("input_same", None)),
     "one class": (healthy, UNIFORM, {"labels": 0 * LABELS + 3}, ("one_class", None)),
-    "label 4": (healthy, UNIFORM, {"labels": LABELS + 1}, ("label_range", None)),
+    "label 4": (
+        healthy,
+        *(UNIFORM, {"labels": LABELS + 1, "loss": losses.firing_rate_mse}, ("label_range", None)),
+    ),
     "input NaN": (healthy, UNIFORM.at[3, 2, 1].set(jnp.nan), {}, ("not_finite", None)),
     "weight NaN": (lambda: with_layer(2, broken_parameter()), UNIFORM, {}, ("not_finite", "2")),
     "overflow": (lambda: with_layer(0, linear(gain=3e38)), 9 * UNIFORM, {}, ("not_finite", "0")),
@@ -313,6 +377,10 @@ PROVOKED = {
         *(UNIFORM, {"loss": log_of_zero}, ("not_finite", None)),
     ),
     "gradient": (lambda: alone(endless_slope), UNIFORM, {}, ("not_finite", "1")),
+    "no neurons": (
+        lambda: nn.Sequential(linear(), jax.nn.relu, linear()),
+        *(UNIFORM, {}, ("no_neurons", None)),
+    ),
     "smooth": (ill, UNIFORM, {}, ("not_spiking", "2")),
     "dead": (lambda: with_layer(0, linear(gain=0.1)), UNIFORM, {}, ("dead", "1")),
     "silent": (lambda: with_layer(2, linear(gain=0.1)), UNIFORM, {}, ("silent_output", "3")),
@@ -399,6 +467,9 @@ class Two(nnx.Module):
         (healthy, UNIFORM[0], {}, r"\[T, N, ...\] .* got shape \[8, 4\]"),
         (healthy, UNIFORM, {"labels": LABELS[:5]}, r"N = 8 examples .* got shape \[5\]"),
         (healthy, UNIFORM, {"labels": jnp.zeros(T, int)}, "is the batch the first axis"),
+        (healthy, UNIFORM, {"labels": jnp.eye(N, F)}, r"float32 of .* \[8, 4\]; .*argmax\(-1\)"),
+        (healthy, UNIFORM, {"labels": jnp.zeros(N)}, "class numbers, 8 integers, got float32"),
+        (healthy, UNIFORM, {"labels": LABELS + 1}, "from 0 to 3, .* has 4 outputs, got 1 to 4"),
         (Two, UNIFORM, {}, r"has 2: a, b; put .* doctor\(model.a, xs\)"),
         (Scales, UNIFORM, {}, "does something to xs before"),
         (
@@ -476,6 +547,32 @@ def test_operations_of_rc_by_hand():
     assert rc.energy == report.energy == pytest.approx(8 * 0.9 + 16 * 4.6)
 
 
+def test_images_are_no_spikes_whatever_stands_first():
+    pixels = jnp.floor(255 * UNIFORM)
+    cell = Cells(NAMINGS["reversed"], linear(), linear())
+    for net, first, second in (
+        (nn.Sequential(nn.Flatten(), *healthy().layers), "1", "3"),
+        (nn.Sequential(cell), "0.w", "0.b"),
+        (
+            nn.Sequential(nn.LinearRecurrentContainer(healthy(), F, F, rngs=nnx.Rngs(0))),
+            *(
+                "0.sub_module.0",
+                "0.sub_module.2",
+            ),
+        ),
+    ):
+        by_path = {layer.path: layer for layer in jaxsnn.doctor(net, pixels).layers}
+        assert by_path[first].additions == 0
+        assert by_path[first].multiply_adds == by_path[first].dense == T * F * F
+        assert by_path[second].multiply_adds == 0
+        assert 0 < by_path[second].additions <= T * F * F
+
+
+def test_counts_that_outnumber_the_products_are_multiplied():
+    layer = nn.Linear(4, 3, rngs=nnx.Rngs(0))
+    assert count(layer, jnp.ones((2, 2, 4)).at[0, 0, 0].set(200)) == (0, 24, 24)
+
+
 # ------------------------------------------------------------------------------ calibration
 
 
@@ -516,6 +613,136 @@ def test_calibrate_containers_and_normalisations():
     for layer, spikes in zip(done, run[2].records.values(), strict=True):
         assert layer.rate == pytest.approx(0.2, rel=0.15)
         assert layer.rate == pytest.approx(float(jnp.mean(spikes)), abs=1e-6)
+
+
+@pytest.mark.parametrize("names", NAMINGS.values(), ids=NAMINGS)
+def test_calibrate_goes_by_what_is_called(names):
+    """Not by the names of attributes; of each neuron there is a rate."""
+    net = nn.Sequential(linear(gain=3.0), Cells(names, linear(gain=0.1), linear(gain=0.1)))
+    model, done = jaxsnn.calibrate(net, UNIFORM, rate=0.3)
+    first, one, second, two = (f"1.{name}" for name in names)
+    assert [(layer.path, layer.scaled) for layer in done] == [(one, (first,)), (two, (second,))]
+    np.testing.assert_array_equal(model[0].kernel[...], net[0].kernel[...])
+    report = {layer.path: layer for layer in jaxsnn.doctor(model, UNIFORM).layers}
+    for layer in done:
+        assert layer.before < layer.rate == pytest.approx(0.3, rel=0.1)
+        assert report[layer.path].rate == pytest.approx(layer.rate, abs=1e-6)
+
+
+class Recurrent(nn.Cell):
+    """Somebody's own recurrence: two layers whose outputs are added, and a third behind."""
+
+    def __init__(self):
+        self.neuron, self.after = nn.LIFNode(), linear(gain=0.1)
+        self.x, self.back = linear(gain=0.1), linear(gain=0.1)
+
+    def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
+        return self.neuron.initialize_carry(input_shape, dtype=dtype), jnp.zeros(input_shape, dtype)
+
+    def __call__(self, carry, x):
+        v, y = self.neuron(carry[0], self.x(x) + self.back(carry[1]))
+        return (v, y), self.after(y)
+
+
+def test_calibrate_an_own_recurrence():
+    (done,) = jaxsnn.calibrate(Recurrent(), UNIFORM, rate=0.3).layers
+    assert (done.path, done.scaled) == ("neuron", ("x", "back"))
+    assert done.rate == pytest.approx(0.3, rel=0.1)
+
+
+def test_calibrate_neurons_that_change_each_other():
+    """The second one feeds back to the first, which was done before it."""
+    inside = nn.Sequential(linear(gain=0.5), nn.LIFNode(), linear(gain=0.1), nn.LIFNode())
+    net = nn.ElementWiseRecurrentContainer(inside, lambda y, x: x + 0.3 * y)
+    model, done = jaxsnn.calibrate(net, UNIFORM, rate=0.3, tolerance=0.1)
+    assert [layer.scaled for layer in done] == [("sub_module.0",), ("sub_module.2",)]
+    report = {layer.path: layer for layer in jaxsnn.doctor(model, UNIFORM).layers}
+    for layer, k in zip(done, (0, 2), strict=True):
+        assert layer.rate == pytest.approx(0.3, rel=0.1)
+        assert report[layer.path].rate == pytest.approx(layer.rate, abs=1e-6)
+        old, new = inside[k].kernel[...], model.sub_module[k].kernel[...]
+        np.testing.assert_allclose(new, layer.factor * old, rtol=1e-6)
+
+
+class Mixed(nn.Cell):
+    """A container, then a normalised layer and a neuron."""
+
+    def __init__(self):
+        rngs = nnx.Rngs(0)
+        self.z = nn.LinearRecurrentContainer(nn.LIFNode(), F, F, rngs=rngs)
+        self.y, self.x, self.a = linear(), nnx.LayerNorm(F, rngs=rngs), nn.LIFNode()
+        self.b = linear()  # never called
+
+    def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
+        return tuple(cell.initialize_carry(input_shape, dtype=dtype) for cell in (self.z, self.a))
+
+    def __call__(self, carry, x):
+        z, x = self.z(carry[0], x)
+        a, x = self.a(carry[1], self.x(self.y(x)))
+        return (z, a), x
+
+
+@pytest.mark.parametrize(
+    ("make", "expected"),
+    [
+        (Mixed, {"0.z.sub_module": ("0.z.rc",), "0.a": ("0.y", "0.x")}),
+        (  # attention only weighs what the layer before it gives
+            lambda: (linear(), nn.TemporalWiseAttention(T, 5, rngs=nnx.Rngs(0)), nn.LIFNode()),
+            {"2": ("0",)},
+        ),
+        (lambda: (linear(), linear(), nn.LIFNode()), {"2": ("1",)}),
+        (
+            lambda: nn.Bidirectional(*(nn.Sequential(linear(), nn.LIFNode()) for _ in "ab")),
+            {
+                "0.backward_cell.1": ("0.backward_cell.0",),
+                "0.forward_cell.1": ("0.forward_cell.0",),
+            },
+        ),
+        (lambda: nn.SpikingGRUCell(F, F, rngs=nnx.Rngs(0)), {"0": ()}),
+    ],
+)
+def test_what_is_scaled(make, expected):
+    made = make()
+    segment = layers(nn.Sequential(*made) if isinstance(made, tuple) else nn.Sequential(made))
+    heard = _heard(segment, UNIFORM, jax.random.key(0))
+    drives = _drives(segment, heard)
+    assert {d.part.path: tuple(p.path for p in d.chosen) for d in drives} == expected
+
+
+@pytest.mark.slow
+def test_calibrate_attention():
+    """Each of its neurons by the projection before it; none before `attn_lif`."""
+    rngs = nnx.Rngs(0)
+    cell = nn.SpikingSelfAttention(F, num_heads=2, rngs=rngs)
+    cell.attn_lif = nn.LIFNode(v_threshold=0.01)
+    net = nn.Sequential(nn.Linear(F, F, rngs=rngs), cell)
+    xs = jax.random.uniform(jax.random.key(0), (T, N, 2, F), maxval=3.0)
+    done = jaxsnn.calibrate(net, xs, rate=0.2, tolerance=0.2).layers
+    assert [(layer.path, layer.scaled) for layer in done] == [
+        ("1.in_proj.2", ("1.in_proj.1",)),
+        ("1.attn_lif", ()),
+        ("1.out_proj.2", ("1.out_proj.1",)),
+    ]
+
+
+def test_the_table_of_a_bare_cell():
+    done = jaxsnn.diagnosis.CalibratedLayer("", "Own", ("fc",), 2.0, 0.0, 0.1)
+    assert str(jaxsnn.diagnosis.Calibration(None, (done,))).splitlines()[2].startswith("Own ")
+    with pytest.raises(ValueError, match="layer Own cannot be brought"):
+        jaxsnn.calibrate(Own(), UNIFORM)
+
+
+class Own(nn.Cell):
+    """A neuron with its own weights, whose current is negative."""
+
+    def __init__(self):
+        self.fc, self.surrogate = linear(gain=-1.0), surrogate.ATan()
+
+    def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
+        return ()
+
+    def __call__(self, carry, x):
+        return carry, self.surrogate(self.fc(x) - 1)
 
 
 @pytest.mark.slow

@@ -1,7 +1,7 @@
 """`calibrate` scales a network's weights until every spiking layer fires as often as wanted."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -12,8 +12,19 @@ from jaxsnn import _checks
 from jaxsnn.diagnosis._follow import Sight, surrogates, watch
 from jaxsnn.diagnosis._measure import spikes_of
 from jaxsnn.diagnosis._report import table
-from jaxsnn.diagnosis._stack import Part, check_input, find_stack, layers, parts
-from jaxsnn.nn import WSConv, WSLinear
+from jaxsnn.diagnosis._stack import (
+    Part,
+    check_input,
+    children,
+    find_stack,
+    is_own,
+    layers,
+    parts,
+    parts_as_run,
+    within,
+)
+from jaxsnn.nn import MultiDimensionalAttention, Sequential, WSConv, WSLinear
+from jaxsnn.nn._attention import AxisWeights
 from jaxsnn.nn._containers import LinearRecurrentContainer
 from jaxsnn.nn._mode import Mode
 from jaxsnn.nn._normalization import _Normalization
@@ -21,13 +32,17 @@ from jaxsnn.nn._spiking_rnns import _SpikingRNNCell
 
 LARGEST = 2.0**30  # factor, or one over it
 HALVINGS = 40
+SWEEPS = 5
+
+Keys = tuple[str | int, ...]
 
 
 class CalibratedLayer(NamedTuple):
-    """What `calibrate` did for one spiking layer.
+    """What `calibrate` did for one spiking layer, or one of those inside a container or cell.
 
     Attributes:
         path: of the spiking layer.
+        kind: name of its class.
         scaled: paths of the layers whose weights were scaled; empty if there are none before it.
         factor: what they were multiplied by; 1 if there are none.
         before: spikes per neuron and time step before, when all layers in front were done.
@@ -35,6 +50,7 @@ class CalibratedLayer(NamedTuple):
     """
 
     path: str
+    kind: str
     scaled: tuple[str, ...]
     factor: float
     before: float
@@ -46,7 +62,7 @@ class Calibration(NamedTuple):
 
     Attributes:
         model: the network with scaled weights.
-        layers: what was done, one entry a spiking layer.
+        layers: what was done, one entry a spiking layer, in the order in which they are run.
     """
 
     model: Any
@@ -59,7 +75,7 @@ class Calibration(NamedTuple):
         rows = [("layer", "rate before", "rate", "factor", "of the weights of")]
         for layer in self.layers:
             done = (f"{layer.before:.3f}", f"{layer.rate:.3f}", f"{layer.factor:.3g}")
-            rows.append((layer.path, *done, ", ".join(layer.scaled) or "none"))
+            rows.append((layer.path or layer.kind, *done, ", ".join(layer.scaled) or "none"))
         return table(rows)
 
 
@@ -77,14 +93,15 @@ def calibrate(
     time. Layer by layer, front to back, kernel and bias of the last `Linear` or `Conv` before a
     neuron are multiplied by one factor, found by bisection; where a normalisation stands
     between, its scale and bias. In a `LinearRecurrentContainer` it is `rc`, and with
-    `feedback_only` the layer before it, too. A layer that holds several neurons gets one factor,
-    for the mean of their rates. Left as they are: neurons with no such layer before them, and
-    the spiking RNN cells, which fire at 0 or more, at any scale of their weights.
+    `feedback_only` the layer before it, too. In a cell of your own it is all such layers that it
+    calls before the neuron and after the neuron before, in the order of the calls. Left as they
+    are: neurons with no such layer before them, and the spiking RNN cells, which fire at 0 or
+    more, at any scale of their weights.
 
     Args:
         model: as for `doctor`.
         xs: a batch of sequences as in training, `[T, N, ...]`, floating.
-        rate: spikes per neuron and time step, the mean over the layer, greater than 0.
+        rate: spikes per neuron and time step, the mean over a spiking layer, greater than 0.
         tolerance: how far off a rate may be, as a share of `rate`.
         key: random key of dropout; None for `jax.random.key(0)`.
 
@@ -122,21 +139,21 @@ def calibrate(
         segment.append(layer)
         if not any(surrogates(part.module) for part in parts(layer)):
             continue
-        chosen = _to_scale(segment)
-        for part in chosen:
+        drives = _drives(segment, _heard(segment, xs, key))
+        for part in (part for drive in drives for part in drive.chosen):
             if any(part.module is other for other in scaled):
                 raise ValueError(
-                    f"layer {part.path} stands in two places, which cannot be scaled one by one; "
+                    f"layer {part.name} stands in two places, which cannot be scaled one by one; "
                     "give each place a layer of its own"
                 )
             scaled.append(part.module)
-        modules = [part.module for part in segment]
-        run = functools.partial(_fire, _places(segment, chosen), modules, xs, key)
-        factor, before, reached, xs = _search(run, rate, tolerance, layer.path, bool(chosen))
-        for part in chosen:
-            scale(part.module, factor)
-        paths = tuple(part.path for part in chosen)
-        done.append(CalibratedLayer(layer.path, paths, factor, before, reached))
+        factors, before, reached, xs = _balance(segment, drives, xs, key, rate, tolerance)
+        for drive, factor, *rates in zip(drives, factors, before, reached, strict=True):
+            for part in drive.chosen:
+                scale(part.module, factor)
+            paths = tuple(part.path for part in drive.chosen)
+            kind = type(drive.part.module).__name__
+            done.append(CalibratedLayer(drive.part.path, kind, paths, factor, *rates))
         segment = []
     if not scaled:
         raise ValueError(
@@ -146,81 +163,178 @@ def calibrate(
     return Calibration(model, tuple(done))
 
 
+class _Drive(NamedTuple):
+    """A spiking part, and the parts whose weights set how strongly it is driven."""
+
+    part: Part
+    chosen: tuple[Part, ...]
+
+
+def _heard(segment: Sequence[Part], xs: jax.Array, key: jax.Array) -> list[str]:
+    """Paths in the order in which somebody's own cells among the layers call what is there."""
+    heard: list[str] = []
+
+    def run(xs: jax.Array) -> None:
+        for layer in segment:
+            xs, _ = watch(layer, xs, Mode(key=key), heard)
+
+    inside = [part.module for layer in segment for part in parts(layer)]
+    if any(is_own(module) and any(True for _ in children(module)) for module in inside):
+        jax.eval_shape(run, xs)
+    return heard
+
+
+def _drives(segment: Sequence[Part], heard: Sequence[str]) -> list[_Drive]:
+    """What there is to scale for each spiking part of some layers, in the order they are run."""
+    drives: list[_Drive] = []
+    before: list[Part] = []  # what stands before the next neuron
+    for layer in segment:
+        inside = parts_as_run(layer, heard)
+        gates = [p.path for p in inside if isinstance(p.module, _GATES)]
+        for part in inside:
+            if surrogates(part.module):
+                # The spiking RNN cells fire at 0 or more, at any scale.
+                fixed = isinstance(part.module, _SpikingRNNCell)
+                drives.append(_Drive(part, () if fixed else tuple(before)))
+                before = []
+            elif _weights(part.module) and not any(within(part.path, gate) for gate in gates):
+                before = [p for p in before if _both(p, part, layer)] + [part]
+    if not drives:
+        raise ValueError(
+            f"the spikes inside of {segment[-1].name} cannot be seen, so it cannot be calibrated; "
+            "put its layers into a jaxsnn.nn.Sequential"
+        )
+    return drives
+
+
+# What multiplies its input by weights between 0 and 1 that it makes of it.
+_GATES = AxisWeights, MultiDimensionalAttention
+
+
+def _both(first: Part, second: Part, layer: Part) -> bool:
+    """Whether two layers run one after the other both drive the next neuron, as far as is known.
+
+    The input of a container is added to what its `rc` gives; what somebody's own cell or a graph
+    makes of its layers nobody knows.
+    """
+    around = _at(layer.module, second.keys[:-1])
+    if isinstance(around, LinearRecurrentContainer) and around.feedback_only:
+        return around.rc is second.module
+    if not within(first.path, layer.path):
+        return False
+    pairs = enumerate(zip(first.keys, second.keys, strict=False))
+    fork = next(k for k, (one, other) in pairs if one != other)
+    around = _at(layer.module, first.keys[:fork])
+    if isinstance(around, nnx.List):
+        around = _at(layer.module, first.keys[: fork - 1])
+    return not isinstance(around, Sequential | LinearRecurrentContainer)
+
+
+def _balance(
+    segment: Sequence[Part],
+    drives: Sequence[_Drive],
+    xs: jax.Array,
+    key: jax.Array,
+    rate: float,
+    tolerance: float,
+) -> tuple[list[float], list[float], list[float], jax.Array]:
+    """Of each drive the factor, the rate before and after; the outputs after."""
+    chosen = [part for drive in drives for part in drive.chosen]
+    run = functools.partial(
+        _fire,
+        tuple((_number(segment, part), part.keys) for part in chosen),
+        tuple(drive.part.keys for drive in drives),
+        [layer.module for layer in segment],
+        xs,
+        key,
+    )
+    factors = [1.0] * len(drives)
+
+    def fire() -> tuple[list[float], jax.Array]:
+        every = [f for f, drive in zip(factors, drives, strict=True) for _ in drive.chosen]
+        rates, ys = run(every)
+        return [float(reached) for reached in rates], ys
+
+    rates, ys = fire()
+    before = list(rates)
+
+    def fire_at(k: int, factor: float) -> float:
+        nonlocal rates, ys
+        factors[k] = factor
+        rates, ys = fire()
+        return rates[k]
+
+    for sweep in range(SWEEPS):
+        for k, drive in enumerate(drives):
+            if sweep == 0:
+                before[k] = rates[k]
+            if drive.chosen and not _close(rates[k], rate, tolerance):
+                at = functools.partial(fire_at, k)
+                _search(at, factors[k], rates[k], rate, tolerance, drive.part.name)
+        # What feeds back may have changed those that were done before.
+        off = [
+            f"{drive.part.name} ({reached:.3g})"
+            for drive, reached in zip(drives, rates, strict=True)
+            if drive.chosen and not _close(reached, rate, tolerance)
+        ]
+        if not off:
+            return factors, before, rates, ys
+    raise ValueError(
+        f"the neurons inside of layer {segment[-1].name} change the rates of one another, so that "
+        f"after {SWEEPS} sweeps some are not at rate={rate:g} within tolerance={tolerance:g}: "
+        f"{', '.join(off)}; use a larger tolerance, or scale their layers yourself"
+    )
+
+
+def _number(segment: Sequence[Part], part: Part) -> int:
+    """Which of the layers a part is in."""
+    return next(k for k, layer in enumerate(segment) if within(part.path, layer.path))
+
+
+def _close(reached: float, rate: float, tolerance: float) -> bool:
+    return abs(reached - rate) <= tolerance * rate
+
+
 def _search(
-    run: Any, rate: float, tolerance: float, path: str, scalable: bool
-) -> tuple[float, float, float, jax.Array]:
-    """The factor, the rate before and after, and the outputs after."""
-
-    def close(reached: float) -> bool:
-        return abs(reached - rate) <= tolerance * rate
-
-    outcome, ys = run(1.0)
-    before = reached = float(outcome)
-    if not scalable or close(before):
-        return 1.0, before, before, ys
+    fire: Callable[[float], float],
+    start: float,
+    before: float,
+    rate: float,
+    tolerance: float,
+    name: str,
+) -> None:
+    """Runs with one factor after the other, from `start` on, until the rate is close."""
+    reached = before
     step = 2.0 if before < rate else 0.5
-    inner, outer = 1.0, 1.0  # the rate is between those at these two
+    inner, outer = start, start  # the rate is between those at these two
     seen = [before]
-    while (reached < rate) == (before < rate) and not close(reached):
+    while (reached < rate) == (before < rate) and not _close(reached, rate, tolerance):
         inner, outer = outer, outer * step
         if not 1 / LARGEST <= outer <= LARGEST:
             raise ValueError(
-                f"layer {path} cannot be brought to rate={rate:g}: with weights from 1 to "
-                f"{outer / step:.2g} times as large its rate is between {min(seen):.3g} and "
-                f"{max(seen):.3g}; ask for another rate. Neurons whose current is negative are "
-                "silent at any scale: a bias, or more neurons in the layer before, may help"
+                f"layer {name} cannot be brought to rate={rate:g}: with weights from {start:.2g} "
+                f"to {outer / step:.2g} times as large its rate is between {min(seen):.3g} and "
+                f"{max(seen):.3g}; ask for another rate. Neurons whose current is negative, or "
+                "which a silent layer feeds, are silent at any scale: a bias, or more neurons in "
+                "the layer before, may help"
             )
-        outcome, ys = run(outer)
-        reached = float(outcome)
+        reached = fire(outer)
         seen.append(reached)
-    factor = outer
     for _ in range(HALVINGS):
-        if close(reached):
-            return factor, before, reached, ys
+        if _close(reached, rate, tolerance):
+            return
         factor = (inner * outer) ** 0.5
-        outcome, ys = run(factor)
-        reached = float(outcome)
+        reached = fire(factor)
         if (reached < rate) == (before < rate):
             inner = factor
         else:
             outer = factor
-    raise ValueError(
-        f"layer {path} cannot be brought to rate={rate:g} within tolerance={tolerance:g}: at a "
-        f"factor of {factor:.4g} of its weights the rate jumps, here to {reached:.3g}; use more "
-        "examples, or a larger tolerance"
-    )
-
-
-def _to_scale(segment: Sequence[Part]) -> list[Part]:
-    """The layers whose weights set how strongly the neurons of the last layer are driven."""
-    chosen: list[Part] = []
-    before: list[Part] = []  # what stands before the next neuron
-    for layer in segment:
-        inside = parts(layer)
-        for part in inside:
-            if surrogates(part.module):
-                if isinstance(part.module, _SpikingRNNCell):  # fires at 0 or more, at any scale
-                    return []
-                own = [p for p in inside if p.path.startswith(f"{part.path}.") and _scalable(p)]
-                chosen += own or before
-                before = []
-            elif _scalable(part) and part not in chosen:
-                before = [*before, part] if _adds(part, inside) else [part]
-    return chosen
-
-
-def _adds(part: Part, inside: Sequence[Part]) -> bool:
-    """Whether the input of a container is added to what this part, its `rc`, gives."""
-    return any(
-        isinstance(p.module, LinearRecurrentContainer)
-        and p.module.feedback_only
-        and p.module.rc is part.module
-        for p in inside
-    )
-
-
-def _scalable(part: Part) -> bool:
-    return bool(_weights(part.module))
+    if not _close(reached, rate, tolerance):
+        raise ValueError(
+            f"layer {name} cannot be brought to rate={rate:g} within tolerance={tolerance:g}: at a "
+            f"factor of {factor:.4g} of its weights the rate jumps, here to {reached:.3g}; use "
+            "more examples, or a larger tolerance"
+        )
 
 
 # What the output of a layer is proportional to; of several kinds that fit, the first counts.
@@ -247,42 +361,48 @@ def scale(layer: Any, factor: Any) -> None:
         weights[...] = weights[...] * jnp.asarray(factor).astype(weights.dtype)
 
 
-# Of each layer that is run the keys of the parts in it that are scaled.
-Places = tuple[tuple[tuple[str | int, ...], ...], ...]
-
-
-def _places(segment: Sequence[Part], chosen: Sequence[Part]) -> Places:
-    return tuple(
-        tuple(part.keys for part in parts(layer) if any(part.path == c.path for c in chosen))
-        for layer in segment
-    )
-
-
-@functools.partial(jax.jit, static_argnums=0)
+@functools.partial(jax.jit, static_argnums=(0, 1))
 def _fire(
-    places: Places, modules: list[Any], xs: jax.Array, key: jax.Array, factor: Any
-) -> tuple[jax.Array, jax.Array]:
-    """The rate of the last of some layers if weights are `factor` times as large; its outputs."""
+    places: tuple[tuple[int, Keys], ...],
+    spiking: tuple[Keys, ...],
+    modules: list[Any],
+    xs: jax.Array,
+    key: jax.Array,
+    factors: list[Any],
+) -> tuple[list[jax.Array], jax.Array]:
+    """Rates of spiking parts of the last of some layers if weights are scaled; its outputs.
+
+    Args:
+        places: of each part that is scaled the number of the layer that it is in, and its keys.
+        spiking: keys of the spiking parts.
+        modules: the layers.
+        xs: what is given to the first, `[T, N, ...]`.
+        key: of dropout.
+        factors: one for each of `places`.
+    """
     # Numbered anew, so that layers of the same kind are compiled once.
     segment = [Part(str(k), jax.tree.map(lambda a: a, m)) for k, m in enumerate(modules)]
-    for layer, inside in zip(segment, places, strict=True):
-        for keys in inside:
-            scale(_at(layer.module, keys), factor)
+    for (k, keys), factor in zip(places, factors, strict=True):
+        scale(_at(segment[k].module, keys), factor)
     sight = Sight({}, {}, {}, {}, {})
     for layer in segment:
         xs, sight = watch(layer, xs, Mode(record=("*",), key=key))
-    rates = [
-        jnp.mean(jnp.abs(fired), dtype=jnp.float32)
-        for part in parts(segment[-1])
-        if surrogates(part.module) and (fired := spikes_of(part, sight)) is not None
-    ]
-    if not rates:
-        name = type(segment[-1].module).__name__
-        raise ValueError(f"the spikes inside of {name} cannot be seen, so it cannot be calibrated")
-    return jnp.mean(jnp.stack(rates)), xs
+    by_keys = {part.keys: part for part in parts(segment[-1])}
+    rates = []
+    for keys in spiking:
+        spikes = spikes_of(by_keys[keys], sight)
+        if spikes is None:
+            name = type(segment[-1].module).__name__
+            kind = type(by_keys[keys].module).__name__
+            raise ValueError(
+                f"the spikes of {'.'.join(map(str, keys))} ({kind}) inside of {name} cannot be "
+                "seen, so it cannot be calibrated; put its layers into a jaxsnn.nn.Sequential"
+            )
+        rates.append(jnp.mean(jnp.abs(spikes), dtype=jnp.float32))
+    return rates, xs
 
 
-def _at(module: Any, keys: Sequence[str | int]) -> Any:
+def _at(module: Any, keys: Keys) -> Any:
     for key in keys:
         module = module[key] if isinstance(key, int) else getattr(module, key)
     return module

@@ -37,7 +37,7 @@ def doctor(
             those like them. The layers of the stack are followed, with the parts of containers.
             A cell of your own that calls others is one layer, whose surrogates are seen.
         xs: one batch of sequences as in training, `[T, N, ...]`.
-        labels: class numbers, `[N]`.
+        labels: class numbers, `[N]`, or what `loss` takes, one for each example.
         loss: of the model's outputs and the labels (of the outputs alone without labels), one
             number per example or one for all; the outputs of a bare stack are its means over time.
             None takes `jaxsnn.losses.firing_rate_mse`; without labels the mean of the outputs,
@@ -47,9 +47,9 @@ def doctor(
     Returns:
         `Report`: `print` shows it; `layers` and `warnings` are data. A warning has one of these
         words as `what`: `input_integer`, `input_large`, `input_zero`, `input_same`, `one_class`,
-        `label_range`, `not_finite`, `not_spiking`, `dead`, `silent_output`, `saturated`,
-        `no_surrogate`, `window`, `zero_gradient`, `vanishing_layers`, `exploding_layers`,
-        `vanishing_time`, `exploding_time`, `low_precision`.
+        `label_range`, `not_finite`, `no_neurons`, `not_spiking`, `dead`, `silent_output`,
+        `saturated`, `no_surrogate`, `window`, `zero_gradient`, `vanishing_layers`,
+        `exploding_layers`, `vanishing_time`, `exploding_time`, `low_precision`.
 
     Raises:
         TypeError: `model` is not a module.
@@ -69,14 +69,17 @@ def doctor(
     if key is None:
         key = jax.random.key(0)
     _checks.random_key("key", key)
+    arguments = [] if labels is None else [_check_labels(labels, xs, numbers=loss is None)]
+    default = loss is None and labels is not None
     loss, loss_name = _loss(loss, labels)
-    arguments = [] if labels is None else [_check_labels(labels, xs)]
     whole, numbers = jax.device_get(measure(loss, name, model, xs, *arguments, key))
     if whole.pop("changed"):
         raise ValueError(
             f"{type(model).__name__} does something to xs before it hands it to its stack {name}; "
             f"do that to xs yourself, and pass the stack: doctor(model.{name}, ...)"
         )
+    if default:
+        _check_range(arguments[0], whole["outputs"].shape[-1])
     stack = model if name is None else getattr(model, name)
     chain = layers(stack)
     every = [part for layer in chain for part in parts(layer)]
@@ -88,6 +91,7 @@ def doctor(
         layers=rows,
         chain=tuple(layer.path for layer in chain),
         cells=frozenset(layer.path for layer in chain if is_cell(layer.module)),
+        neurons=any(surrogates(part.module) for part in every),
         not_spiking=tuple(
             part.path
             for part in every
@@ -138,7 +142,8 @@ def _firing_rate_mse(outputs: jax.Array, labels: jax.Array) -> jax.Array:
     return losses.firing_rate_mse(outputs, labels)
 
 
-def _check_labels(labels: Any, xs: jax.Array) -> jax.Array:
+def _check_labels(labels: Any, xs: jax.Array, *, numbers: bool) -> jax.Array:
+    """Labels as an array, `[N]` integers if they must be class `numbers`."""
     labels = jnp.asarray(labels)
     steps, examples = xs.shape[:2]
     if labels.ndim == 0 or len(labels) != examples:
@@ -149,7 +154,24 @@ def _check_labels(labels: Any, xs: jax.Array) -> jax.Array:
         if labels.ndim and len(labels) == steps:
             message += "; is the batch the first axis of xs? jnp.swapaxes(xs, 0, 1) puts time first"
         raise ValueError(message)
+    if numbers and (labels.ndim > 1 or not jnp.issubdtype(labels.dtype, jnp.integer)):
+        one_hot = "; of one-hot labels, labels.argmax(-1)" if labels.ndim == 2 else ""
+        raise ValueError(
+            f"labels must be class numbers, {examples} integers, got {labels.dtype} of shape "
+            f"{list(labels.shape)}{one_hot}; for labels of another kind pass the loss that you "
+            "train with, loss=..."
+        )
     return labels
+
+
+def _check_range(labels: jax.Array, classes: int) -> None:
+    low, high = int(labels.min()), int(labels.max())
+    if not 0 <= low <= high < classes:
+        raise ValueError(
+            f"labels must be from 0 to {classes - 1}, as the model has {classes} outputs, got "
+            f"{low} to {high}; count classes from 0 and have an output for each, or pass the "
+            "loss that you train with, loss=..."
+        )
 
 
 def _row(part: Part, numbers: dict[str, Any]) -> LayerReport:

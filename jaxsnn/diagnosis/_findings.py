@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsnn.diagnosis._report import Finding, LayerReport
+from jaxsnn.diagnosis._stack import within
 
 DEAD = 0.9  # of a layer's neurons; half of them do not keep a network from learning
 SATURATED = 0.5
@@ -27,6 +28,7 @@ class Seen(NamedTuple):
         layers: the reports of all layers, front to back.
         chain: the paths of those that follow one another, front to back.
         cells: those of them that have a state.
+        neurons: whether anything has a surrogate.
         not_spiking: paths of layers whose surrogate runs its primal forward.
         input_dtype: of `xs` as it was given.
         labels: those of the batch; None without.
@@ -37,6 +39,7 @@ class Seen(NamedTuple):
     layers: tuple[LayerReport, ...]
     chain: tuple[str, ...]
     cells: frozenset[str]
+    neurons: bool
     not_spiking: tuple[str, ...]
     input_dtype: str
     labels: np.ndarray | None
@@ -149,9 +152,18 @@ def _not_finite(seen: Seen) -> Iterator[Finding]:
 
 
 def _spikes(seen: Seen) -> Iterator[Finding]:
+    if not seen.neurons:
+        yield Finding(
+            "no_neurons",
+            None,
+            "no layer has a surrogate function: nothing in this network spikes, as far as can be "
+            "seen",
+            "put neurons such as jaxsnn.nn.LIFNode() behind Linear and Conv; of a cell of your "
+            "own, derive it from jaxsnn.nn.Cell and keep a jaxsnn.surrogate as an attribute",
+        )
     for layer in seen.layers:
         numbers = seen.parts[layer.path]
-        last = layer.path.startswith(seen.chain[-1])
+        last = within(layer.path, seen.chain[-1]) and bool(numbers.get("puts_out"))
         if layer.path in seen.not_spiking:
             yield Finding(
                 "not_spiking",
@@ -239,7 +251,8 @@ def _across_layers(seen: Seen) -> Iterator[Finding]:
         yield Finding(
             "vanishing_layers",
             places[0],
-            f"the gradient at its input is {first / last:.1g} times that at layer {places[-1]}",
+            f"the gradient at its input is {first / last:.1g} times that at layer "
+            f"{by_path[places[-1]].name}",
             f"bring the layers between into their windows ({SCALE}), a BatchNorm before each "
             "neuron, fewer layers, or connections that skip some",
         )
@@ -247,7 +260,8 @@ def _across_layers(seen: Seen) -> Iterator[Finding]:
         yield Finding(
             "exploding_layers",
             places[0],
-            f"the gradient at its input is {first / last:.1g} times that at layer {places[-1]}",
+            f"the gradient at its input is {first / last:.1g} times that at layer "
+            f"{by_path[places[-1]].name}",
             "clip the gradient (train.py: --clip-norm 1), smaller weights, a surrogate with a "
             "lower peak",
         )
@@ -285,7 +299,7 @@ def _through_time(seen: Seen) -> Iterator[Finding]:
 def _precision(seen: Seen) -> Iterator[Finding]:
     for field, what in (("param_dtype", "parameters"), ("state_dtype", "states")):
         narrow = {
-            layer.path: getattr(layer, field)
+            layer: getattr(layer, field)
             for layer in seen.layers
             if (dtype := getattr(layer, field)) and jnp.dtype(dtype).itemsize < 4
         }
@@ -293,9 +307,13 @@ def _precision(seen: Seen) -> Iterator[Finding]:
             kinds = " and ".join(sorted(set(narrow.values())))
             yield Finding(
                 "low_precision",
-                next(iter(narrow)) if len(narrow) == 1 else None,
+                next(iter(narrow)).path if len(narrow) == 1 else None,
                 f"{what} are kept in {kinds}"
-                + ("" if len(narrow) == 1 else f", of layers {', '.join(narrow)}")
+                + (
+                    ""
+                    if len(narrow) == 1
+                    else f", of layers {', '.join(layer.name for layer in narrow)}"
+                )
                 + ": small changes are lost in rounding",
                 "keep them in float32; dtype=jnp.bfloat16 of Linear and Conv alone makes the "
                 "matrix products fast",

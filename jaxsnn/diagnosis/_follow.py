@@ -8,9 +8,9 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.extend.core import get_opaque_trace_state
 
-from jaxsnn.diagnosis._stack import Part, children, join, parts
+from jaxsnn.diagnosis._stack import Part, children, is_own, join, parts
 from jaxsnn.nn import AttentionState, Bidirectional, Sequential
-from jaxsnn.nn._cell import Cell, first_carry, is_cell
+from jaxsnn.nn._cell import first_carry, is_cell
 from jaxsnn.nn._modal_layer import ModalLayer
 from jaxsnn.nn._mode import NOTHING, Mode
 from jaxsnn.nn._run import run, step
@@ -51,19 +51,23 @@ class Sight(NamedTuple):
         )
 
 
-def watch(layer: Part, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Sight]:
+def watch(
+    layer: Part, xs: jax.Array, mode: Mode, heard: list[str] | None = None
+) -> tuple[jax.Array, Sight]:
     """All steps of `xs` `[T, ...]` through `layer`, from a fresh state, and what was seen.
 
     Cells are run step by step, which gives the same numbers as `unroll`. Where the parts of a
-    layer are given all steps at once, they are watched one by one.
+    layer are given all steps at once, they are watched one by one. To `heard` the paths of
+    weight layers and spiking parts are added, in the order in which they are called.
     """
+    heard = [] if heard is None else heard
     module, within = layer.module, mode.at(layer.path) if layer.path else mode
     sight = Sight({layer.path: xs}, {}, {}, {}, {})
 
     def go(module: Any, _: Any, xs: jax.Array, within: Mode) -> Any:
         """As `run`, for what is inside of the layer."""
         nonlocal sight
-        ys, here = watch(Part(within.path, module), xs, mode)
+        ys, here = watch(Part(within.path, module), xs, mode, heard)
         sight |= here
         return (), ys, NOTHING
 
@@ -79,40 +83,43 @@ def watch(layer: Part, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Sight]:
         _, backwards, _ = go(module.backward_cell, None, jnp.flip(xs, 0), back)
         ys = jnp.concatenate([ys, jnp.flip(backwards, 0)], axis=-1)
     else:
-        ys, here = _watch_one(layer, xs, within)
+        ys, here = _watch_one(layer, xs, within, heard)
         sight |= here
     return ys, sight._replace(outputs=sight.outputs | {layer.path: ys})
 
 
-def _watch_one(layer: Part, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Sight]:
+def _watch_one(layer: Part, xs: jax.Array, mode: Mode, heard: list[str]) -> tuple[jax.Array, Sight]:
     """A layer that is run as a whole."""
     if is_cell(layer.module):
         carry = first_carry(layer.module, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))
 
         def body(carry: Any, x: jax.Array, mode: Mode) -> Any:
-            calls = _Calls()
+            calls = _Calls(heard)
             carry, y, seen = step(_tapped(layer, calls), carry, x, mode)
             return carry, y, (seen.records, calls.told())
 
         shown: Any
         _, ys, shown = scan(body, carry, xs, mode)
     else:
-        calls = _Calls()
+        calls = _Calls(heard)
         _, ys, seen = run(_tapped(layer, calls), None, xs, mode)
         shown = seen.records, calls.told()
     records, (inputs, potentials, spikes) = shown
     # A cell that calls its layers by itself shows its states alone.
-    opaque = getattr(type(layer.module), "_one_step", None) is Cell._one_step
-    names = {layer.path} if opaque else {part.path for part in parts(layer)}
+    names = {layer.path} if is_own(layer.module) else {part.path for part in parts(layer)}
     outputs = {path: value for path, value in records.items() if path in names}
     states = {path: value for path, value in records.items() if path not in names}
     return ys, Sight(inputs, outputs, states, potentials, spikes)
 
 
 class _Calls:
-    """What is called while one step, or one layer, is traced; not what scans inside it call."""
+    """What is called while one step, or one layer, is traced; not what scans inside it call.
 
-    def __init__(self) -> None:
+    But `heard`, the order of the calls, is told of those, too.
+    """
+
+    def __init__(self, heard: list[str]) -> None:
+        self._heard = heard
         self._level = get_opaque_trace_state(convention="flax")
         self._inputs: Values = {}
         self._potentials: Called = {}
@@ -126,6 +133,7 @@ class _Calls:
         """Notes what the layer at `path` is called on."""
 
         def note(x: jax.Array, _: Any) -> None:
+            self._heard.append(path)
             if self._here():
                 self._inputs[path] = jnp.asarray(x)
 
@@ -135,6 +143,7 @@ class _Calls:
         """Notes what the surrogate `name` of the cell at `path` is called on, and gives."""
 
         def note(u: jax.Array, spikes: Any) -> None:
+            self._heard.append(path)
             if self._here():
                 for called, array in ((self._potentials, u), (self._spikes, spikes)):
                     called.setdefault(path, {}).setdefault(name, []).append(array)
@@ -174,7 +183,8 @@ def _tap(module: Any, path: str, calls: _Calls) -> None:
         setattr(module, name, _Tap(value, calls.of_surrogate(path, name)))
     for child in list(children(module)):
         where = join(path, child.path)
-        if has_weights(child.module) and not isinstance(child.module, ModalLayer):
+        told = has_weights(child.module) or isinstance(child.module, NORMS)
+        if told and not isinstance(child.module, ModalLayer):
             tap = _Tap(child.module, calls.of_layer(where))
             attribute, *index = child.keys
             if index:
@@ -183,6 +193,9 @@ def _tap(module: Any, path: str, calls: _Calls) -> None:
                 setattr(module, str(attribute), tap)
         else:
             _tap(child.module, where, calls)
+
+
+NORMS = nnx.LayerNorm, nnx.GroupNorm, nnx.RMSNorm
 
 
 def has_weights(layer: Any) -> bool:

@@ -10,7 +10,7 @@ from flax import nnx
 
 from jaxsnn.diagnosis._follow import Sight, surrogates, watch
 from jaxsnn.diagnosis._operations import operations
-from jaxsnn.diagnosis._stack import Part, layers, parts, read_out
+from jaxsnn.diagnosis._stack import Part, layers, parts, parts_as_run, read_out
 from jaxsnn.diagnosis._window import Window, window
 from jaxsnn.nn._containers import _RecurrentContainer
 from jaxsnn.nn._mode import Mode
@@ -40,9 +40,10 @@ def measure(
     chain = layers(stack)
     sights: list[Sight] = []
     pulls: list[Callable[..., Any]] = []
+    heard: list[str] = []
     ys = xs
     for layer in chain:
-        ys, pull, sight = _differentiable(layer, ys, mode)
+        ys, pull, sight = _differentiable(layer, ys, mode, heard)
         sights.append(sight)
         pulls.append(pull)
 
@@ -67,22 +68,25 @@ def measure(
         "input_same": jnp.all(xs == xs[:, :1]),
     }
     numbers: dict[str, Numbers] = {}
+    first = True
     for layer, sight, (to_parameters, to_inputs) in zip(
         chain, sights, reversed(gradients), strict=True
     ):
-        numbers |= _of_layer(layer, sight, to_parameters, to_inputs, first=layer is chain[0])
+        run = parts_as_run(layer, heard)
+        numbers |= _of_layer(layer, run, sight, to_parameters, to_inputs, first=first)
+        first = first and not any(surrogates(part.module) for part in run)
     return whole, numbers
 
 
-def _differentiable(layer: Part, xs: jax.Array, mode: Mode) -> Any:
+def _differentiable(layer: Part, xs: jax.Array, mode: Mode, heard: list[str]) -> Any:
     """Outputs, what turns a gradient of them into those of parameters and inputs, and a `Sight`."""
     if not isinstance(layer.module, nnx.Module):  # a plain function
-        return jax.vjp(lambda _, xs: watch(layer, xs, mode), nnx.State({}), xs, has_aux=True)
+        return jax.vjp(lambda _, xs: watch(layer, xs, mode, heard), nnx.State({}), xs, has_aux=True)
     split: Any = nnx.split(layer.module, is_learnable, ...)
     graph, params, rest = split
 
     def outputs(params: Any, xs: jax.Array) -> tuple[jax.Array, Sight]:
-        return watch(layer._replace(module=nnx.merge(graph, params, rest)), xs, mode)
+        return watch(layer._replace(module=nnx.merge(graph, params, rest)), xs, mode, heard)
 
     return jax.vjp(outputs, params, xs, has_aux=True)
 
@@ -93,15 +97,30 @@ def is_learnable(path: Any, value: Any) -> bool:
 
 
 def _of_layer(
-    layer: Part, sight: Sight, to_parameters: Any, to_inputs: jax.Array, *, first: bool
+    layer: Part,
+    run: Sequence[Part],
+    sight: Sight,
+    to_parameters: Any,
+    to_inputs: jax.Array,
+    *,
+    first: bool,
 ) -> dict[str, Numbers]:
+    """Of a layer and its parts, which are run in the order of `run`."""
     inside = parts(layer)
+    spiking = [k for k, part in enumerate(run) if surrogates(part.module)]
+    after = {part.path for part in run[spiking[0] :]} if spiking else set()
+    puts_out = run[spiking[-1]].path if spiking else None
     gradients, parameters = _flat(to_parameters), {}
     if isinstance(layer.module, nnx.Module):
         parameters = _flat(nnx.state(layer.module, nnx.Param))
     numbers: dict[str, Numbers] = {}
     for part in inside:
         here = _activity(part, sight)
+        if "rate" in here:
+            same = part.path == puts_out and _same(
+                spikes_of(part, sight), sight.outputs[layer.path]
+            )
+            here["puts_out"] = jnp.asarray(part.path == layer.path) | same
         learned = _own(gradients, part, inside)
         if learned:
             here["gradient"] = _norm(learned)
@@ -114,7 +133,8 @@ def _of_layer(
             here["shape"] = outputs[:0]  # empty: it carries the shape alone
             here["finite"] = _finite(outputs)
         here["states"] = [state[:0] for state in _states(part, sight)]
-        synapses = operations(part, inside, sight, first=first)
+        no_spikes = first and part.path not in after
+        synapses = operations(part, inside, sight, first=no_spikes)
         if synapses is not None:
             here["operations"] = synapses
         numbers[part.path] = here
@@ -147,6 +167,13 @@ def _norm(arrays: Sequence[jax.Array]) -> jax.Array:
 
 def _finite(array: jax.Array) -> jax.Array:
     return jnp.all(jnp.isfinite(array))
+
+
+def _same(spikes: jax.Array | None, outputs: jax.Array) -> Any:
+    """Whether what a part gives is what its layer gives."""
+    if spikes is None or spikes.shape != outputs.shape:
+        return False
+    return jnp.all(spikes.astype(outputs.dtype) == outputs)
 
 
 def _activity(part: Part, sight: Sight) -> Numbers:

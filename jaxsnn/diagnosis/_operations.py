@@ -28,7 +28,7 @@ def operations(
         part: any layer.
         inside: all parts of the layer that it is in.
         sight: what was seen of that.
-        first: whether that is the first of the network: what counts in its input is no spike.
+        first: whether no spiking layer runs before it: what counts in its input is no spike.
 
     Returns:
         Scalars: `additions` that spikes cause; `multiply_adds`, of inputs that are not spikes;
@@ -42,6 +42,7 @@ def operations(
         one = jnp.ones((1, 1, *xs.shape[2:]), jnp.float32)
         dense = len(xs) * jnp.sum(_reached(part.module, one), dtype=jnp.float32)
         zero = jnp.zeros_like(dense)
+        spikes &= counted <= dense  # or else it is cheaper to multiply
         here = {
             "additions": jnp.where(spikes, counted, zero),
             "multiply_adds": jnp.where(spikes, zero, dense),
@@ -61,11 +62,11 @@ def _inputs(
     if not has_weights(part.module):
         return []
     if part.path in sight.inputs:
-        return [(sight.inputs[part.path], bool(part.keys) or not first)]
+        return [(sight.inputs[part.path], not first)]
     around = next((p for p in inside if part.keys and p.keys == part.keys[:-1]), None)
     if around is None or not {around.path} <= set(sight.inputs) & set(sight.outputs):
         return []
-    fed = sight.inputs[around.path], bool(around.keys) or not first
+    fed = sight.inputs[around.path], not first
     back = sight.outputs[around.path][:-1], True
     cell, name = around.module, part.keys[-1]
     if isinstance(cell, LinearRecurrentContainer):

@@ -60,6 +60,11 @@ class LayerReport(NamedTuple):
     dense: float | None
 
     @property
+    def name(self) -> str:
+        """Its path, or where that is empty its class."""
+        return self.path or self.kind
+
+    @property
     def energy(self) -> float | None:
         """Of additions and multiply-adds for one example, in picojoules; see `Report.energy`."""
         if self.additions is None or self.multiply_adds is None:
@@ -184,7 +189,8 @@ class Report(NamedTuple):
                 _energy(self.energy),
             )
         )
-        note = f"\nnot counted: {', '.join(self.uncounted)}" if self.uncounted else ""
+        names = [layer.name for layer in self.layers if layer.path in self.uncounted]
+        note = f"\nnot counted: {', '.join(names)}" if names else ""
         return f"{table(rows)}\n{SOURCE}{note}"
 
     def _found(self) -> str:

@@ -1,6 +1,6 @@
 """What of a model is run over time: its stack, the layers of it, the parts of a layer."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -11,6 +11,7 @@ from jaxsnn.nn import Sequential
 from jaxsnn.nn._cell import Cell, is_cell
 from jaxsnn.nn._modal_layer import ModalLayer
 from jaxsnn.nn._repr import Printable
+from jaxsnn.nn._spiking_attention import _SpikingAttention
 
 
 class Part(NamedTuple):
@@ -25,6 +26,11 @@ class Part(NamedTuple):
     path: str
     module: Any
     keys: tuple[str | int, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """Its path, or where that is empty its class."""
+        return self.path or type(self.module).__name__
 
 
 def find_stack(caller: str, model: Any) -> str | None:
@@ -72,14 +78,55 @@ def parts(layer: Part) -> list[Part]:
     return [part for part in _parts(layer) if not isinstance(part.module, Sequential)]
 
 
-def _parts(part: Part) -> Iterator[Part]:
-    yield part
+def parts_as_run(layer: Part, heard: Sequence[str]) -> list[Part]:
+    """The same in the order in which they are run, a layer after what is inside of it.
+
+    The order of attributes says nothing of that: a copy of a module has them sorted. What is
+    inside a cell of somebody's own is run as `heard`, and not at all if it is not there.
+    """
+    run = _parts(layer, heard)
+    return [part for part in run if not isinstance(part.module, Sequential)]
+
+
+def _parts(part: Part, heard: Sequence[str] | None = None) -> Iterator[Part]:
+    inside: list[Part] = []
     # What is inside another library's layer is that layer's own affair.
     if isinstance(part.module, Cell | ModalLayer | Printable):
-        for child in children(part.module):
-            yield from _parts(
-                Part(join(part.path, child.path), child.module, part.keys + child.keys)
-            )
+        inside = [
+            Part(join(part.path, child.path), child.module, part.keys + child.keys)
+            for child in children(part.module)
+        ]
+    for each in [part, *inside] if heard is None else _as_run(part, inside, heard):
+        if each is part:
+            yield part
+        else:
+            yield from _parts(each, heard)
+
+
+def _as_run(part: Part, inside: list[Part], heard: Sequence[str]) -> list[Part]:
+    """A layer and those right inside of it, in the order in which they are run."""
+    if isinstance(part.module, _SpikingAttention):
+        order: list[Any] = ["in_proj", "attn_lif", "out_proj"]
+        return [*sorted(inside, key=lambda child: order.index(child.keys[-1])), part]
+    if hasattr(part.module, "_order"):  # a Graph of NIR, whose names these are
+        order = [part.module.names.index(name) for name in part.module._order]
+        return [*sorted(inside, key=lambda child: order.index(child.keys[-1])), part]
+    if not is_own(part.module):
+        return [*inside, part]
+    times = [(heard.index(part.path) if part.path in heard else len(heard), part)]
+    for child in inside:
+        times += [(k, child) for k, path in enumerate(heard) if within(path, child.path)][:1]
+    return [each for _, each in sorted(times, key=lambda pair: pair[0])]
+
+
+def is_own(module: Any) -> bool:
+    """Whether a module is a cell that calls its layers by itself, in an order of its own."""
+    return getattr(type(module), "_one_step", None) is Cell._one_step
+
+
+def within(path: str, around: str) -> bool:
+    """Whether what is at `path` is at `around` or inside of it."""
+    return not around or f"{path}.".startswith(f"{around}.")
 
 
 def children(module: Any) -> Iterator[Part]:
