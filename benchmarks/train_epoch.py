@@ -176,7 +176,7 @@ def measure(
         ]
     for one in rows:
         one["idle_share"] = idle
-    finish(rows)
+    finish(rows, args.quick)
     return rows
 
 
@@ -234,7 +234,7 @@ def row(
     }
 
 
-def finish(rows: list[dict[str, Any]]) -> None:
+def finish(rows: list[dict[str, Any]], quick: bool) -> None:
     """Adds ratios: to jaxsnn, to the side with the same equations, to the floor."""
     sides = {one["side"]: one for one in rows}
     floor = sides.get("gemm")
@@ -247,7 +247,7 @@ def finish(rows: list[dict[str, Any]]) -> None:
             one["times_floor"] = one["median"] * rate["median"] / one["flops"]
             if one is not floor:
                 _common.check_possible(
-                    one["side"], one["flops"], one["min"], rate["max"], quick=args.quick
+                    one["side"], one["flops"], one["min"], rate["max"], quick=quick
                 )
 
 
