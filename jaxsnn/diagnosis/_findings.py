@@ -159,8 +159,8 @@ def _spikes(seen: Seen) -> Iterator[Finding]:
             "no layer has a surrogate function: nothing in this network spikes, as far as can be "
             "seen",
             "put neurons such as jaxsnn.nn.LIFNode() behind Linear and Conv, unless you mean to "
-            "have none; derive a neuron of your own from jaxsnn.nn.Cell, with a jaxsnn.surrogate as "
-            "an attribute",
+            "have none; derive a neuron of your own from jaxsnn.nn.Cell, with a jaxsnn.surrogate "
+            "as an attribute",
         )
     for layer in seen.layers:
         numbers = seen.parts[layer.path]
