@@ -14,7 +14,7 @@ from flax import nnx
 
 import jaxsnn
 from jaxsnn import losses, models, nn, surrogate
-from jaxsnn.diagnosis._calibrate import _drives, _heard
+from jaxsnn.diagnosis._drives import drives_of, order_of_calls
 from jaxsnn.diagnosis._follow import Sight
 from jaxsnn.diagnosis._operations import operations
 from jaxsnn.diagnosis._stack import Part, layers
@@ -704,8 +704,8 @@ class Mixed(nn.Cell):
 def test_what_is_scaled(make, expected):
     made = make()
     segment = layers(nn.Sequential(*made) if isinstance(made, tuple) else nn.Sequential(made))
-    heard = _heard(segment, UNIFORM, jax.random.key(0))
-    drives = _drives(segment, heard)
+    heard = order_of_calls(segment, UNIFORM, jax.random.key(0))
+    drives = drives_of(segment, heard)
     assert {d.part.path: tuple(p.path for p in d.chosen) for d in drives} == expected
 
 

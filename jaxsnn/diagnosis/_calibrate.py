@@ -9,32 +9,16 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks
+from jaxsnn.diagnosis._drives import Drive, Keys, at, drives_of, order_of_calls, scale
 from jaxsnn.diagnosis._follow import Sight, surrogates, watch
 from jaxsnn.diagnosis._measure import spikes_of
 from jaxsnn.diagnosis._report import table
-from jaxsnn.diagnosis._stack import (
-    Part,
-    check_input,
-    children,
-    find_stack,
-    is_own,
-    layers,
-    parts,
-    parts_as_run,
-    within,
-)
-from jaxsnn.nn import MultiDimensionalAttention, Sequential, WSConv, WSLinear
-from jaxsnn.nn._attention import AxisWeights
-from jaxsnn.nn._containers import LinearRecurrentContainer
+from jaxsnn.diagnosis._stack import Part, check_input, find_stack, layers, parts, within
 from jaxsnn.nn._mode import Mode
-from jaxsnn.nn._normalization import _Normalization
-from jaxsnn.nn._spiking_rnns import _SpikingRNNCell
 
 LARGEST = 2.0**30  # factor, or one over it
 HALVINGS = 40
 SWEEPS = 5
-
-Keys = tuple[str | int, ...]
 
 
 class CalibratedLayer(NamedTuple):
@@ -139,7 +123,7 @@ def calibrate(
         segment.append(layer)
         if not any(surrogates(part.module) for part in parts(layer)):
             continue
-        drives = _drives(segment, _heard(segment, xs, key))
+        drives = drives_of(segment, order_of_calls(segment, xs, key))
         for part in (part for drive in drives for part in drive.chosen):
             if any(part.module is other for other in scaled):
                 raise ValueError(
@@ -163,76 +147,9 @@ def calibrate(
     return Calibration(model, tuple(done))
 
 
-class _Drive(NamedTuple):
-    """A spiking part, and the parts whose weights set how strongly it is driven."""
-
-    part: Part
-    chosen: tuple[Part, ...]
-
-
-def _heard(segment: Sequence[Part], xs: jax.Array, key: jax.Array) -> list[str]:
-    """Paths in the order in which somebody's own cells among the layers call what is there."""
-    heard: list[str] = []
-
-    def run(xs: jax.Array) -> None:
-        for layer in segment:
-            xs, _ = watch(layer, xs, Mode(key=key), heard)
-
-    inside = [part.module for layer in segment for part in parts(layer)]
-    if any(is_own(module) and any(True for _ in children(module)) for module in inside):
-        jax.eval_shape(run, xs)
-    return heard
-
-
-def _drives(segment: Sequence[Part], heard: Sequence[str]) -> list[_Drive]:
-    """What there is to scale for each spiking part of some layers, in the order they are run."""
-    drives: list[_Drive] = []
-    before: list[Part] = []  # what stands before the next neuron
-    for layer in segment:
-        inside = parts_as_run(layer, heard)
-        gates = [p.path for p in inside if isinstance(p.module, _GATES)]
-        for part in inside:
-            if surrogates(part.module):
-                # The spiking RNN cells fire at 0 or more, at any scale.
-                fixed = isinstance(part.module, _SpikingRNNCell)
-                drives.append(_Drive(part, () if fixed else tuple(before)))
-                before = []
-            elif _weights(part.module) and not any(within(part.path, gate) for gate in gates):
-                before = [p for p in before if _both(p, part, layer)] + [part]
-    if not drives:
-        raise ValueError(
-            f"the spikes inside of {segment[-1].name} cannot be seen, so it cannot be calibrated; "
-            "put its layers into a jaxsnn.nn.Sequential"
-        )
-    return drives
-
-
-# What multiplies its input by weights between 0 and 1 that it makes of it.
-_GATES = AxisWeights, MultiDimensionalAttention
-
-
-def _both(first: Part, second: Part, layer: Part) -> bool:
-    """Whether two layers run one after the other both drive the next neuron, as far as is known.
-
-    The input of a container is added to what its `rc` gives; what somebody's own cell or a graph
-    makes of its layers nobody knows.
-    """
-    around = _at(layer.module, second.keys[:-1])
-    if isinstance(around, LinearRecurrentContainer) and around.feedback_only:
-        return around.rc is second.module
-    if not within(first.path, layer.path):
-        return False
-    pairs = enumerate(zip(first.keys, second.keys, strict=False))
-    fork = next(k for k, (one, other) in pairs if one != other)
-    around = _at(layer.module, first.keys[:fork])
-    if isinstance(around, nnx.List):
-        around = _at(layer.module, first.keys[: fork - 1])
-    return not isinstance(around, Sequential | LinearRecurrentContainer)
-
-
 def _balance(
     segment: Sequence[Part],
-    drives: Sequence[_Drive],
+    drives: Sequence[Drive],
     xs: jax.Array,
     key: jax.Array,
     rate: float,
@@ -269,8 +186,8 @@ def _balance(
             if sweep == 0:
                 before[k] = rates[k]
             if drive.chosen and not _close(rates[k], rate, tolerance):
-                at = functools.partial(fire_at, k)
-                _search(at, factors[k], rates[k], rate, tolerance, drive.part.name)
+                fire_k = functools.partial(fire_at, k)
+                _search(fire_k, factors[k], rates[k], rate, tolerance, drive.part.name)
         # What feeds back may have changed those that were done before.
         off = [
             f"{drive.part.name} ({reached:.3g})"
@@ -337,30 +254,6 @@ def _search(
         )
 
 
-# What the output of a layer is proportional to; of several kinds that fit, the first counts.
-_WEIGHTS: tuple[tuple[tuple[type, ...], str], ...] = (
-    ((WSLinear, WSConv), "gain"),
-    ((nnx.Linear, nnx.Conv), "kernel"),
-    ((_Normalization,), "weight"),
-    ((nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm, nnx.RMSNorm), "scale"),
-)
-
-
-def _weights(layer: Any) -> list[str]:
-    """The parameters of a layer that its output is proportional to."""
-    first = next((name for kinds, name in _WEIGHTS if isinstance(layer, kinds)), None)
-    if first is None or getattr(layer, first, None) is None:
-        return []
-    return [first] if getattr(layer, "bias", None) is None else [first, "bias"]
-
-
-def scale(layer: Any, factor: Any) -> None:
-    """Multiplies the weights of a layer, in place."""
-    for name in _weights(layer):
-        weights = getattr(layer, name)
-        weights[...] = weights[...] * jnp.asarray(factor).astype(weights.dtype)
-
-
 @functools.partial(jax.jit, static_argnums=(0, 1))
 def _fire(
     places: tuple[tuple[int, Keys], ...],
@@ -383,7 +276,7 @@ def _fire(
     # Numbered anew, so that layers of the same kind are compiled once.
     segment = [Part(str(k), jax.tree.map(lambda a: a, m)) for k, m in enumerate(modules)]
     for (k, keys), factor in zip(places, factors, strict=True):
-        scale(_at(segment[k].module, keys), factor)
+        scale(at(segment[k].module, keys), factor)
     sight = Sight({}, {}, {}, {}, {})
     for layer in segment:
         xs, sight = watch(layer, xs, Mode(record=("*",), key=key))
@@ -400,9 +293,3 @@ def _fire(
             )
         rates.append(jnp.mean(jnp.abs(spikes), dtype=jnp.float32))
     return rates, xs
-
-
-def _at(module: Any, keys: Keys) -> Any:
-    for key in keys:
-        module = module[key] if isinstance(key, int) else getattr(module, key)
-    return module

@@ -158,8 +158,9 @@ def _spikes(seen: Seen) -> Iterator[Finding]:
             None,
             "no layer has a surrogate function: nothing in this network spikes, as far as can be "
             "seen",
-            "put neurons such as jaxsnn.nn.LIFNode() behind Linear and Conv; of a cell of your "
-            "own, derive it from jaxsnn.nn.Cell and keep a jaxsnn.surrogate as an attribute",
+            "put neurons such as jaxsnn.nn.LIFNode() behind Linear and Conv, unless you mean to "
+            "have none; derive a neuron of your own from jaxsnn.nn.Cell, with a jaxsnn.surrogate "
+            "as an attribute",
         )
     for layer in seen.layers:
         numbers = seen.parts[layer.path]
