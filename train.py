@@ -434,8 +434,8 @@ def examine(args: argparse.Namespace) -> None:
         model = new_model(args, settings)
     else:
         model = checkpointing.load_model(run, "max" if args.evaluate else "latest")
-    first_epoch = jax.random.fold_in(jax.random.key(settings["seed"]), 0)
-    batch = np.asarray(jax.random.permutation(first_epoch, total)[:size])  # as training visits it
+    order = training.epoch_order(jax.random.key(settings["seed"]), 0, total)
+    batch = np.asarray(order[:size])
     xs = data.SEQUENCES[settings["sequence"]](images.train_images[batch])
     print(f"first minibatch of {settings['dataset']}, from {images.source}", end="\n\n")
     print(doctor(model, xs, images.train_labels[batch], loss=losses.firing_rate_mse))

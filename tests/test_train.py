@@ -525,6 +525,21 @@ def test_short_epochs_are_saved_now_and_then(tmp_path, monkeypatch):
     assert (checkpoints.step(), checkpoints.step("max")) == (186, 124)
 
 
+def test_what_was_good_is_kept_when_the_numbers_are_not(tmp_path, monkeypatch):
+    programs, finite = train.programs, iter([True, True, False])
+
+    def rigged(*args):
+        train_epoch, evaluate = programs(*args)
+        return train_epoch, lambda state: evaluate(state)._replace(finite=next(finite))
+
+    monkeypatch.setattr(train, "programs", rigged)
+    line = refused("--epochs", 3, *MINI, "--out-dir", tmp_path)
+    assert "epoch 2: the loss or a parameter is not finite" in line
+    best = max(run_files.table(only_run(tmp_path)), key=lambda row: row["test_acc"])
+    history = checkpointing.Checkpoints(only_run(tmp_path)).history()
+    assert history[-1]["epoch"] == best["epoch"]
+
+
 def test_no_grain_no_run(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "grain", None)
     line = refused(*MINI, "--out-dir", tmp_path, "--data-placement", "host")

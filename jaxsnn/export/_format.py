@@ -6,7 +6,7 @@ METADATA = "metadata.json"
 
 def check_flatbuffers() -> None:
     try:
-        import flatbuffers  # noqa: F401
+        import flatbuffers  # noqa: F401  (JAX imports it, too late for a clear error)
     except ImportError as error:
         raise ImportError(
             "jaxsnn.export needs flatbuffers, in which JAX writes programs: "

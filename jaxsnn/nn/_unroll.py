@@ -191,7 +191,10 @@ def _run_stretches(
     carry, head = jax.checkpoint(stretch)(carry, jax.tree.map(lambda a: a[:first], steps))
     rest = jax.tree.map(lambda a: a[first:].reshape(-1, length, *a.shape[1:]), steps)
     carry, tail = jax.lax.scan(jax.checkpoint(stretch, prevent_cse=False), carry, rest)
-    join = lambda a, b: jnp.concatenate([a, b.reshape(-1, *b.shape[2:])])  # noqa: E731
+
+    def join(a: jax.Array, b: jax.Array) -> jax.Array:
+        return jnp.concatenate([a, b.reshape(-1, *b.shape[2:])])
+
     ys, seen = jax.tree.map(join, head, tail)
     return carry, ys, seen
 

@@ -86,8 +86,21 @@ def evaluate(recipe: Recipe, state: TrainState, inputs: Any, labels: jax.Array) 
     return tested(sums, n, state)
 
 
-def epoch_order(key: jax.Array, epoch: jax.Array, n: int) -> jax.Array:
-    """The order in which an epoch visits its `n` examples."""
+def epoch_order(key: jax.Array, epoch: int | jax.Array, n: int) -> jax.Array:
+    """The order in which an epoch visits its examples, a permutation of 0 to n - 1.
+
+    Args:
+        key: `TrainState.key`, that is `jax.random.key(seed)`.
+        epoch: its number, from 0.
+        n: how many examples there are.
+
+    Returns:
+        Their numbers, `[n]`, integers.
+
+    Examples:
+        >>> sorted(epoch_order(jax.random.key(0), 0, 3).tolist())
+        [0, 1, 2]
+    """
     return jax.random.permutation(jax.random.fold_in(key, epoch), n)
 
 
