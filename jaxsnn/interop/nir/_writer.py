@@ -17,6 +17,7 @@ from jaxsnn.interop.nir._notes import KEY, notes_of
 from jaxsnn.interop.nir._order import INPUT, OUTPUT, sources
 from jaxsnn.interop.nir._settings import Setting, array_of
 from jaxsnn.interop.nir._ways_out import way_out
+from jaxsnn.nn._weight_standardization import standardized
 
 SUMS = (operator.add, jnp.add, np.add)
 
@@ -61,12 +62,14 @@ class Writer:
             return self._write_sum_container(layer, path, flow)
         if kind is nn.LinearRecurrentContainer:
             return self._write_linear_container(layer, path, flow)
+        if kind in (nn.WSLinear, nn.WSConv):
+            layer = standardized(layer)
         if kind in NEURONS:
             return self._node(path, self._neuron(layer, before), flow, before)
-        if kind in (nn.Linear, nnx.Linear):
+        if kind in (nn.Linear, nn.WSLinear, nnx.Linear):
             bias = None if layer.bias is None else layer.bias[...]
             return self._linear(path, layer.kernel[...], bias, flow)
-        if kind in (nn.Conv, nnx.Conv):
+        if kind in (nn.Conv, nn.WSConv, nnx.Conv):
             node, after = conv_to_nir(self.nir, layer, before)
             return self._node(path, node, flow, after)
         if kind in (nn.AvgPool, SumPool):
