@@ -18,6 +18,7 @@ from nir_files import assert_outputs_of_files
 
 from jaxsnn import nn
 from jaxsnn.interop.nir import Graph, to_nir
+from jaxsnn.interop.snntorch import Leaky
 
 LIBRARIES = ["spikingjelly", "snntorch", "norse", "spyx"]
 SCRIPT = pathlib.Path(__file__).parent.parent / "golden" / "nir" / "make.py"
@@ -143,6 +144,16 @@ OURS = {
     "SpikingJelly, images": (by_spikingjelly, 0, images),
     "Norse": (by_norse, 0, lambda: dense(nn.LIFNode(1.5, v_threshold=0.3), nn.CUBALIFNode())),
     "snnTorch": (by_snntorch, 0, lambda: dense(undecayed(2.0), nn.CUBALIFNode())),
+    "snnTorch, its own": (
+        by_snntorch,
+        0,
+        lambda: dense(
+            Leaky(0.9, reset_mechanism="zero"),
+            nn.Sequential(
+                nn.ExponentialSynapse(2.0), Leaky(0.5, reset_mechanism="zero", reset_delay=False)
+            ),
+        ),
+    ),
     "spyx": (
         by_spyx,
         2,

@@ -8,11 +8,13 @@ import numpy as np
 from flax import nnx
 
 from jaxsnn import nn
+from jaxsnn.interop._leaky import Leaky
 from jaxsnn.interop.nir._convolutions import conv_to_nir, pool_to_nir
 from jaxsnn.interop.nir._equations import NEURONS, equation_of
 from jaxsnn.interop.nir._graph import Graph
 from jaxsnn.interop.nir._layers import Scale, SumPool, Threshold
 from jaxsnn.interop.nir._layout import Layout, kernel_to_nir, weights
+from jaxsnn.interop.nir._leaky import Synaptic, in_nodes, neuron_of_leaky
 from jaxsnn.interop.nir._notes import KEY, notes_of
 from jaxsnn.interop.nir._order import INPUT, OUTPUT, sources
 from jaxsnn.interop.nir._settings import Setting, array_of
@@ -53,7 +55,7 @@ class Writer:
     def _write(self, layer: Any, path: str, flow: Flow) -> Flow:
         kind, before = type(layer), flow.layout
         if kind is nn.Sequential:
-            for k, inside in enumerate(layer.layers):
+            for k, inside in in_nodes(layer.layers):
                 flow = self.write(inside, _at(path, str(k)), flow)
             return flow
         if kind is Graph:
@@ -64,7 +66,7 @@ class Writer:
             return self._write_linear_container(layer, path, flow)
         if kind in (nn.WSLinear, nn.WSConv):
             layer = standardized(layer)
-        if kind in NEURONS:
+        if kind in (*NEURONS, Leaky, Synaptic):
             return self._node(path, self._neuron(layer, before), flow, before)
         if kind in (nn.Linear, nn.WSLinear, nnx.Linear):
             bias = None if layer.bias is None else layer.bias[...]
@@ -105,11 +107,14 @@ class Writer:
         return Flow((name,), after)
 
     def _neuron(self, cell: Any, layout: Layout) -> Any:
+        soft = "v_reset=None"
+        if isinstance(cell, Leaky | Synaptic):
+            cell, soft = neuron_of_leaky(cell, self.dt, layout.shape), "reset_mechanism='subtract'"
         kind, fields = equation_of(cell, self.dt)
         spikes = kind.endswith("F")
         if spikes and cell.v_reset is None and not self.soft_reset:
             raise ValueError(
-                "v_reset=None is the soft reset, which NIR does not know; soft_reset=True writes "
+                f"{soft} is a soft reset, which NIR does not know; soft_reset=True writes "
                 "it as a reset to 0 with a note for from_nir, which other readers pass over"
             )
         notes = notes_of(cell, spikes=spikes)
