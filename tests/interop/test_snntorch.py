@@ -279,6 +279,33 @@ def test_images(library):
     np.testing.assert_array_equal(quick.run_once(nn.unroll, net, channels_last)[1], ys)
 
 
+def test_images_to_nir(library):
+    """With batch normalisation, which is folded."""
+    import torch
+
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 4, 3, stride=2, padding=1, bias=False),
+        torch.nn.BatchNorm2d(4),
+        library.Leaky(0.9, reset_mechanism="zero", init_hidden=True),
+        torch.nn.AvgPool2d(2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(16, 5),
+        torch.nn.BatchNorm1d(5),
+        library.Leaky(0.8, threshold=0.5, init_hidden=True),
+    ).eval()
+    for norm in (network[1], network[6]):
+        norm.running_mean.uniform_(-0.1, 0.1)
+        norm.running_var.uniform_(0.1, 0.5)
+    xs = torch.rand(20, 3, 2, 8, 8)
+    ys = other_libraries.run(network, xs)[-1].numpy()
+    assert 0.05 < ys.mean() < 0.95
+    net = nn.fold_batch_norm(snntorch.from_module(network))
+    back = from_nir(to_nir(net, (8, 8, 2), soft_reset=True))
+    channels_last = jnp.asarray(np.moveaxis(xs.numpy(), 2, -1))
+    np.testing.assert_array_equal(quick.run_once(nn.unroll, back, channels_last)[1], ys)
+
+
 @pytest.mark.parametrize("axes", [1, 3])
 def test_other_numbers_of_axes(library, axes):
     import torch
@@ -322,7 +349,10 @@ def test_what_is_refused_by_name(library):
         ),
         (library.Synaptic(1.0, 0.5), r"1, Synaptic.alpha=1., .* alpha must be between 0 and 1"),
         (library.Synaptic(0.3, 0.5, learn_alpha=True), "alpha must be between 0.37 and 1, as its"),
-        (library.Synaptic(torch.tensor([0.5, 0.6]), 0.5), r"has a alpha of shape \(2,\)"),
+        (
+            library.Synaptic(torch.tensor([0.5, 0.6]), 0.5),
+            r"1, .* has alpha of shape \(2,\)",
+        ),
         (library.Alpha(0.9, 0.8), "1 is snnTorch's Alpha, whose equation is not here"),
         (library.Lapicque(0.9), "1 is snnTorch's Lapicque"),
         (Net(), "1 is a Net, which has no counterpart here"),
