@@ -193,11 +193,10 @@ def _check_norm(norm: Any, path: str) -> None:
 def _folded(layer: Any, waiting: tuple[Waiting, ...]) -> Any:
     """A linear layer that does what these normalisations do to its output."""
     layer = nnx.clone(layer)
-    kernel, bias = layer.kernel[...], layer.bias
-    channels = kernel.shape[-1]
-    standardized = isinstance(layer, WSLinear | WSConv)
-    scaled = layer.gain if standardized else layer.kernel
-    w = np.ones(channels) if scaled is None else _wide(scaled[...])
+    channels = layer.kernel.shape[-1]
+    scaled = "gain" if isinstance(layer, WSLinear | WSConv) else "kernel"
+    weights, bias = getattr(layer, scaled), layer.bias
+    w = np.ones(channels) if weights is None else _wide(weights[...])
     b = np.zeros(channels) if bias is None else _wide(bias[...])
     for norm, path in waiting:
         scale, shift = _scale_and_shift(norm)
@@ -207,13 +206,13 @@ def _folded(layer: Any, waiting: tuple[Waiting, ...]) -> Any:
                 f"before it puts out {channels}"
             )
         w, b = w * scale, b * scale + shift
-    dtype = kernel.dtype
-    new = nnx.Param(jnp.asarray(w.astype(dtype)))
-    if standardized:
-        layer.gain = new
-    else:
-        layer.kernel = new
-    layer.bias = nnx.Param(jnp.asarray(b.astype(dtype)))
+    for name, array in ((scaled, w), ("bias", b)):
+        new = jnp.asarray(array.astype(layer.kernel.dtype))
+        variable = getattr(layer, name)
+        if variable is None:
+            setattr(layer, name, nnx.Param(new))
+        else:
+            variable.set_value(new)
     layer.use_bias = True
     return layer
 

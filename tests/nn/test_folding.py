@@ -266,11 +266,11 @@ REFUSED = {
             {"a": linear(4, 4), "n": norm(4)},
             [("input", "a"), ("a", "n"), ("input", "n"), ("n", "output")],
         ),
-        "BatchNorm at 'n' .* its edges in Graph are not of the two alone",
+        "BatchNorm at 'n' .* as other edges of Graph start or end between them",
     ),
     "edges that part": (
         Graph({"n": norm(4)}, [("input", "n"), ("input", "output"), ("n", "output")]),
-        "BatchNorm at 'n' .* its edges in Graph",
+        "BatchNorm at 'n' .* as other edges of Graph",
     ),
     "for each step": (
         behind(nn.BatchNormThroughTime(3, 4)),

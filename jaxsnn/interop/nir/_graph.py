@@ -155,7 +155,7 @@ class Graph(Cell):
             after = targets(name, self.edges)
             waiting = next((waits[target] for target in after if waits.get(target)), ())
             if len(after) > 1 or len(sources(after[0], self.edges)) > 1:
-                refuse(waiting, f"its edges in {named(self, path)} are not of the two alone")
+                refuse(waiting, f"other edges of {named(self, path)} start or end between them")
             if name != INPUT:
                 layers[name], waits[name] = fold(layers[name], at(path, name), waiting)
         if all(layers[name] is layer for name, layer in zip(self.names, self.layers, strict=True)):
