@@ -115,6 +115,15 @@ def residual():
     return Graph(layers, edges)
 
 
+def behind_synapse(neuron):
+    return nn.Sequential(nn.ExponentialSynapse(2.0), neuron)
+
+
+def of_snntorch():
+    last = Leaky(0.5, reset_mechanism="zero", reset_delay=False)
+    return dense(Leaky(0.9, reset_mechanism="zero"), behind_synapse(last))
+
+
 def images():
     return nn.Sequential(
         *(nn.Conv(2, 3, (3, 3), padding=1, rngs=nnx.Rngs(0)), nn.LIFNode(1.5, v_threshold=0.3)),
@@ -144,16 +153,13 @@ OURS = {
     "SpikingJelly, images": (by_spikingjelly, 0, images),
     "Norse": (by_norse, 0, lambda: dense(nn.LIFNode(1.5, v_threshold=0.3), nn.CUBALIFNode())),
     "snnTorch": (by_snntorch, 0, lambda: dense(undecayed(2.0), nn.CUBALIFNode())),
-    "snnTorch, its own": (
-        by_snntorch,
+    "Norse, synapses": (
+        by_norse,
         0,
-        lambda: dense(
-            Leaky(0.9, reset_mechanism="zero"),
-            nn.Sequential(
-                nn.ExponentialSynapse(2.0), Leaky(0.5, reset_mechanism="zero", reset_delay=False)
-            ),
-        ),
+        lambda: dense(behind_synapse(nn.LIFNode(1.5)), behind_synapse(undecayed(2.0))),
     ),
+    "snnTorch, its own": (by_snntorch, 0, of_snntorch),
+    "SpikingJelly, snnTorch's": (by_spikingjelly, 0, of_snntorch),
     "spyx": (
         by_spyx,
         2,

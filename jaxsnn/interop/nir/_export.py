@@ -36,8 +36,9 @@ def to_nir(
             `AvgPool` of two axes, `Flatten`, `Delay`, `IFNode`, `LIFNode`, `ParametricLIFNode`,
             `CUBALIFNode`, `NonSpikingIFNode` and `NonSpikingLIFNode`; of this module `Graph`,
             `Neuron`, `Threshold`, `Scale` and `SumPool`; of `jaxsnn.interop.snntorch` `Leaky`; and
-            Flax's `Linear` and `Conv`. `jaxsnn.nn.fold_batch_norm` puts batch normalisations into
-            the layers before them.
+            Flax's `Linear` and `Conv`. An `ExponentialSynapse` is written with the `LIFNode`,
+            `NonSpikingLIFNode` or `Leaky` right behind it in a `Sequential`.
+            `jaxsnn.nn.fold_batch_norm` puts batch normalisations into the layers before them.
         input_shape: shape of the input of one time step without its batch axis, e.g. `(28,)` or,
             channels last, `(28, 28, 1)`.
         dt: seconds in a time step.

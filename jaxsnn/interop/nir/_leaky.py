@@ -1,12 +1,10 @@
-"""snnTorch's `Leaky` in NIR's equations, alone and behind the synapse that makes it `Synaptic`.
+"""snnTorch's `Leaky` in NIR's equations.
 
 A potential of which `beta` is left after a step, and to which the whole input is added, is that of
-a `LIF` with `tau = dt / (1 - beta)` and `r = tau / dt`; with `beta = 1` it is that of an `IF`. The
-current before it, of which `alpha = exp(-1 / tau)` is left, makes it a `CubaLIF`.
+a `LIF` with `tau = dt / (1 - beta)` and `r = tau / dt`; with `beta = 1` it is that of an `IF`.
 """
 
-from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 from flax import nnx
@@ -14,7 +12,6 @@ from flax import nnx
 from jaxsnn.interop._leaky import Leaky
 from jaxsnn.interop.nir._neuron import Neuron
 from jaxsnn.interop.nir._strict import Strict
-from jaxsnn.nn import ExponentialSynapse
 
 # What to do about the resets that are none of a node that NIR has, by `reset_delay`.
 _REFUSED = {
@@ -34,35 +31,17 @@ _REFUSED = {
 _REFUSED["none", False] = _REFUSED["none", True]
 
 
-class Synaptic(NamedTuple):
-    """A `Leaky` and the current right before it, which are one node."""
-
-    synapse: ExponentialSynapse
-    leaky: Leaky
-
-
-def in_nodes(layers: Sequence[Any]) -> Iterator[tuple[int, Any]]:
-    """The layers of a stack and their places; what is one node is one."""
-    for k, layer in enumerate(layers):
-        before, after = (layers[j] if 0 <= j < len(layers) else None for j in (k - 1, k + 1))
-        if type(layer) is Leaky and type(before) is ExponentialSynapse:
-            yield k, Synaptic(before, layer)
-        elif not (type(layer) is ExponentialSynapse and type(after) is Leaky):
-            yield k, layer
-
-
-def neuron_of_leaky(cell: Leaky | Synaptic, dt: float, shape: tuple[int, ...]) -> Neuron:
+def neuron_of_leaky(leaky: Leaky, dt: float, shape: tuple[int, ...]) -> Neuron:
     """The `Neuron` with the same spikes, but for rounding.
 
     Args:
-        cell: what becomes a node.
+        leaky: what becomes a node.
         dt: seconds in a step.
         shape: of the input of one step, without the batch.
 
     Raises:
         ValueError: NIR has no such equation.
     """
-    leaky = cell.leaky if isinstance(cell, Synaptic) else cell
     reset, delay = leaky.reset_mechanism, leaky.reset_delay
     if (reset, delay) in _REFUSED:
         raise ValueError(
@@ -88,23 +67,18 @@ def neuron_of_leaky(cell: Leaky | Synaptic, dt: float, shape: tuple[int, ...]) -
         "detach_reset": delay,  # without delay a gradient flows through the spike that resets
     }
     beta = np.clip(_numbers(leaky, "beta", shape), 0, 1)
-    if np.all(beta == 1) and isinstance(cell, Leaky):
+    if np.all(beta == 1):
         return Neuron(dt=dt, r=1 / dt, **settings)
     if np.any(beta == 1):
         raise ValueError(
-            f"beta={beta} is 1, with which a potential never decays, and NIR has no infinite time "
-            "constant"
-            + (" behind a current" if np.all(beta == 1) else "; 1 for all neurons is an IF node")
-            + "; choose less than 1"
+            f"beta={beta} is 1 for some neurons, whose potential never decays, and NIR has no "
+            "infinite time constant; choose less, or 1 for all, which is an IF node"
         )
     if reset == "subtract" and np.any(beta.astype(np.float32) < np.finfo(np.float32).eps):
         raise ValueError(
             f"beta={beta} leaves nothing of the potential that the threshold is taken off in NIR; "
             "choose more than 0, or reset_mechanism='zero'"
         )
-    if isinstance(cell, Synaptic):
-        alpha = np.exp(-1 / np.asarray(cell.synapse.tau, np.float64))
-        settings |= {"tau_syn": dt / (1 - alpha), "w_in": 1 / (1 - alpha)}
     r = 1 / (1 - beta)
     delayed = reset == "subtract"
     return Neuron(dt=dt, r=r, tau=r * dt, v_leak=0.0, delayed_reset=delayed, **settings)

@@ -14,10 +14,11 @@ from jaxsnn.interop.nir._equations import NEURONS, equation_of
 from jaxsnn.interop.nir._graph import Graph
 from jaxsnn.interop.nir._layers import Scale, SumPool, Threshold
 from jaxsnn.interop.nir._layout import Layout, kernel_to_nir, weights
-from jaxsnn.interop.nir._leaky import Synaptic, in_nodes, neuron_of_leaky
+from jaxsnn.interop.nir._leaky import neuron_of_leaky
 from jaxsnn.interop.nir._notes import KEY, notes_of
 from jaxsnn.interop.nir._order import INPUT, OUTPUT, sources
 from jaxsnn.interop.nir._settings import Setting, array_of
+from jaxsnn.interop.nir._synapses import Synaptic, in_nodes, with_current
 from jaxsnn.interop.nir._ways_out import way_out
 from jaxsnn.nn._folding import at, named
 from jaxsnn.nn._weight_standardization import standardized
@@ -107,10 +108,13 @@ class Writer:
         return Flow((name,), after)
 
     def _neuron(self, cell: Any, layout: Layout) -> Any:
+        cell, synapse = (cell.neuron, cell.synapse) if type(cell) is Synaptic else (cell, None)
         soft = "v_reset=None"
-        if isinstance(cell, Leaky | Synaptic):
+        if type(cell) is Leaky:
             cell, soft = neuron_of_leaky(cell, self.dt, layout.shape), "reset_mechanism='subtract'"
         kind, fields = equation_of(cell, self.dt)
+        if synapse is not None:
+            kind, fields = with_current(kind, fields, synapse, self.dt)
         spikes = kind.endswith("F")
         if spikes and cell.v_reset is None and not self.soft_reset:
             raise ValueError(
