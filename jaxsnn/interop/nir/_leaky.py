@@ -21,7 +21,7 @@ _REFUSED = {
     ),
     ("discard", True): (
         'drops the input of the step after a spike, as "zero" of RLeaky and Synaptic does; train '
-        "with reset_delay=False"
+        "with reset_delay=False, or with 'subtract'"
     ),
     ("none", True): (
         "never resets, and every node of NIR that fires does; NonSpikingLIFNode(1 / (1 - beta), "
