@@ -53,7 +53,7 @@ class WSLinear(Linear):
         _prepare(self, gain, eps)
 
     def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
-        return Linear.__call__(_standardized(self), inputs, out_sharding)
+        return Linear.__call__(standardized(self), inputs, out_sharding)
 
 
 class WSConv(Conv):
@@ -97,7 +97,7 @@ class WSConv(Conv):
         _prepare(self, gain, eps)
 
     def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
-        return Conv.__call__(_standardized(self), inputs, out_sharding)
+        return Conv.__call__(standardized(self), inputs, out_sharding)
 
 
 def _prepare(layer: Any, gain: bool, eps: float) -> None:
@@ -114,7 +114,7 @@ def _prepare(layer: Any, gain: bool, eps: float) -> None:
     layer.gain = nnx.Param(ones) if has_gain else nnx.data(None)
 
 
-def _standardized(layer: Any) -> Any:
+def standardized(layer: Any) -> Any:
     """A copy of `layer` whose kernel is standardised."""
     kernel = layer.kernel[...]
     wide = kernel.astype(state_dtype(kernel.dtype)).reshape(-1, layer.out_features)
