@@ -10,6 +10,7 @@ from jaxsnn import nn
 from jaxsnn.interop import _layouts
 from jaxsnn.interop._features import FEATURES, INPUT, Flow, Orders
 from jaxsnn.interop._layouts import Entry
+from jaxsnn.interop._leaky import Leaky
 from jaxsnn.nn._normalization import _Normalization
 from jaxsnn.nn._spiking_rnns import _SpikingRNNCell
 
@@ -45,7 +46,8 @@ def fill(known: dict[str, Entry], arrays: dict[str, np.ndarray]) -> list[str]:
             if not entry.optional:
                 wrong.append(f"{name}: missing, expected shape {shape}")
         elif arrays[name].shape != shape:
-            wrong.append(f"{name}: expected shape {shape}, found {arrays[name].shape}")
+            found = arrays[name].shape
+            wrong.append(f"{name}: expected shape {shape}, found {found}{entry.axes}")
         elif arrays[name].dtype.kind not in "fiu":
             wrong.append(f"{name}: expected numbers, found dtype {arrays[name].dtype}")
         else:
@@ -76,6 +78,7 @@ class _Walk:
     def __init__(self, orders: Orders) -> None:
         self.orders = orders
         self.entries: list[Entry] = []
+        self.inside_own = False  # in a module of the user's, which may do anything to its input
 
     def visit(self, layer: Any, name: str, flow: Flow) -> Flow:
         """Adds the layer's arrays; returns what is known of the features behind it."""
@@ -91,7 +94,7 @@ class _Walk:
             return self.orders.flatten(name, flow)
         if isinstance(layer, nnx.Conv):
             self.entries += _layouts.linear(layer, at)
-            return Flow("image", layer.out_features)
+            return Flow("image", layer.out_features, axes=len(layer.kernel_size))
         if isinstance(layer, nnx.Linear):
             order = self.orders.order(name, layer.in_features, flow)
             self.entries += _layouts.linear(layer, at, order)
@@ -115,6 +118,10 @@ class _Walk:
             order = None if flow.sorted else self.orders.order(name, channels, flow)
             self.entries += _layouts.batch_norm(layer, at, order)
             return flow
+        if isinstance(layer, Leaky):
+            of_input = flow is INPUT and not self.inside_own
+            self.entries += _layouts.leaky(layer, at, flow.axes, of_input=of_input)
+            return self.orders.behind(layer, name, flow)
         rule = _layouts.rule_of(layer)
         if rule is not None:
             self.entries += rule(layer, at)
@@ -155,7 +162,9 @@ class _Walk:
 
     def _parts(self, module: Any, at: str, flow: Flow) -> None:
         """A module of the user's, or a list: what is in it, by the names of its attributes."""
+        outside = self.inside_own
         if not type(module).__module__.startswith(("flax.", "jaxsnn.")):
+            self.inside_own = True
             for attribute, value in vars(module).items():
                 if isinstance(value, nnx.Param | nnx.BatchStat):
                     self.entries.append(_layouts.stored(f"{at}{attribute}", value))
@@ -165,6 +174,7 @@ class _Walk:
         for attribute, part in parts.items():  # in which order they run cannot be seen
             name = f"{at}{attribute}"
             self.visit(part, name, flow if known else self.orders.unclear(name))
+        self.inside_own = outside
 
 
 def _is_rnn(layer: Any) -> bool:

@@ -4,6 +4,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from flax import nnx
 
 from jaxsnn import nn
@@ -12,8 +13,6 @@ from jaxsnn.interop._leaky import Leaky as Leaky
 from jaxsnn.interop._leaky import leaky_step as leaky_step
 from jaxsnn.nn._neurons import SurrogateFunction
 from jaxsnn.surrogate import ATan
-
-_NUMBERS = ("beta", "threshold", "graded_spikes_factor")
 
 
 def from_module(
@@ -82,21 +81,28 @@ def _neuron(
     reset = layer.reset_mechanism
     if reset == "zero" and type(layer) is not library.Leaky and layer.reset_delay:
         reset = "discard"
-    numbers: Any = _files.read({key: getattr(layer, key) for key in _NUMBERS})
-    learned: Any = {f"learn_{key}": getattr(layer, key).requires_grad for key in _NUMBERS}
-    leaky = Leaky(
-        **numbers,
-        **learned,
-        reset_mechanism=reset,
-        reset_delay=layer.reset_delay,
-        surrogate_function=surrogate,
-    )
+    numbers = _numbers(name, layer)
+    learned: Any = {f"learn_{key}": getattr(layer, key).requires_grad for key in numbers}
+    settings: Any = {key: array.reshape(-1) for key, array in numbers.items()} | learned
+    try:
+        leaky = Leaky(
+            **settings,
+            reset_mechanism=reset,
+            reset_delay=layer.reset_delay,
+            surrogate_function=surrogate,
+        )
+    except ValueError as error:
+        raise ValueError(f"{name or 'the module'}, {type(layer).__name__}: {error}") from error
     node: Any = leaky
-    if synaptic:
-        synapse = _synapse(name, layer)
-        node = leaky if synapse is None else nn.Sequential(synapse, leaky)
+    inside = ""
+    if synaptic and (synapse := _synapse(name, layer)) is not None:
+        node, inside = nn.Sequential(synapse, leaky), "1."
+    if recurrent:
+        inside = f"sub_module.{inside}"
+    # Along which axis they lie can be told only where it is known what comes to the neuron.
+    arrays: dict[str, Any] = {f"{at}{inside}{key}": a for key, a in numbers.items() if a.ndim}
     if not recurrent:
-        return node, {}
+        return node, arrays
     if not (layer.all_to_all and layer.linear_features):
         raise ValueError(
             f"{name or 'the module'}, {type(layer).__name__}, must have all_to_all=True and "
@@ -104,7 +110,28 @@ def _neuron(
         )
     n = layer.linear_features
     container = nn.LinearRecurrentContainer(node, n, n, feedback_only=True, rngs=nnx.Rngs(0))
-    return container, {f"{at}rc.{key}": a for key, a in layer.recurrent.state_dict().items()}
+    weights = layer.recurrent.state_dict()
+    return container, arrays | {f"{at}rc.{key}": array for key, array in weights.items()}
+
+
+def _numbers(name: str, layer: Any) -> dict[str, np.ndarray]:
+    """Those of a neuron: scalars, or one for each feature `[n]` or channel `[n, 1, ...]`."""
+    numbers = _files.read({key: getattr(layer, key) for key in Leaky.numbers})
+    for key, array in numbers.items():
+        fixed = not getattr(layer, key).requires_grad
+        if array.size == 1 or (fixed and array.size and np.all(array == array.flat[0])):
+            numbers[key] = array.reshape(-1)[0].reshape(())
+            continue
+        while array.shape[0] == 1:
+            array = array[0]
+        if array.size != len(array):
+            raise ValueError(
+                f"{name or 'the module'}, {type(layer).__name__} with {key} of shape "
+                f"{list(array.shape)}, cannot be converted: it must be one number, one for each "
+                "feature, [n], or one for each channel of an image, [n, 1, 1]"
+            )
+        numbers[key] = array
+    return numbers
 
 
 def _synapse(name: str, layer: Any) -> nn.ExponentialSynapse | None:
