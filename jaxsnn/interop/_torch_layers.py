@@ -12,9 +12,9 @@ from jaxsnn import nn
 from jaxsnn.interop import _files
 from jaxsnn.interop._torch_names import entries, fill
 
-# A neuron of the library by its name in the network: our module, and its arrays as torch names
-# them; None if it is not one of the library's.
-Neuron = Callable[[Any, str], tuple[Any, dict[str, Any]] | None]
+Made = tuple[Any, dict[str, Any]]  # our module, and its arrays as torch names them
+# Makes it of a neuron and its name in the network; None if it is not one of the library's.
+Neuron = Callable[[Any, str], Made | None]
 
 
 def import_torch(library: str) -> Any:
@@ -52,9 +52,7 @@ def convert(
     return module
 
 
-def layer(
-    torch_layer: Any, name: str, neuron: Neuron, batch_axes: tuple[int, ...]
-) -> tuple[Any, dict[str, Any]]:
+def layer(torch_layer: Any, name: str, neuron: Neuron, batch_axes: tuple[int, ...]) -> Made:
     """Our layer, and the arrays that belong into it under their full names in torch."""
     from torch import nn as torch_nn
 
