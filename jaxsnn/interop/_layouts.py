@@ -147,6 +147,17 @@ def batch_norm(layer: Any, at: str, order: np.ndarray | None = None) -> list[Ent
     return [stored(f"{at}{n}", a, of_features) for n, a in arrays.items()] + [_untracked(at)]
 
 
+def norm_of_flax(
+    layer: nnx.BatchNorm | nnx.LayerNorm, at: str, order: np.ndarray | None
+) -> list[Entry]:
+    """Flax's own normalisations over the last axis."""
+    names = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
+    arrays = {name: getattr(layer, ours, None) for name, ours in names.items()}
+    of_features = _sorted(SAME, -1, order)
+    entries = [stored(f"{at}{n}", a, of_features) for n, a in arrays.items() if a is not None]
+    return entries + ([_untracked(at)] if isinstance(layer, nnx.BatchNorm) else [])
+
+
 def _row(name: str, variable: Any, t: int, order: np.ndarray | None) -> Entry:
     """The entry of one time step of a variable `[T, features]`."""
     layout = _sorted(SAME, -1, order)

@@ -122,6 +122,11 @@ class _Walk:
             of_input = flow is INPUT and not self.inside_own
             self.entries += _layouts.leaky(layer, at, flow.axes, of_input=of_input)
             return self.orders.behind(layer, name, flow)
+        if isinstance(layer, nnx.BatchNorm | nnx.LayerNorm):
+            return self._norm_of_flax(layer, name, flow)
+        if isinstance(layer, nnx.Embed):
+            self.entries.append(_layouts.stored(f"{at}weight", layer.embedding))
+            return FEATURES
         rule = _layouts.rule_of(layer)
         if rule is not None:
             self.entries += rule(layer, at)
@@ -148,6 +153,19 @@ class _Walk:
         self.entries += _layouts.linear(layer.rc, f"{at}rc.", order)
         self.visit(layer.sub_module, f"{at}sub_module", FEATURES)
         return FEATURES
+
+    def _norm_of_flax(self, layer: nnx.BatchNorm | nnx.LayerNorm, name: str, flow: Flow) -> Flow:
+        over_channels = isinstance(layer, nnx.BatchNorm)
+        for setting in ("axis",) if over_channels else ("feature_axes", "reduction_axes"):
+            if (axes := getattr(layer, setting)) not in (-1, (-1,)):
+                raise ValueError(
+                    f"{name or 'the module'}, Flax's {type(layer).__name__} with {setting}={axes}, "
+                    "has another shape in torch; only -1, the last axis, can be read and written"
+                )
+        of_images = over_channels and flow.sorted
+        order = None if of_images else self.orders.order(name, layer.num_features, flow)
+        self.entries += _layouts.norm_of_flax(layer, f"{name}." if name else "", order)
+        return flow
 
     def _rnn_layers(self, layers: list[Any], at: str, flow: Flow) -> Flow:
         """Recurrent cells in a row: SpikingJelly's SpikingLSTM and the like."""
@@ -198,13 +216,19 @@ def _children(module: Any) -> Iterator[tuple[str, Any]]:
 def _refuse_unseen(module: Any, found: list[Entry]) -> None:
     """Every parameter and statistic must have a name in torch."""
     seen = {id(variable) for entry in found for variable in entry.variables}
+    owners = {
+        id(variable): type(part).__name__
+        for _, part in nnx.iter_modules(module)
+        for variable in vars(part).values()
+    }
     left = [
-        f"{'.'.join(map(str, path))} ({type(variable).__name__})"
+        f"{'.'.join(map(str, path))} (of {owners.get(id(variable), type(variable).__name__)})"
         for path, variable in nnx.iter_graph(module)
         if isinstance(variable, nnx.Param | nnx.BatchStat) and id(variable) not in seen
     ]
     if left:
         raise ValueError(
-            f"{type(module).__name__} has what SpikingJelly and torch have not: {', '.join(left)}; "
-            "take the layers beside it one by one"
+            f"{type(module).__name__} has parameters of which it is not known here how SpikingJelly "
+            f"or torch call them and lay them out, if they have them: {', '.join(left)}; take the "
+            "layers beside it one by one, and these arrays by hand"
         )

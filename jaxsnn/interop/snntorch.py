@@ -67,6 +67,12 @@ def _neuron(
     name = at.removesuffix(".")
     recurrent = type(layer) in (library.RLeaky, library.RSynaptic)
     synaptic = type(layer) in (library.Synaptic, library.RSynaptic)
+    if type(layer) is library.Lapicque:
+        raise ValueError(
+            f"{name or 'the module'} is snnTorch's Lapicque. With reset_mechanism='subtract' or "
+            "'none' it is a Leaky(beta=1 - time_step / (R * C)) whose input is multiplied by "
+            "time_step / C: take that, with the factor in the weights and the bias before it"
+        )
     if not (recurrent or synaptic or type(layer) is library.Leaky):
         raise ValueError(
             f"{name or 'the module'} is snnTorch's {type(layer).__name__}, whose equation is not "
