@@ -190,13 +190,15 @@ def _masked_psn(layer: nn.MaskedPSN, at: str) -> list[Entry]:
 
 
 def leaky(layer: Leaky, at: str, axes: int, *, of_input: bool) -> list[Entry]:
-    """snnTorch's neuron. Its numbers for each neuron lie along the last axis, in torch too, so that
-    those for each channel of an image have as many axes of size 1 behind as there are of positions.
+    """The neuron of snnTorch.
+
+    Numbers for each neuron lie along the last axis here and in torch. Those for each channel of
+    an image therefore have axes of size 1 behind them in torch.
 
     Args:
         layer: the neuron.
         at: the beginning of its names.
-        axes: of positions, of an image.
+        axes: how many axes of positions its input has.
         of_input: whether the layer reads the input of the network, which may be an image.
     """
     resets = {"subtract": 0, "zero": 1, "discard": 1, "none": 2}
@@ -219,7 +221,9 @@ def leaky(layer: Leaky, at: str, axes: int, *, of_input: bool) -> list[Entry]:
 
 
 _ALONG_WIDTH = " (one for each channel of an image; torch puts [n] along its width)"
-_ALONG_FEATURES = " (one for each feature; that images come must be told by a Conv or a pooling before)"
+_ALONG_FEATURES = (
+    " (one for each feature; that images come must be told by a Conv or a pooling before)"
+)
 
 
 def _of_features(entry: Entry, layer: Leaky) -> Entry:

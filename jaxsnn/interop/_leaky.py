@@ -177,9 +177,9 @@ class Leaky(Cell):
             return numbers
         if self.of_features and v.ndim > 2:
             raise ValueError(
-                f"{name} has one number for each of {len(numbers)} features [N, {len(numbers)}], as "
-                f"snnTorch has it, which would put them along the width of images; got an input of "
-                f"shape {list(v.shape)}"
+                f"{name}, as it came from snnTorch, has one number for each of {len(numbers)} "
+                f"features, inputs are [N, {len(numbers)}] (of an image they would be those of the "
+                f"columns there); got one of shape {list(v.shape)}"
             )
         if v.ndim == 0 or v.shape[-1] != len(numbers):
             raise ValueError(

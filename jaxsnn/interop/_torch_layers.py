@@ -88,7 +88,7 @@ def _refuse_kind(name: str, kind: type, makers: Mapping[type, Any]) -> NoReturn:
             "jaxsnn.nn.Sequential(before, jax.nn.relu, behind)"
         )
     raise ValueError(
-        f"{name} is a {kind.__name__}, and what the forward() of a class of your own does cannot be "
+        f"{name} is a {kind.__name__}, and what forward() of a class of your own does cannot be "
         "seen. Hand over its layers in the order in which they run, torch.nn.Sequential(net.fc1, "
         "net.lif1, ...); what forward() does besides, e.g. a sum over time, do with the outputs of "
         "jaxsnn.nn.unroll"

@@ -228,7 +228,7 @@ def _refuse_unseen(module: Any, found: list[Entry]) -> None:
     ]
     if left:
         raise ValueError(
-            f"{type(module).__name__} has parameters of which it is not known here how SpikingJelly "
-            f"or torch call them and lay them out, if they have them: {', '.join(left)}; take the "
-            "layers beside it one by one, and these arrays by hand"
+            f"what SpikingJelly or torch call these of {type(module).__name__}, if they have them, "
+            f"is not known here: {', '.join(left)}; take the layers beside it one by one, and "
+            "these arrays by hand"
         )

@@ -77,7 +77,9 @@ def from_module(
             if isinstance(layer, whole) and not sees_sequence:
                 _refuse_kind(layer, at, "in a Lift it would see single steps; take it out of it")
             if sees_sequence and not isinstance(layer, whole):
-                _refuse_kind(layer, at, "in this network layers see whole sequences; put it in a Lift")
+                _refuse_kind(
+                    layer, at, "in this network layers see whole sequences; put it in a Lift"
+                )
             return kinds[type(layer)](_Settings(layer, at, surrogate_function), at)
 
         return neuron
