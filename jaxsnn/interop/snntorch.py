@@ -34,7 +34,8 @@ def from_module(
     What is learned there is learned here; the `alpha` of a `Synaptic` through its time constant,
     `alpha = exp(-1/tau)`. Weights always are parameters. Potentials, which snnTorch hands in and
     out or keeps, begin at 0. Layers of torch do as after `module.eval()`. Images have their
-    channels last here.
+    channels last here. Numbers for each neuron are those of features, `[n]` in torch, or of the
+    channels of an image, `[n, 1, 1]`.
 
     Args:
         module: a neuron, a layer, or a `torch.nn.Sequential` of them in the order in which they
