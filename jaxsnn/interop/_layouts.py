@@ -24,7 +24,7 @@ class Entry(NamedTuple):
         write: puts it into the module; raises ValueError if it does not belong there.
         variables: those of the module that it holds.
         optional: whether it may be missing, as it says nothing that the module has to know.
-        axes: what is to be said about another shape.
+        hint: what is to be said about another shape.
     """
 
     name: str
@@ -32,7 +32,7 @@ class Entry(NamedTuple):
     write: Callable[[np.ndarray], None]
     variables: tuple[Any, ...] = ()
     optional: bool = False
-    axes: str = ""
+    hint: str = ""
 
 
 class Layout(NamedTuple):
@@ -215,7 +215,7 @@ def leaky(layer: Leaky, at: str, axes: int, *, of_input: bool) -> list[Entry]:
         else:
             entry = setting(f"{at}{name}", layer, name, layout=layout)
         if several:
-            entry = entry._replace(axes=_ALONG_WIDTH if axes else _ALONG_FEATURES)
+            entry = entry._replace(hint=_ALONG_WIDTH if axes else _ALONG_FEATURES)
         entries.append(_of_features(entry, layer) if several and of_input else entry)
     return entries
 

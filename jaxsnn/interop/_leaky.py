@@ -135,7 +135,7 @@ class Leaky(Cell):
         self.reset_mechanism = reset_mechanism
         self.reset_delay = _checks.boolean("reset_delay", reset_delay)
         self.surrogate_function = _checks.function("surrogate_function", surrogate_function)
-        self.of_features = False  # what comes from snnTorch may be known not to be for channels
+        self.of_features = False  # set where numbers of snnTorch are known not to be for channels
         for name, value, learned in (
             ("beta", beta, learn_beta),
             ("threshold", threshold, learn_threshold),

@@ -47,7 +47,7 @@ def fill(known: dict[str, Entry], arrays: dict[str, np.ndarray]) -> list[str]:
                 wrong.append(f"{name}: missing, expected shape {shape}")
         elif arrays[name].shape != shape:
             found = arrays[name].shape
-            wrong.append(f"{name}: expected shape {shape}, found {found}{entry.axes}")
+            wrong.append(f"{name}: expected shape {shape}, found {found}{entry.hint}")
         elif arrays[name].dtype.kind not in "fiu":
             wrong.append(f"{name}: expected numbers, found dtype {arrays[name].dtype}")
         else:

@@ -11,6 +11,7 @@ from jaxsnn import nn
 from jaxsnn.interop import _files, _torch_layers
 from jaxsnn.interop._leaky import Leaky as Leaky
 from jaxsnn.interop._leaky import leaky_step as leaky_step
+from jaxsnn.interop._torch_layers import Made
 from jaxsnn.nn._neurons import SurrogateFunction
 from jaxsnn.surrogate import ATan
 
@@ -53,7 +54,7 @@ def from_module(
     """
     library = _torch_layers.import_torch("snntorch")
 
-    def neuron(layer: Any, at: str) -> tuple[Any, dict[str, Any]] | None:
+    def neuron(layer: Any, at: str) -> Made | None:
         if not isinstance(layer, library.SpikingNeuron):
             return None
         return _neuron(library, layer, at, surrogate_function)
@@ -61,9 +62,7 @@ def from_module(
     return _torch_layers.convert(module, neuron, flatten_channels)
 
 
-def _neuron(
-    library: Any, layer: Any, at: str, surrogate: SurrogateFunction
-) -> tuple[Any, dict[str, Any]]:
+def _neuron(library: Any, layer: Any, at: str, surrogate: SurrogateFunction) -> Made:
     """Our module for a neuron, and its arrays under the names that torch would give them."""
     name = at.removesuffix(".")
     recurrent = type(layer) in (library.RLeaky, library.RSynaptic)

@@ -62,6 +62,8 @@ def _children(layer: nnx.Module) -> dict[str, Any]:
 
 def in_short(array: Any) -> str:
     """Many numbers as how many they are and between which."""
+    if array.size == 0:
+        return f"<{list(array.shape)} numbers>"
     low, high = float(array.min()), float(array.max())
     return f"<{list(array.shape)} numbers from {low:.4g} to {high:.4g}>"
 
@@ -73,7 +75,7 @@ def _value(value: Any) -> str:
         return "<traced>"
     if isinstance(value, jax.Array | np.ndarray):
         return in_short(value) if value.ndim else repr(round(float(value), 4))
-    if isinstance(value, tuple) and len(value) > 4:
+    if isinstance(value, tuple) and len(value) > 4 and all(isinstance(n, float) for n in value):
         return in_short(np.asarray(value))
     name = getattr(value, "__name__", None)  # of a function, also of one of JAX's
     return name if callable(value) and name else repr(value)

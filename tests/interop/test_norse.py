@@ -255,6 +255,7 @@ def test_what_is_refused_by_name(library):
         (library.LIFBoxCell(dt=0.01), r"dt \* tau_mem_inv=1.0, .* must be between 0 and 1"),
         (library.LIFCell(lif(tau_syn_inv=t(2000.0))), r"dt \* tau_syn_inv=2.0, "),
         (library.LIFCell(lif(tau_mem_inv=t([100.0, 50.0]))), r"has tau_mem_inv of shape \(2,\)"),
+        (library.LIFCell(lif(v_th=t([1.0, 0.5]))), r"has v_th of shape \(2,\)"),
         (library.LICell(library.LIParameters(v_leak=t(0.5))), "LICell with v_leak=0.5"),
         (library.LSNNCell(), "1 is a LSNNCell, which is not converted"),
         (torch.nn.Flatten(2), "1, Flatten.start_dim=2., .* must be 1"),
