@@ -6,12 +6,15 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 from jaxsnn.encoding._interval import within
 
 
-def latency(x: jax.Array, T: int, *, function: Literal["linear", "log"] = "linear") -> jax.Array:
+def latency(
+    x: Float[Array | np.ndarray, "*shape"], T: int, *, function: Literal["linear", "log"] = "linear"
+) -> Float[Array, "{T} *shape"]:
     """One spike per element, the sooner the larger the value.
 
         t = round((T - 1) (1 - x))                              linear
@@ -50,7 +53,7 @@ def latency(x: jax.Array, T: int, *, function: Literal["linear", "log"] = "linea
     return jax.nn.one_hot(jnp.round(time).astype(jnp.int32), last + 1, dtype=x.dtype, axis=0)
 
 
-def weighted_phase(x: jax.Array, K: int) -> jax.Array:
+def weighted_phase(x: Float[Array | np.ndarray, "*shape"], K: int) -> Float[Array, "{K} *shape"]:
     """The binary digits of a value, one a step, the largest first (Kim et al. 2018, "Deep neural
     networks with weighted spikes").
 
@@ -83,7 +86,7 @@ def weighted_phase(x: jax.Array, K: int) -> jax.Array:
     return (shifted - 2 * jnp.floor(shifted / 2)).astype(x.dtype)
 
 
-def delta(xs: jax.Array, threshold: float) -> jax.Array:
+def delta(xs: Float[Array | np.ndarray, "T *shape"], threshold: float) -> Float[Array, "T *shape"]:
     """Spikes where a signal changes: 1 where it rises, -1 where it falls by the threshold.
 
         d[t] = xs[t] - xs[t-1],  d[0] = 0
