@@ -67,7 +67,7 @@ class Calibration(NamedTuple):
 
 def calibrate(
     model: Any,
-    xs: Float[Array | np.ndarray, "T N *shape"],
+    xs: Float[Array | np.ndarray, "T N *space C"],
     rate: float = 0.1,
     *,
     tolerance: float = 0.1,

@@ -21,7 +21,7 @@ from jaxsnn.nn._cell import is_cell
 
 def doctor(
     model: Any,
-    xs: Shaped[Array | np.ndarray, "T N *shape"],
+    xs: Shaped[Array | np.ndarray, "T N *space C"],
     labels: Shaped[Array | np.ndarray, "N *label"] | None = None,
     *,
     loss: Callable[..., jax.Array] | None = None,

@@ -44,7 +44,7 @@ def poisson(
     """
     _checks.random_key("key", key)
     x = jnp.asarray(x)
-    probability = jnp.broadcast_to(within(x, 0, 1, _REMEDY), (_checks.size("T", T), *x.shape))
+    probability = jnp.broadcast_to(within(x, 0.0, 1.0, _REMEDY), (_checks.size("T", T), *x.shape))
     spikes = jax.random.bernoulli(key, probability).astype(probability.dtype)
     return quantize.straight_through(probability, spikes).astype(x.dtype)
 
@@ -86,5 +86,5 @@ def regular(x: Float[Array | np.ndarray, "*shape"], T: int) -> Float[Array, "{T}
         surrogate_function=DeterministicPass(),
         detach_reset=True,
     )
-    _, spikes = unroll(neuron, repeat(within(x, 0, 1, _REMEDY), T))
+    _, spikes = unroll(neuron, repeat(within(x, 0.0, 1.0, _REMEDY), T))
     return spikes.astype(x.dtype)

@@ -41,7 +41,7 @@ def latency(
         Array([4, 2, 0], dtype=int32)
     """
     x, last = jnp.asarray(x), _checks.size("T", T) - 1
-    value = within(x, 0, 1, "scale it, e.g. images / 255")
+    value = within(x, 0.0, 1.0, "scale it, e.g. images / 255")
     if function == "linear":
         time = last * (1 - value)
     elif function == "log":
@@ -80,7 +80,7 @@ def weighted_phase(x: Float[Array | np.ndarray, "*shape"], K: int) -> Float[Arra
     """
     x, K = jnp.asarray(x), _checks.size("K", K)
     largest = 1 - 2.0**-K
-    value = within(x, 0, largest, f"K={K} digits hold no more: multiply what is in [0, 1] by it")
+    value = within(x, 0.0, largest, f"K={K} digits hold no more: multiply what is in [0, 1] by it")
     places = jnp.asarray(2.0 ** np.arange(1, K + 1), value.dtype)
     shifted = jnp.floor(value[None] * places.reshape(-1, *[1] * x.ndim))
     return (shifted - 2 * jnp.floor(shifted / 2)).astype(x.dtype)
