@@ -119,6 +119,7 @@ def test_python_blocks_run(block, capsys):
 
 
 @pytest.mark.usefixtures("folder")
+@pytest.mark.filterwarnings("ignore")  # what they warn of is their affair
 @pytest.mark.parametrize("block", blocks(with_others=True))
 def test_blocks_with_other_libraries_run(block, capsys):
     """CI installs them for this."""
