@@ -30,6 +30,8 @@ DOCS = ROOT / "docs"
 PACKAGE = pathlib.Path(jaxsnn.__file__).parent
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 TUTORIALS = [DOCS / "tutorial.md", DOCS / "tutorial.zh.md"]
+OTHERS = {"norse", "snntorch", "spikingjelly", "tensorboard", "torch"}  # of the extra `bench`
+TAKES_LONG = ["train_epoch(", "doctor(", "logs/", "install_import_hook("]
 
 
 def python_blocks(page):
@@ -56,8 +58,6 @@ def blocks(*, with_others):
     ]
 
 
-OTHERS = {"norse", "snntorch", "spikingjelly", "tensorboard", "torch"}  # not among our own
-TAKES_LONG = ["train_epoch(", "doctor(", "logs/", "install_import_hook("]
 BLOCKS = blocks(with_others=False)
 # A tutorial is read from top to bottom: its blocks are one program.
 BLOCKS.append(pytest.param("".join(python_blocks(TUTORIALS[0])), id="docs/tutorial.md"))
