@@ -20,7 +20,6 @@ Ctrl-C and 143 SIGTERM, everything up to there is saved and --resume goes on.
 import argparse
 import contextlib
 import datetime
-import errno
 import hashlib
 import json
 import os
@@ -28,8 +27,7 @@ import pathlib
 import signal
 import sys
 import time
-import traceback
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from types import FrameType
 from typing import Any, NoReturn
 
@@ -49,8 +47,8 @@ import numpy as np
 import optax
 from tqdm import tqdm
 
-from jaxsnn import checkpointing, data, devices, doctor, losses, models, runs, training
-from jaxsnn.command_line import OneLineParser, integer, integer_or_all, number, one_line
+from jaxsnn import checkpointing, data, devices, doctor, endings, losses, models, runs, training
+from jaxsnn.command_line import OneLineParser, integer, integer_or_all, number
 from jaxsnn.interop import spikingjelly
 
 # ----------------------------------------------------------------------------- settings
@@ -86,13 +84,6 @@ OPTIMIZERS = ("sgd", "adam")
 
 # GPUs would otherwise round the operands of float32 matrix products to 10 bits (TF32).
 MATMUL_PRECISION = "float32"
-
-# Errors of the disk that pass when it is seen to.
-NO_ROOM = errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EIO
-
-# Exit statuses, see above.
-WRONG, PASSING, INTERRUPTED, TERMINATED, NO_READER = 2, 75, 130, 143, 141
-ENDS = {signal.SIGINT: ("interrupted", INTERRUPTED), signal.SIGTERM: ("SIGTERM", TERMINATED)}
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -234,7 +225,7 @@ def train(args: argparse.Namespace) -> None:
     history: list[runs.Row] = []
 
     # The run's directory, which from here on is ours alone.
-    with runs.lock(run) if leads else contextlib.nullcontext(), told_to_stop() as told:
+    with runs.lock(run) if leads else contextlib.nullcontext(), endings.told_to_stop() as told:
         if config is None:
             config = {"settings": settings, "data": digest, "sessions": []}
             if leads:
@@ -321,13 +312,13 @@ def epochs(
         for epoch in range(first, total):
             if told_or_due(state):
                 what = f"saved after epoch {epoch - 1}" if epoch else "no epoch has ended"
-                raise Stopped(told[0] if told else signal.SIGTERM, what)
+                raise endings.Stopped(told, what)
             done = int(state.tally.minibatches)
             start = time.perf_counter()
             state, trained = jax.block_until_ready(train_epoch(state))
             if trained is None:
                 what = f"saved in epoch {epoch}, after minibatch {state.tally.minibatches}"
-                raise Stopped(told[0] if told else signal.SIGTERM, what)
+                raise endings.Stopped(told, what)
             middle = time.perf_counter()
             tested = jax.block_until_ready(evaluate(state))
             end = time.perf_counter()
@@ -593,83 +584,16 @@ def epoch_line(history: list[runs.Row], seconds_left: float) -> str:
     )
 
 
-class Stopped(Exception):
-    """A signal of that number has come, here or to another process, and all has been saved."""
-
-
-@contextlib.contextmanager
-def told_to_stop() -> Iterator[list[int]]:
-    """Notes Ctrl-C, and SIGTERM, which schedulers send some time before they kill.
-
-    Neither ends the program; but of two times Ctrl-C the second does, at once.
-    """
-    told: list[int] = []
-
-    def note(number: int, frame: FrameType | None) -> None:
-        told.append(number)
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-
-    before = {number: signal.signal(number, note) for number in (signal.SIGTERM, signal.SIGINT)}
-    try:
-        yield told
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
-def fail(message: str, status: int = WRONG) -> NoReturn:
-    """One line on stderr, and the exit status."""
-    print(one_line("train.py", message), file=sys.stderr, flush=True)
-    leave(status)
-
-
-def leave(status: int) -> NoReturn:
-    """Exits. One of several processes does it at once: its end tells the others to end, too."""
-    if jax.distributed.is_initialized():
-        sys.stdout.flush()
-        if jax.process_index() == 0:
-            time.sleep(1)  # its end would cut the others short, which may be saying the same
-        os._exit(status)
-    raise SystemExit(status) from None
-
-
 def main(argv: list[str]) -> None:
     """Runs the command line; how it ends is said at the head of this file."""
     args = parse(argv)
-    try:
+    with endings.in_one_line("train.py", distributed=args.distributed):
         if args.doctor:
             examine(args)
         elif args.evaluate is not None:
             evaluate_run(args)
         else:
             train(args)
-    except Stopped as stopped:
-        number, what = stopped.args
-        by, status = ENDS[number]
-        print(f"train.py: {by}: {what}; --resume goes on", file=sys.stderr)
-        raise SystemExit(status) from None
-    except KeyboardInterrupt:  # the second time, or while evaluating
-        print("train.py: interrupted; --resume goes on from what was saved", file=sys.stderr)
-        leave(INTERRUPTED)
-    except BrokenPipeError:  # the reader of our output has gone, as `head` does
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        leave(NO_READER)
-    except checkpointing.CheckpointWriteError as error:
-        fail(f"{error}. Those of before are still there; --resume goes on from them", PASSING)
-    except (ValueError, OSError, ImportError) as error:
-        passing = isinstance(error, OSError) and error.errno in NO_ROOM
-        fail(str(error), PASSING if passing else WRONG)
-    except (devices.LostProcessError, jax.errors.JaxRuntimeError) as error:
-        if "RESOURCE_EXHAUSTED" in str(error):
-            fail(f"the device has no room for this ({error}); choose a smaller --batch-size")
-        if not args.distributed:
-            raise
-        fail(f"another process was lost ({error}); start all again with --resume", PASSING)
-    except Exception:
-        if not jax.distributed.is_initialized():
-            raise
-        traceback.print_exc()
-        leave(1)
 
 
 if __name__ == "__main__":

@@ -765,6 +765,14 @@ def never(u):
     [
         (healthy, 0 * UNIFORM, 0.1, "xs must be finite and not 0 everywhere"),
         (lambda: nn.Sequential(nn.LIFNode()), UNIFORM, 0.1, "no spiking layer with a Linear"),
+        (
+            lambda: nn.Sequential(linear(), nn.DSRIFNode()),
+            *(
+                UNIFORM,
+                0.1,
+                r"and 1 \(DSRIFNode\) of .*Choose a smaller v_threshold",
+            ),
+        ),
         (healthy, UNIFORM, 1.5, "layer 1 cannot be brought to rate=1.5"),
         (lambda: alone(never), UNIFORM, 0.1, "between 0 and 0;"),
         (lambda: nn.Sequential(*[linear(), nn.IFNode()] * 2), UNIFORM, 0.1, "in two places"),

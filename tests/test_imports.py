@@ -24,6 +24,7 @@ LAYERS = [
     {"training"},
     {"runs"},
     {"checkpointing"},
+    {"endings"},
     {"study"},
 ]
 

@@ -577,9 +577,9 @@ def in_many_ways(cell, xs, mask, garbage, packed):
     }
 
 
-# In bfloat16, which compiles as long once more, some of each kind.
+# In bfloat16, which compiles as long once more, some of each kind, and those are left to CI.
 CASES = [(name, "float32") for name in EVERY] + [
-    (name, "bfloat16")
+    pytest.param(name, "bfloat16", marks=pytest.mark.slow)
     for name in (
         "IFNode",
         "LIFNode",

@@ -17,6 +17,7 @@ from jaxsnn.diagnosis._measure import spikes_of
 from jaxsnn.diagnosis._report import table
 from jaxsnn.diagnosis._stack import Part, check_input, find_stack, layers, parts, within
 from jaxsnn.nn._mode import Mode
+from jaxsnn.nn._spike_representation import _SpikeRepresentationNode
 
 LARGEST = 2.0**30  # factor, or one over it
 HALVINGS = 40
@@ -81,8 +82,8 @@ def calibrate(
     between, its scale and bias. In a `LinearRecurrentContainer` it is `rc`, and with
     `feedback_only` the layer before it, too. In a cell of your own it is all such layers that it
     calls before the neuron and after the neuron before, in the order of the calls. Left as they
-    are: neurons with no such layer before them, and the spiking RNN cells, which fire at 0 or
-    more, at any scale of their weights.
+    are: neurons with no such layer before them, the spiking RNN cells, which fire at 0 or more, at
+    any scale of their weights, and `DSRIFNode` and `DSRLIFNode`, whose threshold is trained.
 
     Args:
         model: as for `doctor`.
@@ -142,6 +143,19 @@ def calibrate(
             done.append(CalibratedLayer(drive.part.path, kind, paths, factor, *rates))
         segment = []
     if not scaled:
+        apart = [
+            f"{part.name} ({type(part.module).__name__})"
+            for layer in layers(stack)
+            for part in parts(layer)
+            if isinstance(part.module, _SpikeRepresentationNode)
+        ]
+        if apart:
+            raise ValueError(
+                "calibrate scales the weights before neurons that have a surrogate function, and "
+                f"{', '.join(apart)} of this model has none: its v_threshold, learned as a rule, "
+                "says how often it fires. Choose a smaller v_threshold for more spikes, a larger "
+                "one for fewer, or scale the weights before it yourself"
+            )
         raise ValueError(
             "model has no spiking layer with a Linear, Conv or normalisation before it whose "
             "weights could be scaled"

@@ -125,21 +125,30 @@ class Network:
             raise
 
 
+class _OtherVersionError(Exception):
+    """Nothing is wrong with the file."""
+
+
 def _check_versions(metadata: dict[str, Any]) -> None:
     if metadata["format"] != FORMAT:
         raise ValueError(f"its format is {metadata['format']!r}, not {FORMAT!r}")
     if metadata["version"] != VERSION:
-        raise ValueError(
-            f"it is of version {metadata['version']!r} of the format, and this package reads "
-            f"version {VERSION}; save the network again, or use the package that wrote the file"
-        )
+        if isinstance(metadata["version"], int) and metadata["version"] > VERSION:
+            raise _OtherVersionError(
+                f"a newer jaxsnn wrote it, in version {metadata['version']} of the format, and "
+                f"this one reads version {VERSION}; upgrade, pip install -U jaxsnn-nnx, or save "
+                "the network again with this one"
+            )
+        raise ValueError(f"there is no version {metadata['version']!r} of the format")
     first = jax.export.minimum_supported_calling_convention_version
     last = jax.export.maximum_supported_calling_convention_version
     if not first <= metadata["calling_convention"] <= last:
-        raise ValueError(
-            f"its programs have calling convention {metadata['calling_convention']!r}, by jax "
-            f"{metadata['jax']}, and jax {jax.__version__} runs {first} to {last}; save the "
-            "network again, or install another jax"
+        newer = metadata["calling_convention"] > last
+        raise _OtherVersionError(
+            f"{'a newer' if newer else 'an older'} jax wrote it, {metadata['jax']}, with calling "
+            f"convention {metadata['calling_convention']}, and jax {jax.__version__} here runs "
+            f"{first} to {last}; {'upgrade jax' if newer else 'install that one'}, or save the "
+            "network again with this one"
         )
 
 
@@ -147,6 +156,8 @@ def _check_versions(metadata: dict[str, Any]) -> None:
 def _reading(path: str | os.PathLike[str]) -> Iterator[None]:
     try:
         yield
+    except _OtherVersionError as error:
+        raise ValueError(f"cannot read {path}: {error}") from None
     except Exception as error:  # zipfile, json and JAX raise many kinds
         raise ValueError(
             f"cannot read {path}: it is damaged, no file of jaxsnn.export, or one for other "

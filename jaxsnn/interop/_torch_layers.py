@@ -184,7 +184,7 @@ def number(name: str, torch_layer: Any, setting: str, value: Any) -> float:
     )
     if array.size != 1:
         raise ValueError(
-            f"{name or 'the module'}, {type(torch_layer).__name__}, has a {setting} of shape "
+            f"{name or 'the module'}, {type(torch_layer).__name__}, has {setting} of shape "
             f"{array.shape}; only one for the whole layer can be converted"
         )
     return float(array.reshape(()).item())

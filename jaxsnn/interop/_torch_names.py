@@ -64,6 +64,12 @@ def fill(known: dict[str, Entry], arrays: dict[str, np.ndarray]) -> list[str]:
     return sorted(wrong)
 
 
+_OF_FLAX = (
+    *(nnx.LSTMCell, nnx.OptimizedLSTMCell, nnx.GRUCell, nnx.SimpleCell),
+    *(nnx.RNN, nnx.Bidirectional),
+)
+
+
 class _Walk:
     """Goes through the layers in the order in which they run."""
 
@@ -112,6 +118,12 @@ class _Walk:
         rule = _layouts.rule_of(layer)
         if rule is not None:
             self.entries += rule(layer, at)
+        elif isinstance(layer, _OF_FLAX):
+            raise ValueError(
+                f"{name or 'the module'} is Flax's {type(layer).__name__}, whose parameters torch "
+                "has under other names and in other shapes; take the layers beside it one by one, "
+                "or use SpikingLSTMCell or another cell of jaxsnn.nn"
+            )
         elif isinstance(layer, nnx.Pytree):
             self._parts(layer, at, flow)
         return self.orders.behind(layer, name, flow)

@@ -44,12 +44,7 @@ def from_module(
             default, which is `SuperSpike()`. It matters in training only.
         flatten_channels: as in `jaxsnn.interop.spikingjelly.load`.
 
-    Returns:
-        The module; `jaxsnn.nn.unroll` runs it over time.
-
-    Raises:
-        ValueError: a layer, or a setting of one, has no counterpart; the message names it.
-        ImportError: torch or Norse is not there.
+    What comes back and what is raised are those of `jaxsnn.interop.snntorch.from_module`.
     """
     library = _torch_layers.import_torch("norse.torch")
     kinds = {

@@ -14,6 +14,7 @@ from jaxsnn.nn._delay import Delay as Delay
 from jaxsnn.nn._dropconnect import DropConnectLinear as DropConnectLinear
 from jaxsnn.nn._dropout import Dropout as Dropout
 from jaxsnn.nn._dropout import Dropout2d as Dropout2d
+from jaxsnn.nn._folding import fold_batch_norm as fold_batch_norm
 from jaxsnn.nn._gated_lif import GatedLIFNode as GatedLIFNode
 from jaxsnn.nn._graded import ILIFNode as ILIFNode
 from jaxsnn.nn._graded import TernaryIFNode as TernaryIFNode

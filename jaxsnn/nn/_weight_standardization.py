@@ -57,7 +57,7 @@ class WSLinear(Linear):
     def __call__(
         self, inputs: Float[Array | np.ndarray, "*N {self.in_features}"], out_sharding: Any = None
     ) -> Float[Array, "*N {self.out_features}"]:
-        return Linear.__call__(_standardized(self), inputs, out_sharding)
+        return Linear.__call__(standardized(self), inputs, out_sharding)
 
 
 class WSConv(Conv):
@@ -103,7 +103,7 @@ class WSConv(Conv):
     def __call__(
         self, inputs: Float[Array | np.ndarray, "*N {self.in_features}"], out_sharding: Any = None
     ) -> Float[Array, "*M {self.out_features}"]:
-        return Conv.__call__(_standardized(self), inputs, out_sharding)
+        return Conv.__call__(standardized(self), inputs, out_sharding)
 
 
 def _prepare(layer: Any, gain: bool, eps: float) -> None:
@@ -120,7 +120,7 @@ def _prepare(layer: Any, gain: bool, eps: float) -> None:
     layer.gain = nnx.Param(ones) if has_gain else nnx.data(None)
 
 
-def _standardized(layer: Any) -> Any:
+def standardized(layer: Any) -> Any:
     """A copy of `layer` whose kernel is standardised."""
     kernel = layer.kernel[...]
     wide = kernel.astype(state_dtype(kernel.dtype)).reshape(-1, layer.out_features)

@@ -9,7 +9,7 @@ import dataclasses
 import io
 import json
 import pathlib
-from typing import Any
+from typing import Any, cast
 
 from jaxsnn import runs
 from jaxsnn.study._arms import Arm
@@ -77,10 +77,8 @@ def load(out: pathlib.Path, name: str, seed: int, epochs: int) -> list[Row] | No
         return None
     try:
         with path.open(encoding="utf-8", newline="") as file:
-            rows: list[Row] = [
-                {  # type: ignore[misc]
-                    key: kind(row[key]) for key, kind in Row.__annotations__.items()
-                }
+            rows = [
+                cast(Row, {key: kind(row[key]) for key, kind in Row.__annotations__.items()})
                 for row in csv.DictReader(file)
             ]
     except (KeyError, TypeError, ValueError) as error:

@@ -18,6 +18,7 @@ from nir_files import assert_outputs_of_files
 
 from jaxsnn import nn
 from jaxsnn.interop.nir import Graph, to_nir
+from jaxsnn.interop.snntorch import Leaky
 
 LIBRARIES = ["spikingjelly", "snntorch", "norse", "spyx"]
 SCRIPT = pathlib.Path(__file__).parent.parent / "golden" / "nir" / "make.py"
@@ -114,6 +115,15 @@ def residual():
     return Graph(layers, edges)
 
 
+def behind_synapse(neuron):
+    return nn.Sequential(nn.ExponentialSynapse(2.0), neuron)
+
+
+def of_snntorch():
+    last = Leaky(0.5, reset_mechanism="zero", reset_delay=False)
+    return dense(Leaky(0.9, reset_mechanism="zero"), behind_synapse(last))
+
+
 def images():
     return nn.Sequential(
         *(nn.Conv(2, 3, (3, 3), padding=1, rngs=nnx.Rngs(0)), nn.LIFNode(1.5, v_threshold=0.3)),
@@ -143,6 +153,13 @@ OURS = {
     "SpikingJelly, images": (by_spikingjelly, 0, images),
     "Norse": (by_norse, 0, lambda: dense(nn.LIFNode(1.5, v_threshold=0.3), nn.CUBALIFNode())),
     "snnTorch": (by_snntorch, 0, lambda: dense(undecayed(2.0), nn.CUBALIFNode())),
+    "Norse, synapses": (
+        by_norse,
+        0,
+        lambda: dense(behind_synapse(nn.LIFNode(1.5)), behind_synapse(undecayed(2.0))),
+    ),
+    "snnTorch, its own": (by_snntorch, 0, of_snntorch),
+    "SpikingJelly, snnTorch's": (by_spikingjelly, 0, of_snntorch),
     "spyx": (
         by_spyx,
         2,

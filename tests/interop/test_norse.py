@@ -6,6 +6,7 @@ import sys
 
 import golden_arrays
 import jax.numpy as jnp
+import nir
 import numpy as np
 import other_libraries
 import pytest
@@ -14,6 +15,7 @@ from flax import nnx
 
 from jaxsnn import nn, surrogate
 from jaxsnn.interop import norse, spikingjelly
+from jaxsnn.interop.nir import Neuron, from_nir, to_nir
 
 GOLDEN = golden_arrays.Golden("norse")
 CASES = other_libraries.NORSE
@@ -91,6 +93,26 @@ def test_golden():
     check({name: filled(net, name) for name, net in nets.items()})
 
 
+def check_through_nir(nets, folder):
+    """The same as `check`, of the networks that come back from a file of NIR."""
+    backs = {}
+    for name, net in nets.items():
+        shape = GOLDEN.arrays[f"{name}/x"].shape[2:]
+        nir.write(folder / f"{name}.nir", to_nir(net, shape, dt=0.001, soft_reset=True))
+        backs[name] = from_nir(folder / f"{name}.nir")
+    check(backs)
+    return backs
+
+
+def test_golden_through_nir(tmp_path):
+    """A synapse and the neuron behind it are one node."""
+    nets = quick.empty(lambda: {name: by_hand(name) for name in CASES})
+    backs = check_through_nir({name: filled(net, name) for name, net in nets.items()}, tmp_path)
+    kinds = [layer.kind for layer in backs["LIFCell"].layers if isinstance(layer, Neuron)]
+    assert kinds == ["CubaLIF", "CubaLI"]
+    assert backs["LIFRecurrentCell"][1].sub_module.kind == "CubaLIF"
+
+
 @pytest.mark.parametrize("name", ["IAFCell_alone", "LIFBoxCell_alone"])
 def test_ties_matter(name):
     """Some inputs end exactly on the threshold, where Norse does not fire and our neurons do."""
@@ -117,8 +139,8 @@ def library():
     return norse.torch
 
 
-def test_from_module(library):
-    """The library gives what is in the file, and so do its networks as ours."""
+def test_from_module(library, tmp_path):
+    """The library gives what is in the file, and so do its networks as ours, through NIR too."""
     import torch
 
     nets = {}
@@ -134,6 +156,7 @@ def test_from_module(library):
         golden_arrays.assert_equal(ys[-1], GOLDEN.arrays[f"{name}/out"], name)
         nets[name] = norse.from_module(network)
     check(nets)
+    check_through_nir(nets, tmp_path)
 
 
 def test_modules_that_run_sequences(library):
@@ -201,7 +224,7 @@ def test_what_is_refused_by_name(library):
         (library.LIFBoxCell(box(reset_method=lambda *_: 0)), "reset_method='<lambda>'"),
         (library.LIFBoxCell(dt=0.01), r"dt \* tau_mem_inv=1.0, .* must be between 0 and 1"),
         (library.LIFCell(lif(tau_syn_inv=t(2000.0))), r"dt \* tau_syn_inv=2.0, "),
-        (library.LIFCell(lif(tau_mem_inv=t([100.0, 50.0]))), r"has a tau_mem_inv of shape \(2,\)"),
+        (library.LIFCell(lif(tau_mem_inv=t([100.0, 50.0]))), r"has tau_mem_inv of shape \(2,\)"),
         (library.LICell(library.LIParameters(v_leak=t(0.5))), "LICell with v_leak=0.5"),
         (library.LSNNCell(), "1 is a LSNNCell, which has no counterpart here"),
         (torch.nn.Flatten(2), "1, Flatten.start_dim=2., .* must be 1"),

@@ -7,6 +7,7 @@ import sys
 import golden_arrays
 import jax
 import jax.numpy as jnp
+import nir
 import numpy as np
 import other_libraries
 import pytest
@@ -15,6 +16,7 @@ from flax import nnx
 
 from jaxsnn import nn
 from jaxsnn.interop import snntorch, spikingjelly
+from jaxsnn.interop.nir import from_nir, to_nir
 
 GOLDEN = golden_arrays.Golden("snntorch")
 CASES = other_libraries.SNNTORCH
@@ -81,6 +83,43 @@ def test_golden():
     some += ["RLeaky_zero_delay", "RLeaky_zero_at_once", "Synaptic_zero_delay"]
     nets = quick.empty(lambda: {name: by_hand(name) for name in some})
     check({name: filled(net, parameters(name)) for name, net in nets.items()})
+
+
+# What NIR has, of what is in the file.
+IN_NIR = [n for n in CASES if n.endswith(("subtract_delay", "_alone"))]
+IN_NIR += [
+    "Leaky_zero_delay",
+    *(f"{kind}_zero_at_once" for kind in ("Leaky", "RLeaky", "Synaptic")),
+]
+
+
+def check_through_nir(nets, folder):
+    """These networks, from a file of NIR: the spikes of snnTorch, to the last one."""
+    backs, inputs = {}, {name: GOLDEN.input(f"{name}/x", "float32") for name in nets}
+    for name, net in nets.items():
+        graph = to_nir(net, inputs[name].shape[2:], soft_reset=True)
+        nir.write(folder / f"{name}.nir", graph)
+        backs[name] = from_nir(folder / f"{name}.nir")
+
+    def run(nets, inputs):
+        return {name: nn.unroll(net, inputs[name])[1] for name, net in nets.items()}
+
+    for name, ys in quick.run_once(run, backs, inputs).items():
+        golden_arrays.assert_equal(ys, GOLDEN.arrays[f"{name}/out"], name)
+    return backs
+
+
+def test_golden_through_nir(tmp_path):
+    """Neurons of ours where there is one with the equation, else `Neuron`."""
+    some = [name for name in IN_NIR if not name.startswith("RS")]
+    nets = quick.empty(lambda: {name: by_hand(name) for name in some})
+    nets = {name: filled(net, parameters(name)) for name, net in nets.items()}
+    backs = check_through_nir(nets, tmp_path)
+    kinds = {name: type(net[min(1, len(net) - 1)]).__name__ for name, net in backs.items()}
+    assert kinds["Leaky_zero_delay"] == kinds["Leaky_zero_at_once"] == "LIFNode"
+    assert kinds["Leaky_subtract_delay"] == kinds["Synaptic_subtract_delay"] == "Neuron"
+    assert kinds["Synaptic_zero_at_once"] == "CUBALIFNode"
+    np.testing.assert_allclose(backs["RLeaky_zero_at_once"][1].sub_module.tau, 5.0)
 
 
 @pytest.mark.parametrize("name", ["Leaky_alone", "Leaky_zero_alone"])
@@ -169,8 +208,8 @@ def library():
     return pytest.importorskip("snntorch")
 
 
-def test_from_module(library):
-    """The library gives what is in the file, and so do its networks as ours."""
+def test_from_module(library, tmp_path):
+    """The library gives what is in the file, and so do its networks as ours, through NIR too."""
     import torch
 
     nets = {}
@@ -183,6 +222,7 @@ def test_from_module(library):
         golden_arrays.assert_equal(ys, GOLDEN.arrays[f"{name}/out"], name)
         nets[name] = snntorch.from_module(network)
     check(nets)
+    check_through_nir({name: nets[name] for name in IN_NIR}, tmp_path)
 
 
 def test_what_is_learned(library):
@@ -239,6 +279,33 @@ def test_images(library):
     np.testing.assert_array_equal(quick.run_once(nn.unroll, net, channels_last)[1], ys)
 
 
+def test_images_to_nir(library):
+    """With batch normalisation, which is folded."""
+    import torch
+
+    torch.manual_seed(0)
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 4, 3, stride=2, padding=1, bias=False),
+        torch.nn.BatchNorm2d(4),
+        library.Leaky(0.9, reset_mechanism="zero", init_hidden=True),
+        torch.nn.AvgPool2d(2),
+        torch.nn.Flatten(),
+        torch.nn.Linear(16, 5),
+        torch.nn.BatchNorm1d(5),
+        library.Leaky(0.8, threshold=0.5, init_hidden=True),
+    ).eval()
+    for norm in (network[1], network[6]):
+        norm.running_mean.uniform_(-0.1, 0.1)
+        norm.running_var.uniform_(0.1, 0.5)
+    xs = torch.rand(20, 3, 2, 8, 8)
+    ys = other_libraries.run(network, xs)[-1].numpy()
+    assert 0.05 < ys.mean() < 0.95
+    net = nn.fold_batch_norm(snntorch.from_module(network))
+    back = from_nir(to_nir(net, (8, 8, 2), soft_reset=True))
+    channels_last = jnp.asarray(np.moveaxis(xs.numpy(), 2, -1))
+    np.testing.assert_array_equal(quick.run_once(nn.unroll, back, channels_last)[1], ys)
+
+
 @pytest.mark.parametrize("axes", [1, 3])
 def test_other_numbers_of_axes(library, axes):
     import torch
@@ -282,7 +349,10 @@ def test_what_is_refused_by_name(library):
         ),
         (library.Synaptic(1.0, 0.5), r"1, Synaptic.alpha=1., .* alpha must be between 0 and 1"),
         (library.Synaptic(0.3, 0.5, learn_alpha=True), "alpha must be between 0.37 and 1, as its"),
-        (library.Synaptic(torch.tensor([0.5, 0.6]), 0.5), r"has a alpha of shape \(2,\)"),
+        (
+            library.Synaptic(torch.tensor([0.5, 0.6]), 0.5),
+            r"1, .* has alpha of shape \(2,\)",
+        ),
         (library.Alpha(0.9, 0.8), "1 is snnTorch's Alpha, whose equation is not here"),
         (library.Lapicque(0.9), "1 is snnTorch's Lapicque"),
         (Net(), "1 is a Net, which has no counterpart here"),

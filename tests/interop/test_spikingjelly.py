@@ -556,6 +556,20 @@ def test_layers_without_a_counterpart(make):
         spikingjelly.state_dict(nn.Sequential(make()))
 
 
+@pytest.mark.parametrize("kind", ["LSTMCell", "OptimizedLSTMCell", "GRUCell", "SimpleCell", "RNN"])
+def test_recurrent_layers_of_flax(kind):
+    """Their parameters are there in torch, but neither so called nor so laid out."""
+    make = getattr(nnx, kind.replace("RNN", "GRUCell"))
+    cell = quick.empty(lambda: make(2, 3, rngs=nnx.Rngs(0)))
+    layer = nnx.RNN(cell) if kind == "RNN" else cell
+    message = rf"^0\.sub_module is Flax's {kind}, .* or use SpikingLSTMCell"
+    net = nn.Sequential(nn.ElementWiseRecurrentContainer(layer, operator.add))
+    with pytest.raises(ValueError, match=message):
+        spikingjelly.state_dict(net)
+    with pytest.raises(ValueError, match=message):
+        spikingjelly.load(net, {})
+
+
 # Against the library itself, where it is installed.
 
 

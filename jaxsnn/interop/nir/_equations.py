@@ -96,8 +96,8 @@ def neuron_of(
         w: the parameter of a learnable time constant, if a note gives it.
         param_dtype: its dtype.
     """
-    numbers = {name: setting(name, array) for name, array in fields.items()}
-    v_reset: Any = numbers.get("v_reset")
+    numbers: dict[str, Any] = {name: setting(name, array) for name, array in fields.items()}
+    v_reset = numbers.get("v_reset")
     if reset != "hard":
         if v_reset != 0.0:
             raise ValueError(f"a {reset} reset subtracts the threshold, but v_reset is {v_reset!r}")
@@ -114,7 +114,7 @@ def neuron_of(
         numbers["tau"] = numbers.pop("tau_mem")
     if kind.endswith("F"):
         numbers |= firing | {"delayed_reset": delayed}
-    return Neuron(dt=dt, **numbers)  # type: ignore[arg-type]
+    return Neuron(dt=dt, **numbers)
 
 
 def _plain_neuron(

@@ -32,10 +32,13 @@ def to_nir(
 
     Args:
         module: a cell or a layer: of `jaxsnn.nn` `Sequential`, both recurrent containers, `Linear`,
-            `Conv` of one or two axes, `AvgPool` of two, `Flatten`, `Delay`, `IFNode`, `LIFNode`,
-            `ParametricLIFNode`, `CUBALIFNode`, `NonSpikingIFNode` and `NonSpikingLIFNode`; of this
-            module `Graph`, `Neuron`, `Threshold`, `Scale` and `SumPool`; and Flax's `Linear` and
-            `Conv`.
+            `Conv` of one or two axes, `WSLinear` and `WSConv` with their standardised weights,
+            `AvgPool` of two axes, `Flatten`, `Delay`, `IFNode`, `LIFNode`, `ParametricLIFNode`,
+            `CUBALIFNode`, `NonSpikingIFNode` and `NonSpikingLIFNode`; of this module `Graph`,
+            `Neuron`, `Threshold`, `Scale` and `SumPool`; of `jaxsnn.interop.snntorch` `Leaky`; and
+            Flax's `Linear` and `Conv`. An `ExponentialSynapse` is written with the `LIFNode`,
+            `NonSpikingLIFNode` or `Leaky` right behind it in a `Sequential`.
+            `jaxsnn.nn.fold_batch_norm` puts batch normalisations into the layers before them.
         input_shape: shape of the input of one time step without its batch axis, e.g. `(28,)` or,
             channels last, `(28, 28, 1)`.
         dt: seconds in a time step.

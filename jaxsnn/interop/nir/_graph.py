@@ -1,5 +1,6 @@
 """`Graph`: a cell made of layers that are connected in any way, with sums where edges meet."""
 
+import copy
 import functools
 import operator
 from collections.abc import Mapping, Sequence
@@ -10,8 +11,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks
-from jaxsnn.interop.nir._order import INPUT, OUTPUT, Edge, check, schedule, sources
+from jaxsnn.interop.nir._order import INPUT, OUTPUT, Edge, check, schedule, sources, targets
 from jaxsnn.nn._cell import Carry, Cell, feature_axes, first_carry, is_cell
+from jaxsnn.nn._folding import Waiting, at, fold, named, refuse
 from jaxsnn.nn._mode import NOTHING, Mode, Seen
 from jaxsnn.nn._run import run, step
 
@@ -144,6 +146,27 @@ class Graph(Cell):
                 + ("; for a new batch start from a fresh state (carry=None)" if late_too else "")
             )
         return functools.reduce(operator.add, brought)
+
+    def _fold_batch_norm(self, path: str, waiting: tuple[Waiting, ...]) -> Any:
+        """Without normalisations that the layers before them have taken up; see `fold`."""
+        layers = dict(zip(self.names, self.layers, strict=True))
+        waits = {OUTPUT: waiting}
+        for name in [*reversed(self._order), INPUT]:
+            after = targets(name, self.edges)
+            waiting = next((waits[target] for target in after if waits.get(target)), ())
+            if len(after) > 1 or len(sources(after[0], self.edges)) > 1:
+                refuse(waiting, f"other edges of {named(self, path)} start or end between them")
+            if name != INPUT:
+                layers[name], waits[name] = fold(layers[name], at(path, name), waiting)
+        if all(layers[name] is layer for name, layer in zip(self.names, self.layers, strict=True)):
+            return self, waiting
+        edges = list(self.edges)
+        for name in (name for name in self._order if layers[name] is None):
+            (before,) = sources(name, edges)
+            edges = [(before if a == name else a, b) for a, b in edges if b != name]
+        graph = copy.copy(self)
+        Graph.__init__(graph, {n: a for n, a in layers.items() if a is not None}, edges)
+        return graph, waiting
 
     def _layer(self, name: str) -> Any:
         return self.layers[self.names.index(name)]

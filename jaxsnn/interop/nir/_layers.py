@@ -75,17 +75,8 @@ class Threshold(Printable, nnx.Module):
 
 
 class SumPool(Pool):
-    """The sum of each window, channels last `[N, H, W, C]`.
-
-    Args:
-        kernel_size: sizes of the window, one for each axis, e.g. `(2, 2)` for images.
-        strides: from one window to the next, e.g. `2` or `(2, 1)`; None is the window's size.
-        padding: on every side, e.g. `1`, or `"SAME"`, `"VALID"`, or a pair for each axis. What
-            is padded counts as 0.
-
-    Raises:
-        TypeError: a size is not an integer, or `kernel_size` is no tuple.
-        ValueError: a size is out of range; when called on an input that does not fit.
+    """The sum of each window, channels last `[N, H, W, C]`; arguments and errors are those of
+    `jaxsnn.nn.AvgPool`.
 
     Examples:
         >>> SumPool((2, 2))(jnp.ones((1, 4, 4, 1)))[0, ..., 0]

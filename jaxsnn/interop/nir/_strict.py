@@ -42,5 +42,6 @@ class Strict:
         """
         u = jnp.asarray(u)
         _checks.floating("u", u)
-        below = jnp.asarray(-jnp.finfo(u.dtype).tiny, u.dtype)  # type: ignore[no-untyped-call]
+        tiny = jnp.finfo(u.dtype).tiny  # type: ignore[no-untyped-call]  # ml_dtypes has no types
+        below = jnp.asarray(-tiny, u.dtype)
         return self.surrogate(straight_through(u, jnp.where(u == 0, below, u)))

@@ -2,6 +2,10 @@
 
 from typing import Any
 
+from jaxsnn.nn import TemporalEffectiveBatchNorm
+from jaxsnn.nn._folding import FOLDED
+from jaxsnn.nn._normalization import _Normalization
+
 
 def way_out(layer: Any) -> str:
     """The end of the error message."""
@@ -15,15 +19,18 @@ def way_out(layer: Any) -> str:
     if name == "ExponentialSynapse":
         return (
             "NonSpikingLIFNode(1 / (1 - exp(-1 / tau)), decay_input=False) is the same but for "
-            "rounding, and can be written"
+            "rounding, and can be written; right before a LIFNode, NonSpikingLIFNode or Leaky in a "
+            "Sequential it is"
         )
     if name in ("Dropout", "Dropout2d"):
         return "it does nothing in inference, so leave it out of the stack that you write"
-    if "Norm" in name:
+    if type(layer) in FOLDED:
         return (
-            "in inference it is a scale and a shift of each channel; put them into the weights and "
-            "the bias of the layer before it"
+            "in inference it is a scale and a shift of each channel; write the network that "
+            "jaxsnn.nn.fold_batch_norm(net) returns, which has them in the layer before"
         )
+    if isinstance(layer, _Normalization | TemporalEffectiveBatchNorm):
+        return "it is another one at each time step; train with a BatchNorm to write the network"
     for stack in ("fc", "stack"):
         if hasattr(layer, stack):
             return f"pass its layers, .{stack}; what is done with their outputs is not in NIR"

@@ -8,15 +8,20 @@ import numpy as np
 from flax import nnx
 
 from jaxsnn import nn
+from jaxsnn.interop._leaky import Leaky
 from jaxsnn.interop.nir._convolutions import conv_to_nir, pool_to_nir
 from jaxsnn.interop.nir._equations import NEURONS, equation_of
 from jaxsnn.interop.nir._graph import Graph
 from jaxsnn.interop.nir._layers import Scale, SumPool, Threshold
 from jaxsnn.interop.nir._layout import Layout, kernel_to_nir, weights
+from jaxsnn.interop.nir._leaky import neuron_of_leaky
 from jaxsnn.interop.nir._notes import KEY, notes_of
 from jaxsnn.interop.nir._order import INPUT, OUTPUT, sources
 from jaxsnn.interop.nir._settings import Setting, array_of
+from jaxsnn.interop.nir._synapses import Synaptic, in_nodes, with_current
 from jaxsnn.interop.nir._ways_out import way_out
+from jaxsnn.nn._folding import at, named
+from jaxsnn.nn._weight_standardization import standardized
 
 SUMS = (operator.add, jnp.add, np.add)
 
@@ -35,25 +40,24 @@ class Writer:
         self.nir, self.dt, self.soft_reset = nir, dt, soft_reset
         self.nodes: dict[str, Any] = {}
         self.edges: list[tuple[str, str]] = []
+        self.named: Exception | None = None  # that says which layer it is about
 
     def write(self, layer: Any, path: str, flow: Flow) -> Flow:
         """Writes a layer, and returns what it feeds to the next."""
         try:
             return self._write(layer, path, flow)
         except (TypeError, ValueError) as error:
-            if getattr(error, "named", False):
+            if error is self.named:
                 raise
-            name = f"{type(layer).__name__} at {path!r}" if path else type(layer).__name__
             kind = TypeError if isinstance(error, TypeError) else ValueError
-            named = kind(f"{name}: {error}")
-            named.named = True  # type: ignore[union-attr]
-            raise named from error
+            self.named = kind(f"{named(layer, path)}: {error}")
+            raise self.named from error
 
     def _write(self, layer: Any, path: str, flow: Flow) -> Flow:
         kind, before = type(layer), flow.layout
         if kind is nn.Sequential:
-            for k, inside in enumerate(layer.layers):
-                flow = self.write(inside, _at(path, str(k)), flow)
+            for k, inside in in_nodes(layer.layers):
+                flow = self.write(inside, at(path, k), flow)
             return flow
         if kind is Graph:
             return self._write_graph(layer, path, flow)
@@ -61,12 +65,14 @@ class Writer:
             return self._write_sum_container(layer, path, flow)
         if kind is nn.LinearRecurrentContainer:
             return self._write_linear_container(layer, path, flow)
-        if kind in NEURONS:
+        if kind in (nn.WSLinear, nn.WSConv):
+            layer = standardized(layer)
+        if kind in (*NEURONS, Leaky, Synaptic):
             return self._node(path, self._neuron(layer, before), flow, before)
-        if kind in (nn.Linear, nnx.Linear):
+        if kind in (nn.Linear, nn.WSLinear, nnx.Linear):
             bias = None if layer.bias is None else layer.bias[...]
             return self._linear(path, layer.kernel[...], bias, flow)
-        if kind in (nn.Conv, nnx.Conv):
+        if kind in (nn.Conv, nn.WSConv, nnx.Conv):
             node, after = conv_to_nir(self.nir, layer, before)
             return self._node(path, node, flow, after)
         if kind in (nn.AvgPool, SumPool):
@@ -102,11 +108,17 @@ class Writer:
         return Flow((name,), after)
 
     def _neuron(self, cell: Any, layout: Layout) -> Any:
+        cell, synapse = (cell.neuron, cell.synapse) if type(cell) is Synaptic else (cell, None)
+        soft = "v_reset=None"
+        if type(cell) is Leaky:
+            cell, soft = neuron_of_leaky(cell, self.dt, layout.shape), "reset_mechanism='subtract'"
         kind, fields = equation_of(cell, self.dt)
+        if synapse is not None:
+            kind, fields = with_current(kind, fields, synapse, self.dt)
         spikes = kind.endswith("F")
         if spikes and cell.v_reset is None and not self.soft_reset:
             raise ValueError(
-                "v_reset=None is the soft reset, which NIR does not know; soft_reset=True writes "
+                f"{soft} is a soft reset, which NIR does not know; soft_reset=True writes "
                 "it as a reset to 0 with a note for from_nir, which other readers pass over"
             )
         notes = notes_of(cell, spikes=spikes)
@@ -150,19 +162,15 @@ class Writer:
         before = flow.layout
         loop = self._loop(path)
         flow = Flow((loop, *flow.sources), before)
-        return self._close(
-            loop, self.write(layer.sub_module, _at(path, "sub_module"), flow), before
-        )
+        return self._close(loop, self.write(layer.sub_module, at(path, "sub_module"), flow), before)
 
     def _write_linear_container(self, layer: Any, path: str, flow: Flow) -> Flow:
-        loop, name = self._loop(path), _at(path, "rc")
+        loop, name = self._loop(path), at(path, "rc")
         kernel = layer.rc.kernel[...]
         bias = None if layer.rc.bias is None else layer.rc.bias[...]
         if not layer.feedback_only:
             kernel, of_input = kernel[layer.in_features :], kernel[: layer.in_features]
-            flow = self._linear(
-                _at(path, "rc_input"), of_input, bias, flow, notes={"part_of": name}
-            )
+            flow = self._linear(at(path, "rc_input"), of_input, bias, flow, notes={"part_of": name})
             bias = None
         i = flow.layout
         if i.shape != (layer.in_features,):
@@ -173,7 +181,7 @@ class Writer:
         y = i if same else Layout((layer.out_features,))
         rc = self._linear(name, kernel, bias, Flow((loop,), y), after=i)
         into = Flow((*flow.sources, *rc.sources), i)
-        return self._close(loop, self.write(layer.sub_module, _at(path, "sub_module"), into), y)
+        return self._close(loop, self.write(layer.sub_module, at(path, "sub_module"), into), y)
 
     def _loop(self, path: str) -> str:
         """A stand-in for the nodes that will be fed back."""
@@ -197,12 +205,12 @@ class Writer:
 
     def _write_graph(self, graph: Graph, path: str, flow: Flow) -> Flow:
         flows = {INPUT: flow}
-        late = {name: f"<output of {_at(path, name)}>" for name, _ in graph._late}
+        late = {name: f"<output of {at(path, name)}>" for name, _ in graph._late}
         fed: dict[str, Layout] = {}
         for name in graph._order:
             into = self._join(graph, name, flows, late)
             fed[name] = into.layout
-            flows[name] = self.write(graph._layer(name), _at(path, name), into)
+            flows[name] = self.write(graph._layer(name), at(path, name), into)
         for a, b in graph._late:
             self._close(late[a], flows[a], fed[b])
         return self._join(graph, OUTPUT, flows, late)
@@ -223,10 +231,6 @@ class Writer:
         if len(set(feeding)) < len(feeding):
             raise ValueError(f"one node feeds {name!r} twice, which NIR does not know")
         return Flow(tuple(feeding), layout)
-
-
-def _at(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
 
 
 def _full(value: Setting, layout: Layout, name: str) -> np.ndarray:

@@ -1,0 +1,234 @@
+"""`fold_batch_norm`: batch normalisations become part of the linear layers before them."""
+
+import copy
+import functools
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple
+
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxsnn.nn._containers import LinearRecurrentContainer
+from jaxsnn.nn._layers import Conv, Linear
+from jaxsnn.nn._normalization import (
+    BatchNorm,
+    TemporalEffectiveBatchNorm,
+    ThresholdDependentBatchNorm,
+    _Normalization,
+)
+from jaxsnn.nn._sequential import Sequential
+from jaxsnn.nn._weight_standardization import WSConv, WSLinear
+
+LINEAR = (Linear, Conv, WSLinear, WSConv, nnx.Linear, nnx.Conv)
+FOLDED = (BatchNorm, ThresholdDependentBatchNorm, nnx.BatchNorm)
+
+
+class Waiting(NamedTuple):
+    """A normalisation that the layer before it has to take up, and where it stands."""
+
+    norm: Any
+    path: str
+
+
+def fold_batch_norm(module: Any) -> Any:
+    """A copy of a trained network whose batch normalisations are in the layers before them.
+
+    In inference a `BatchNorm` is a scale and a shift of each channel, which the `Linear` or
+    `Conv` directly before it can do as well,
+
+        scale = weight / sqrt(running_var + eps)
+        W' = W scale,    b' = (b - running_mean) scale + bias
+
+    and the normalisation is left out. The layers behind it move up by one place. Outputs are those
+    of `module` in inference but for rounding; `W'` and `b'` are computed in float64 and have the
+    dtype of `W`. Once folded, a network has nothing left to normalise with: fold after training.
+
+    Folded are `BatchNorm`, `ThresholdDependentBatchNorm` and Flax's `nnx.BatchNorm` with
+    `use_running_average=True`, into `Linear`, `Conv`, `WSLinear`, `WSConv` (into its gain) and
+    Flax's `nnx.Linear` and `nnx.Conv`, in a `Sequential` or a `Graph` of `jaxsnn.interop.nir`,
+    wherever that is inside `module`. One that comes first in a `LinearRecurrentContainer` goes into
+    its `rc`, unless that is `feedback_only`. A linear layer that stands in two places becomes two.
+
+    Args:
+        module: a cell, a layer or a model, e.g. a `Sequential` or a `jaxsnn.models.Classifier`. It
+            stays as it is.
+
+    Returns:
+        The copy; without batch normalisation in `module` it is the same network.
+
+    Raises:
+        TypeError: `module` is not a `flax.nnx.Module`.
+        ValueError: a batch normalisation has no such layer directly before it, or other parameters
+            at each time step; the message has its path.
+
+    Examples:
+        >>> rngs = nnx.Rngs(0)
+        >>> net = Sequential(Linear(4, 3, use_bias=False, rngs=rngs), BatchNorm(3), IFNode())
+        >>> [type(layer).__name__ for layer in fold_batch_norm(net).layers]
+        ['Linear', 'IFNode']
+    """
+    if not isinstance(module, nnx.Module):
+        raise TypeError(
+            f"module must be a flax.nnx.Module, e.g. a Sequential, got {type(module).__name__}"
+        )
+    folded, waiting = fold(nnx.clone(module), "", ())
+    refuse(waiting, "nothing stands there")
+    return folded
+
+
+def fold(layer: Any, path: str, waiting: tuple[Waiting, ...]) -> tuple[Any, tuple[Waiting, ...]]:
+    """A layer with the normalisations behind it, and those that the layer before has to take up.
+
+    The layers are gone through from back to front. A stack or a linear layer may stand in two
+    places with different layers behind it, so that it is copied, not changed.
+
+    Args:
+        layer: anything that stands in a network.
+        path: of the layer.
+        waiting: the normalisations right behind it, in the order in which they run.
+
+    Returns:
+        `(layer, waiting)`: None in place of a normalisation.
+    """
+    if isinstance(layer, _Normalization | TemporalEffectiveBatchNorm | nnx.BatchNorm):
+        _check_norm(layer, path)
+        return None, (Waiting(layer, path), *waiting)
+    if type(layer) in LINEAR:
+        return (_folded(layer, waiting) if waiting else layer), ()
+    if type(layer) is nnx.Sequential or _runs_as(layer, Sequential):
+        return _fold_stack(layer, path, waiting)
+    if hasattr(layer, "_fold_batch_norm"):  # a Graph of NIR
+        return layer._fold_batch_norm(path, waiting)
+    refuse(waiting, f"{named(layer, path)} stands there")
+    if _runs_as(layer, LinearRecurrentContainer) and not layer.feedback_only:
+        _fold_container(layer, path)
+    for name, child, replace in _children(layer):
+        folded, waiting = fold(child, at(path, name), ())
+        refuse(waiting, f"{named(layer, path)} decides what it is fed")
+        if folded is not child:
+            replace(folded)
+    return layer, ()
+
+
+def refuse(waiting: tuple[Waiting, ...], why: str) -> None:
+    """Normalisations that nothing can take up are an error."""
+    if waiting:
+        norm, path = waiting[0]
+        raise ValueError(
+            f"{named(norm, path)} cannot be folded into a Linear or Conv before it, as {why}; "
+            "train with it behind one in a Sequential, or fold the other parts of the network alone"
+        )
+
+
+def named(layer: Any, path: str) -> str:
+    """The class of a layer, and its path."""
+    return f"{type(layer).__name__} at {path!r}" if path else type(layer).__name__
+
+
+def at(path: str, name: str | int) -> str:
+    """The path of what is called `name` at `path`."""
+    return f"{path}.{name}" if path else str(name)
+
+
+def _runs_as(layer: Any, kind: Any) -> bool:
+    """Whether it is of this kind, or of one made of it that does not run its layers otherwise."""
+    return getattr(type(layer), "_over_time", None) is kind._over_time
+
+
+def _fold_stack(
+    stack: Any, path: str, waiting: tuple[Waiting, ...]
+) -> tuple[Any, tuple[Waiting, ...]]:
+    before = list(stack.layers)
+    after: list[Any] = []
+    for k in reversed(range(len(before))):
+        layer, waiting = fold(before[k], at(path, k), waiting)
+        if layer is not None:
+            after.insert(0, layer)
+    if len(after) < len(before) or any(a is not b for a, b in zip(after, before, strict=True)):
+        stack = copy.copy(stack)
+        stack.layers = nnx.List(after)
+    return stack, waiting
+
+
+def _fold_container(container: Any, path: str) -> None:
+    """What its sub-module begins with goes into the linear layer that feeds the sub-module."""
+    inside, waiting = fold(container.sub_module, at(path, "sub_module"), ())
+    container.sub_module = Sequential() if inside is None else inside
+    container.rc, _ = fold(container.rc, at(path, "rc"), waiting)
+    container.bias = container.rc.bias is not None
+
+
+def _children(module: Any) -> Iterator[tuple[str, Any, Callable[[Any], None]]]:
+    """The modules and lists right inside of one, and what puts others in their place."""
+    if isinstance(module, nnx.List):
+        for k, child in enumerate(module):
+            yield str(k), child, functools.partial(module.__setitem__, k)
+    elif isinstance(module, nnx.Module):
+        for name, child in list(vars(module).items()):
+            if isinstance(child, nnx.Module | nnx.List):
+                yield name, child, functools.partial(setattr, module, name)
+
+
+def _check_norm(norm: Any, path: str) -> None:
+    """It must be one and the same scale and shift of each channel at every step."""
+    if type(norm) not in FOLDED:
+        raise ValueError(
+            f"{named(norm, path)} is not known to be the same scale and shift at every step, which "
+            "is all that the weights of a Linear or Conv can be; train with a BatchNorm to fold it"
+        )
+    if isinstance(norm, nnx.BatchNorm):
+        if norm.use_running_average is not True:
+            raise ValueError(
+                f"{named(norm, path)} has use_running_average={norm.use_running_average}, so that "
+                "it normalises by what it sees; set it to True"
+            )
+        if norm.axis != -1:
+            raise ValueError(
+                f"{named(norm, path)} has axis={norm.axis}; only channels on the last axis, -1, "
+                "are those of a Linear or Conv"
+            )
+
+
+def _folded(layer: Any, waiting: tuple[Waiting, ...]) -> Any:
+    """A linear layer that does what these normalisations do to its output."""
+    layer = nnx.clone(layer)
+    channels = layer.kernel.shape[-1]
+    scaled = "gain" if isinstance(layer, WSLinear | WSConv) else "kernel"
+    weights, bias = getattr(layer, scaled), layer.bias
+    w = np.ones(channels) if weights is None else _wide(weights[...])
+    b = np.zeros(channels) if bias is None else _wide(bias[...])
+    for norm, path in waiting:
+        scale, shift = _scale_and_shift(norm)
+        if len(scale) != channels:
+            raise ValueError(
+                f"{named(norm, path)} has {len(scale)} features, but the {type(layer).__name__} "
+                f"before it puts out {channels}"
+            )
+        w, b = w * scale, b * scale + shift
+    for name, array in ((scaled, w), ("bias", b)):
+        new = jnp.asarray(array.astype(layer.kernel.dtype))
+        variable = getattr(layer, name)
+        if variable is None:
+            setattr(layer, name, nnx.Param(new))
+        else:
+            variable.set_value(new)
+    layer.use_bias = True
+    return layer
+
+
+def _scale_and_shift(norm: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Of each channel, in inference."""
+    if isinstance(norm, nnx.BatchNorm):
+        mean, var, eps, weight = norm.mean, norm.var, norm.epsilon, norm.scale
+    else:
+        mean, var, eps, weight = norm.running_mean, norm.running_var, norm.eps, norm.weight
+    scale = 1 / np.sqrt(_wide(var[...]) + eps)
+    if weight is not None:
+        scale = scale * _wide(weight[...])
+    shift = -_wide(mean[...]) * scale
+    return scale, shift if norm.bias is None else shift + _wide(norm.bias[...])
+
+
+def _wide(array: Any) -> np.ndarray:
+    return np.asarray(array).astype(np.float64)
