@@ -129,6 +129,12 @@ def test_blocks_with_other_libraries_run(block, capsys):
     run(block, capsys)
 
 
+def test_what_is_not_run():
+    """Code in a `py` block: the measurement on the whole of Fashion-MNIST."""
+    pages = [p for p in PAGES for _ in re.findall("```py$", p.read_text("utf-8"), re.MULTILINE)]
+    assert pages == [DOCS / "how-to/doctor.md"]
+
+
 def test_the_translation_has_the_same_code():
     tutorial, translation = map(python_blocks, TUTORIALS)
     assert translation == tutorial
