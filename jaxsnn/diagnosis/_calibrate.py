@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float, Key
 
 from jaxsnn import _checks
 from jaxsnn.diagnosis._drives import Drive, Keys, at, drives_of, order_of_calls, scale
@@ -66,11 +68,11 @@ class Calibration(NamedTuple):
 
 def calibrate(
     model: Any,
-    xs: jax.Array,
+    xs: Float[Array | np.ndarray, "T N *space C"],
     rate: float = 0.1,
     *,
     tolerance: float = 0.1,
-    key: jax.Array | None = None,
+    key: Key[Array, ""] | None = None,
 ) -> Calibration:
     """A copy of a network whose spiking layers fire at about `rate` on a batch.
 

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Key, Shaped
 
 from jaxsnn import _checks, losses
 from jaxsnn.diagnosis._drives import NORMS
@@ -22,11 +23,11 @@ from jaxsnn.nn._cell import is_cell
 
 def doctor(
     model: Any,
-    xs: jax.Array,
-    labels: jax.Array | None = None,
+    xs: Shaped[Array | np.ndarray, "T N *space C"],
+    labels: Shaped[Array | np.ndarray, "N *label"] | None = None,
     *,
     loss: Callable[..., jax.Array] | None = None,
-    key: jax.Array | None = None,
+    key: Key[Array, ""] | None = None,
 ) -> Report:
     """Looks at a network on one batch: who fires, where potentials are, what gradients arrive.
 

@@ -2,13 +2,19 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Integer, Shaped
 
 from jaxsnn import _checks
 
 
 def redundant_one_hot(
-    labels: jax.Array, num_classes: int, n: int, *, dtype: jax.typing.DTypeLike = jnp.float32
-) -> jax.Array:
+    labels: Integer[Array | np.ndarray, " N"],
+    num_classes: int,
+    n: int,
+    *,
+    dtype: jax.typing.DTypeLike = jnp.float32,
+) -> Shaped[Array, "N {num_classes*n}"]:
     """One-hot labels with each class `n` times side by side, as the neurons of a population vote.
 
         out[i, n c] ... out[i, n c + n - 1] = [c == labels[i]]
