@@ -43,13 +43,18 @@ def libraries(block):
     return re.findall(r"^(?:import|from) (\w+)", block, re.MULTILINE)
 
 
+def takes_long(page, block):
+    """The how-tos are many: those who change no documentation need the front pages alone."""
+    return page.parent.name == "how-to" or any(sign in block for sign in TAKES_LONG)
+
+
 def blocks(*, with_others):
     """Those of all pages that do, or do not, need a library that ours is compared with."""
     return [
         pytest.param(
             block,
             id=f"{page.relative_to(ROOT)}-{k}",
-            marks=[pytest.mark.slow] if any(sign in block for sign in TAKES_LONG) else [],
+            marks=[pytest.mark.slow] if takes_long(page, block) else [],
         )
         for page in PAGES
         if page not in TUTORIALS

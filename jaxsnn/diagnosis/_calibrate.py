@@ -85,6 +85,10 @@ def calibrate(
     are: neurons with no such layer before them, the spiking RNN cells, which fire at 0 or more, at
     any scale of their weights, and `DSRIFNode` and `DSRLIFNode`, whose threshold is trained.
 
+    The network is run as in training. A batch normalisation takes the statistics of this batch;
+    its running ones stay as they are, so that in inference the rates are others until those have
+    been learned, in training or with `jaxsnn.nn.with_statistics`.
+
     Args:
         model: as for `doctor`.
         xs: a batch of sequences as in training, `[T, N, ...]`, floating.
