@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Shaped
+from jaxtyping import Array, Bool, Float, Key, Shaped
 
 from jaxsnn import _checks, readouts
 from jaxsnn.nn import (
@@ -168,7 +168,7 @@ class Classifier(Printable, nnx.Module):
         xs: Shaped[Array | np.ndarray, "T N *shape"],
         mask: Bool[Array | np.ndarray, "T N"] | None = None,
         *,
-        training: jax.Array | None = None,
+        training: Key[Array, ""] | None = None,
     ) -> Any:
         """What the readout makes of a sequence.
 

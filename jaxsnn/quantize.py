@@ -2,12 +2,15 @@
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 
 
 @jax.custom_jvp
-def straight_through(x: jax.Array, values: jax.Array) -> jax.Array:
+def straight_through(
+    x: Float[Array, "*shape"], values: Float[Array, "*shape"]
+) -> Float[Array, "*shape"]:
     """`values`, with the gradient of `x` (Bengio, Leonard & Courville 2013, "Estimating or
     propagating gradients through stochastic neurons").
 
@@ -33,7 +36,7 @@ def _straight_through_jvp(
     return primals[1], tangents[0]
 
 
-def round(x: jax.Array) -> jax.Array:
+def round(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Rounds to integers, half to even; the gradient is 1.
 
     Args:
@@ -49,7 +52,7 @@ def round(x: jax.Array) -> jax.Array:
     return straight_through(x, jnp.round(x))
 
 
-def ceil(x: jax.Array) -> jax.Array:
+def ceil(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Rounds up to integers; the gradient is 1.
 
     Args:
@@ -61,7 +64,7 @@ def ceil(x: jax.Array) -> jax.Array:
     return straight_through(x, jnp.ceil(x))
 
 
-def floor(x: jax.Array) -> jax.Array:
+def floor(x: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """Rounds down to integers; the gradient is 1.
 
     Args:
@@ -73,7 +76,7 @@ def floor(x: jax.Array) -> jax.Array:
     return straight_through(x, jnp.floor(x))
 
 
-def clamp(x: jax.Array, min_value: float, max_value: float) -> jax.Array:
+def clamp(x: Float[Array, "*shape"], min_value: float, max_value: float) -> Float[Array, "*shape"]:
     """Clips to `[min_value, max_value]`; the gradient is 1 there, both ends included, 0 outside.
 
     `jnp.clip` has the same values, but half the gradient at the ends.
@@ -96,7 +99,7 @@ def clamp(x: jax.Array, min_value: float, max_value: float) -> jax.Array:
     return jnp.where(x < low, low, jnp.where(x > high, high, x))
 
 
-def step_quantize(x: jax.Array, step: float = 1.0) -> jax.Array:
+def step_quantize(x: Float[Array, "*shape"], step: float = 1.0) -> Float[Array, "*shape"]:
     """Rounds to multiples of `step`, half to even; the gradient is 1.
 
         out = step round(x / step)
@@ -116,7 +119,7 @@ def step_quantize(x: jax.Array, step: float = 1.0) -> jax.Array:
     return straight_through(x, jnp.round(x / step) * step)
 
 
-def k_bit_quantize(x: jax.Array, k: int) -> jax.Array:
+def k_bit_quantize(x: Float[Array, "*shape"], k: int) -> Float[Array, "*shape"]:
     """Rounds to the levels of `k` bits in [0, 1], half to even; the gradient is 1 (Zhou et al.
     2016, "DoReFa-Net: training low bitwidth convolutional neural networks with low bitwidth
     gradients").
@@ -138,7 +141,7 @@ def k_bit_quantize(x: jax.Array, k: int) -> jax.Array:
     return straight_through(x, jnp.round(x * levels) / levels)
 
 
-def clamp_by_linear(x: jax.Array, eps: float = 1e-5) -> jax.Array:
+def clamp_by_linear(x: Float[Array, "*shape"], eps: float = 1e-5) -> Float[Array, "*shape"]:
     """Maps an array to [0, 1) by its smallest and its largest value.
 
         out = (x - min(x)) / (max(x) - min(x) + eps)

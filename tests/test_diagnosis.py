@@ -326,6 +326,15 @@ class HalfState(nn.Cell):
         return ((1 - spikes) * h).astype(jnp.float16), spikes
 
 
+def constant(layer):
+    layer.kernel[...] = jnp.full_like(layer.kernel[...], 1.25)
+    return layer
+
+
+def mean_of_all(ys):
+    return jnp.broadcast_to(jnp.mean(ys, axis=(0, 1)), ys.shape[1:])
+
+
 def accuracy(outputs, labels):
     return losses.correct(outputs, labels)
 
@@ -370,6 +379,10 @@ PROVOKED = {
         *(UNIFORM, {"labels": LABELS + 1, "loss": losses.firing_rate_mse}, ("label_range", None)),
     ),
     "input NaN": (healthy, UNIFORM.at[3, 2, 1].set(jnp.nan), {}, ("not_finite", None)),
+    "input NaN of a model": (
+        lambda: models.Classifier(healthy()),
+        *(UNIFORM.at[3, 2, 1].set(jnp.nan), {}, ("not_finite", None)),
+    ),
     "weight NaN": (lambda: with_layer(2, broken_parameter()), UNIFORM, {}, ("not_finite", "2")),
     "overflow": (lambda: with_layer(0, linear(gain=3e38)), 9 * UNIFORM, {}, ("not_finite", "0")),
     "loss NaN": (
@@ -385,6 +398,15 @@ PROVOKED = {
     "dead": (lambda: with_layer(0, linear(gain=0.1)), UNIFORM, {}, ("dead", "1")),
     "silent": (lambda: with_layer(2, linear(gain=0.1)), UNIFORM, {}, ("silent_output", "3")),
     "saturated": (lambda: with_layer(0, linear(gain=100.0)), UNIFORM, {}, ("saturated", "1")),
+    "offset": (healthy, 0.5 + 1e-3 * UNIFORM, {}, ("same_spikes", "1")),
+    "constant weights": (
+        lambda: with_layer(0, constant(linear())),
+        *(UNIFORM, {}, ("same_neurons", "1")),
+    ),
+    "readout over all": (
+        lambda: models.Classifier(healthy(), mean_of_all),
+        *(UNIFORM, {}, ("same_output", None)),
+    ),
     "step": (ill, UNIFORM, {}, ("no_surrogate", "4")),
     "far off": (ill, UNIFORM, {}, ("window", "3")),
     "accuracy": (
@@ -418,6 +440,53 @@ def test_every_warning_is_provoked_and_documented():
     provoked = {expected[0] for *_, expected in PROVOKED.values()}
     named = set(jaxsnn.doctor.__doc__.split("as `what`:")[1].split(".\n")[0].split("`")[1::2])
     assert provoked == named
+
+
+def test_a_layer_that_normalises_makes_large_inputs_small():
+    layers = nn.BatchNorm(F), linear(gain=5.0), nn.LIFNode()
+    assert what(jaxsnn.doctor(nn.Sequential(*layers), UNIFORM * 255)).isdisjoint(
+        {("input_large", None)}
+    )
+    late = nn.Sequential(*layers[1:], nn.BatchNorm(F), nn.LIFNode())
+    assert ("input_large", None) in what(jaxsnn.doctor(late, UNIFORM * 255))
+
+
+def test_corners_that_see_the_background_are_the_same_in_all_images():
+    xs = jnp.zeros((5, N, 9, 9, 1)).at[:, :, 3:6, 3:6, 0].set(UNIFORM[:5, :, :3, None])
+    conv = nn.Conv(1, 2, (3, 3), padding=1, rngs=nnx.Rngs(0))
+    conv.bias[...] = jnp.array([0.5, 0.7])
+    report = jaxsnn.doctor(nn.Sequential(conv, nn.IFNode()), xs)
+    assert report.warnings == ()
+
+
+def test_neurons_without_a_surrogate_fire():
+    """Those of differentiation on spike representation, whose threshold may get no gradient."""
+    net = nn.Sequential(linear(), nn.DSRIFNode(v_threshold=2.0))
+    report = jaxsnn.doctor(net, UNIFORM, LABELS)
+    assert report.warnings == ()
+    (_, layer) = report.layers
+    assert layer.gradient == 0
+    assert layer.rate == pytest.approx(float(jnp.mean(nn.unroll(net, UNIFORM)[1] != 0)))
+
+
+class Reader(nnx.Module):
+    """A readout that learns."""
+
+    def __init__(self):
+        self.linear = linear()
+
+    def __call__(self, ys):
+        return self.linear(ys.mean(0))
+
+
+def test_what_is_outside_of_the_stack_is_named():
+    silent = with_layer(2, linear(gain=0.1))
+    report = jaxsnn.doctor(models.Classifier(silent, Reader()), UNIFORM, LABELS)
+    assert report.outside == ("readout",)
+    assert "not in the stack, and not looked at: readout\n" in str(report)
+    assert report.parameters == 3 * (F * F + F)
+    assert ("dead", "3") in what(report)  # no output neurons, as something follows
+    assert jaxsnn.doctor(models.Classifier(silent), UNIFORM, LABELS).outside == ()
 
 
 # ------------------------------------------------------------------------------ as text and data

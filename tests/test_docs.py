@@ -2,13 +2,18 @@
 
 import doctest
 import importlib
+import importlib.util
 import operator
 import pathlib
 import re
+import shutil
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
 import matplotlib.pyplot as plt
+import optax
 import pytest
 from flax import nnx
 
@@ -18,41 +23,53 @@ import jaxsnn.interop.norse
 import jaxsnn.interop.snntorch
 import jaxsnn.interop.spikingjelly
 import jaxsnn.plotting
-from jaxsnn import nn
+from jaxsnn import data, models, nn, training
 
 ROOT = pathlib.Path(__file__).parent.parent
 DOCS = ROOT / "docs"
 PACKAGE = pathlib.Path(jaxsnn.__file__).parent
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 TUTORIALS = [DOCS / "tutorial.md", DOCS / "tutorial.zh.md"]
+OTHERS = {"norse", "snntorch", "spikingjelly", "tensorboard", "torch"}  # of the extra `bench`
+TAKES_LONG = ["train_epoch(", "doctor(", "logs/", "install_import_hook("]
 
 
 def python_blocks(page):
     return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
 
 
-def takes_long(block):
-    return "train_epoch(" in block or "doctor(" in block
+def libraries(block):
+    """Those that a block imports."""
+    return re.findall(r"^(?:import|from) (\w+)", block, re.MULTILINE)
 
 
-BLOCKS = [
-    pytest.param(
-        block,
-        id=f"{page.relative_to(ROOT)}-{k}",
-        marks=[pytest.mark.slow] if takes_long(block) else [],
-    )
-    for page in PAGES
-    if page not in TUTORIALS
-    for k, block in enumerate(python_blocks(page))
-    if "logs/" not in block  # needs a run
-]
+def takes_long(page, block):
+    """The how-tos are many: those who change no documentation need the front pages alone."""
+    return page.parent.name == "how-to" or any(sign in block for sign in TAKES_LONG)
+
+
+def blocks(*, with_others):
+    """Those of all pages that do, or do not, need a library that ours is compared with."""
+    return [
+        pytest.param(
+            block,
+            id=f"{page.relative_to(ROOT)}-{k}",
+            marks=[pytest.mark.slow] if takes_long(page, block) else [],
+        )
+        for page in PAGES
+        if page not in TUTORIALS
+        for k, block in enumerate(python_blocks(page))
+        if bool(OTHERS.intersection(libraries(block))) == with_others
+    ]
+
+
+BLOCKS = blocks(with_others=False)
 # A tutorial is read from top to bottom: its blocks are one program.
 BLOCKS.append(pytest.param("".join(python_blocks(TUTORIALS[0])), id="docs/tutorial.md"))
 MODULES = [
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
     for path in sorted(PACKAGE.rglob("*.py"))
-    if ">>> " in (text := path.read_text(encoding="utf-8"))
-    if "logs/" not in text and "data" not in path.parts  # need a run, or files
+    if re.search(r">>> (?!.*\+SKIP)", path.read_text(encoding="utf-8"))
 ]
 MEMBERS = [jaxsnn.surrogate, jaxsnn.nn, jaxsnn.functional, jaxsnn.models, jaxsnn.data]
 MEMBERS += [jaxsnn.training, jaxsnn.plotting, jaxsnn.readouts, jaxsnn.encoding, jaxsnn.losses]
@@ -61,14 +78,66 @@ MEMBERS += [jaxsnn.interop.spikingjelly, jaxsnn.interop.snntorch, jaxsnn.interop
 MEMBERS += [jaxsnn.interop.nir]
 
 
-@pytest.mark.parametrize("block", BLOCKS)
-def test_python_blocks_run(block, capsys):
+@pytest.fixture(scope="session")
+def trained(tmp_path_factory):
+    """A folder with `logs/`, as after README's command for two of the networks, only shorter."""
+    folder = tmp_path_factory.mktemp("trained")
+    for model in ("ss", "fb"):
+        command = ["train.py", "--model", model, "--dataset", "fashion_mnist_mini", "--epochs", "2"]
+        command += ["--device", "cpu", "--out-dir", folder / "logs"]
+        subprocess.run([sys.executable, *command], cwd=ROOT, check=True, timeout=300)
+        run = folder / f"logs/{model}_b256_sgd_lr0.1_fashion_mnist_mini"
+        run.rename(folder / f"logs/{model}_b256_sgd_lr0.1")
+    return folder
+
+
+@pytest.fixture
+def folder(request, monkeypatch, tmp_path):
+    """Where a block is run: beside the files that it names."""
+    block = request.node.callspec.params["block"]
+    if "logs/" in block:
+        monkeypatch.chdir(request.getfixturevalue("trained"))
+    else:
+        monkeypatch.chdir(tmp_path)
+        shutil.copy(ROOT / "tests/golden/nir/spyx_lif.nir", "spyx.nir")
+
+
+def run(block, capsys):
     """Strictness is for our code; a reader's runs at JAX's defaults."""
-    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
-        exec(compile(block, "block", "exec"), {"__name__": "block"})
-    printed = capsys.readouterr().out
+    if "install_import_hook(" in block:  # which comes before anything has imported the package
+        command = [sys.executable, "-c", block]
+        shown = subprocess.run(command, check=True, timeout=300, capture_output=True, text=True)
+        printed = shown.stdout
+    else:
+        with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+            exec(compile(block, "block", "exec"), {"__name__": "block"})
+        printed = capsys.readouterr().out
+        plt.close("all")
     for line in re.findall(r"print\(.*\)  # (.*)", block):
         assert line in printed
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.parametrize("block", BLOCKS)
+def test_python_blocks_run(block, capsys):
+    run(block, capsys)
+
+
+@pytest.mark.usefixtures("folder")
+@pytest.mark.filterwarnings("ignore")  # what they warn of is their affair
+@pytest.mark.parametrize("block", blocks(with_others=True))
+def test_blocks_with_other_libraries_run(block, capsys):
+    """CI installs them for this."""
+    for name in OTHERS.intersection(libraries(block)):
+        if importlib.util.find_spec(name) is None:
+            pytest.skip(f"{name} is not installed")
+    run(block, capsys)
+
+
+def test_what_is_not_run():
+    """Code in a `py` block: the measurement on the whole of Fashion-MNIST."""
+    pages = [p for p in PAGES for _ in re.findall("```py$", p.read_text("utf-8"), re.MULTILINE)]
+    assert pages == [DOCS / "how-to/doctor.md"]
 
 
 def test_the_translation_has_the_same_code():
@@ -85,16 +154,32 @@ def test_every_public_name_is_in_the_reference():
                 assert f"::: {module.__name__}.{name}\n" in page
 
 
-@pytest.mark.parametrize("name", MODULES)
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "jaxsnn.checkpointing"])
 def test_examples_in_docstrings(name):
+    run_examples(name)
+
+
+@pytest.mark.slow
+def test_examples_in_docstrings_of_checkpointing(trained, monkeypatch):
+    monkeypatch.chdir(trained)
+    optimizer = optax.sgd(training.cosine_schedule(0.1, 2, 7), momentum=0.9)
+    net = models.StatefulSynapseNet(rngs=nnx.Rngs(0))
+    _, state = training.create(net, optimizer, to_sequence=data.columns, batch_size=256, seed=0)
+    images = data.fashion_mnist_mini().test_images
+    run_examples("jaxsnn.checkpointing", state=state, images=images)
+
+
+def run_examples(name, **arrays):
     module = importlib.import_module(name)
     names = (
         vars(nn)
         | vars(module)
         | vars(jaxsnn.learning)
         | {"jax": jax, "jnp": jnp, "nn": nn, "nnx": nnx, "operator": operator}
+        | {"jaxsnn": jaxsnn}
+        | arrays
     )
-    result = doctest.testmod(module, extraglobs=names | {"jaxsnn": jaxsnn})
+    result = doctest.testmod(module, extraglobs=names)
     plt.close("all")
     assert result.attempted > 0
     assert result.failed == 0

@@ -163,6 +163,21 @@ def test_a_loss_of_all_steps_fits_training():
     ("call", "error", "match"),
     [
         (
+            lambda: losses.firing_rate_mse(jnp.ones((4, 10)), jnp.zeros((4, 1), int)),
+            ValueError,
+            r"same examples, got labels of shape \[4, 1\] for \[4, 10\]",
+        ),
+        (
+            lambda: losses.firing_rate_mse(jnp.ones((4, 10)), jnp.zeros(4)),
+            TypeError,
+            "must be integers .* got dtype float32",
+        ),
+        (
+            lambda: losses.correct(jnp.ones((28, 10)), jnp.zeros(256, int)),
+            ValueError,
+            "same examples",
+        ),
+        (
             lambda: losses.firing_rate_cross_entropy(jnp.zeros((5, 3, 2)), jnp.zeros(3, int)),
             ValueError,
             "same examples",

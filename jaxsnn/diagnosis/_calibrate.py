@@ -6,7 +6,9 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float, Key
 
 from jaxsnn import _checks
 from jaxsnn.diagnosis._drives import Drive, Keys, at, drives_of, order_of_calls, scale
@@ -66,11 +68,11 @@ class Calibration(NamedTuple):
 
 def calibrate(
     model: Any,
-    xs: jax.Array,
+    xs: Float[Array | np.ndarray, "T N *space C"],
     rate: float = 0.1,
     *,
     tolerance: float = 0.1,
-    key: jax.Array | None = None,
+    key: Key[Array, ""] | None = None,
 ) -> Calibration:
     """A copy of a network whose spiking layers fire at about `rate` on a batch.
 
@@ -82,6 +84,10 @@ def calibrate(
     calls before the neuron and after the neuron before, in the order of the calls. Left as they
     are: neurons with no such layer before them, the spiking RNN cells, which fire at 0 or more, at
     any scale of their weights, and `DSRIFNode` and `DSRLIFNode`, whose threshold is trained.
+
+    The network is run as in training. A batch normalisation takes the statistics of this batch;
+    its running ones stay as they are, so that in inference the rates are others until those have
+    been learned, in training or with `jaxsnn.nn.with_statistics`.
 
     Args:
         model: as for `doctor`.

@@ -1,5 +1,6 @@
 """`doctor` looks at a network on one batch and says what keeps it from learning."""
 
+import itertools
 import math
 from collections.abc import Callable
 from typing import Any
@@ -8,10 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Key, Shaped
 
 from jaxsnn import _checks, losses
+from jaxsnn.diagnosis._drives import NORMS
 from jaxsnn.diagnosis._findings import Seen, findings
-from jaxsnn.diagnosis._follow import surrogates
+from jaxsnn.diagnosis._follow import fires, surrogates
 from jaxsnn.diagnosis._measure import measure
 from jaxsnn.diagnosis._report import LayerReport, Report
 from jaxsnn.diagnosis._stack import Part, check_input, find_stack, layers, parts
@@ -20,11 +23,11 @@ from jaxsnn.nn._cell import is_cell
 
 def doctor(
     model: Any,
-    xs: jax.Array,
-    labels: jax.Array | None = None,
+    xs: Shaped[Array | np.ndarray, "T N *space C"],
+    labels: Shaped[Array | np.ndarray, "N *label"] | None = None,
     *,
     loss: Callable[..., jax.Array] | None = None,
-    key: jax.Array | None = None,
+    key: Key[Array, ""] | None = None,
 ) -> Report:
     """Looks at a network on one batch: who fires, where potentials are, what gradients arrive.
 
@@ -48,8 +51,9 @@ def doctor(
         `Report`: `print` shows it; `layers` and `warnings` are data. A warning has one of these
         words as `what`: `input_integer`, `input_large`, `input_zero`, `input_same`, `one_class`,
         `label_range`, `not_finite`, `no_neurons`, `not_spiking`, `dead`, `silent_output`,
-        `saturated`, `no_surrogate`, `window`, `zero_gradient`, `vanishing_layers`,
-        `exploding_layers`, `vanishing_time`, `exploding_time`, `low_precision`.
+        `saturated`, `same_spikes`, `same_neurons`, `same_output`, `no_surrogate`, `window`,
+        `zero_gradient`, `vanishing_layers`, `exploding_layers`, `vanishing_time`,
+        `exploding_time`, `low_precision`.
 
     Raises:
         TypeError: `model` is not a module.
@@ -84,6 +88,9 @@ def doctor(
     chain = layers(stack)
     every = [part for layer in chain for part in parts(layer)]
     rows = tuple(_row(part, numbers[part.path]) for part in every)
+    before_neurons = itertools.takewhile(lambda part: not fires(part.module), every)
+    state = nnx.state(model, nnx.Param)
+    outside = () if name is None else tuple(str(key) for key in state if key != name)
     whole["examples"] = xs.shape[1]
     seen = Seen(
         whole=whole,
@@ -91,7 +98,12 @@ def doctor(
         layers=rows,
         chain=tuple(layer.path for layer in chain),
         cells=frozenset(layer.path for layer in chain if is_cell(layer.module)),
-        neurons=any(surrogates(part.module) for part in every),
+        neurons=any(fires(part.module) for part in every),
+        normalised=any(isinstance(part.module, NORMS) for part in before_neurons),
+        outside=outside,
+        clipping=tuple(
+            part.path for part in every if fires(part.module) and not surrogates(part.module)
+        ),
         not_spiking=tuple(
             part.path
             for part in every
@@ -100,7 +112,6 @@ def doctor(
         input_dtype=str(given.dtype),
         labels=np.asarray(arguments[0]) if arguments else None,
     )
-    state = nnx.state(model, nnx.Param)
     counted = {row.path for row in rows if row.dense is not None}
     return Report(
         layers=rows,
@@ -116,6 +127,7 @@ def doctor(
             if part.path not in counted
             and any(array.ndim > 2 for array in numbers[part.path]["parameters"])
         ),
+        outside=outside,
     )
 
 

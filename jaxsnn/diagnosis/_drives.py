@@ -9,7 +9,13 @@ from flax import nnx
 
 from jaxsnn.diagnosis._follow import surrogates, watch
 from jaxsnn.diagnosis._stack import Part, children, is_own, parts, parts_as_run, within
-from jaxsnn.nn import MultiDimensionalAttention, Sequential, WSConv, WSLinear
+from jaxsnn.nn import (
+    MultiDimensionalAttention,
+    Sequential,
+    TemporalEffectiveBatchNorm,
+    WSConv,
+    WSLinear,
+)
 from jaxsnn.nn._attention import AxisWeights
 from jaxsnn.nn._containers import LinearRecurrentContainer
 from jaxsnn.nn._mode import Mode
@@ -86,12 +92,15 @@ def _both(first: Part, second: Part, layer: Part) -> bool:
     return not isinstance(around, Sequential | LinearRecurrentContainer)
 
 
+FLAX_NORMS = nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm, nnx.RMSNorm
+NORMS = _Normalization, TemporalEffectiveBatchNorm, *FLAX_NORMS
+
 # What the output of a layer is proportional to; of several kinds that fit, the first counts.
 _WEIGHTS: tuple[tuple[tuple[type, ...], str], ...] = (
     ((WSLinear, WSConv), "gain"),
     ((nnx.Linear, nnx.Conv), "kernel"),
     ((_Normalization,), "weight"),
-    ((nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm, nnx.RMSNorm), "scale"),
+    (FLAX_NORMS, "scale"),
 )
 
 

@@ -15,6 +15,8 @@ SATURATED = 0.5
 OUTSIDE = 0.01  # share of potentials inside the window
 RATIO = 1e3  # between gradients at either end, of layers or of time
 LARGE_INPUT = 50.0
+SOME = 8  # examples, from which to say what all have in common
+SAME = 0.7  # of the neurons that fire, or of the channels
 
 SCALE = "jaxsnn.calibrate scales the weights for a firing rate"
 
@@ -28,7 +30,10 @@ class Seen(NamedTuple):
         layers: the reports of all layers, front to back.
         chain: the paths of those that follow one another, front to back.
         cells: those of them that have a state.
-        neurons: whether anything has a surrogate.
+        neurons: whether anything puts out spikes.
+        normalised: whether the input is normalised before the first of them.
+        outside: what the model has beside its stack that learns.
+        clipping: paths of neurons whose threshold learns from inputs beyond it alone.
         not_spiking: paths of layers whose surrogate runs its primal forward.
         input_dtype: of `xs` as it was given.
         labels: those of the batch; None without.
@@ -40,6 +45,9 @@ class Seen(NamedTuple):
     chain: tuple[str, ...]
     cells: frozenset[str]
     neurons: bool
+    normalised: bool
+    outside: tuple[str, ...]
+    clipping: tuple[str, ...]
     not_spiking: tuple[str, ...]
     input_dtype: str
     labels: np.ndarray | None
@@ -51,7 +59,8 @@ def findings(seen: Seen) -> tuple[Finding, ...]:
     found = (*_input(seen), *_labels(seen), *not_finite)
     if not_finite:  # what follows would be about NaN
         return (*found, *_precision(seen))
-    return (*found, *_spikes(seen), *_gradients(seen), *_precision(seen))
+    found = (*found, *_spikes(seen))
+    return (*found, *_sameness(seen, found), *_gradients(seen), *_precision(seen))
 
 
 def _input(seen: Seen) -> Iterator[Finding]:
@@ -64,7 +73,7 @@ def _input(seen: Seen) -> Iterator[Finding]:
             "hand over floats: images by xs.astype(jnp.float32) / 255, or jaxsnn.data.columns",
         )
     largest = float(whole["input_largest"])
-    if largest > LARGE_INPUT:
+    if largest > LARGE_INPUT and not seen.normalised:
         yield Finding(
             "input_large",
             None,
@@ -88,7 +97,7 @@ def _labels(seen: Seen) -> Iterator[Finding]:
     if labels is None or labels.ndim != 1 or not np.issubdtype(labels.dtype, np.integer):
         return
     low, high = int(labels.min()), int(labels.max())
-    if low == high and len(labels) >= 8:
+    if low == high and len(labels) >= SOME:
         yield Finding(
             "one_class",
             None,
@@ -165,14 +174,16 @@ def _spikes(seen: Seen) -> Iterator[Finding]:
     for layer in seen.layers:
         numbers = seen.parts[layer.path]
         last = within(layer.path, seen.chain[-1]) and bool(numbers.get("puts_out"))
-        if layer.path in seen.not_spiking:
+        last = last and not seen.outside
+        smooth = layer.path in seen.not_spiking
+        if smooth:
             yield Finding(
                 "not_spiking",
                 layer.path,
                 "its surrogate function has spiking=False: it puts out smooth values, not spikes",
                 "leave spiking=False out, unless you train a network without spikes on purpose",
             )
-        if layer.dead is not None and layer.dead >= DEAD:
+        if layer.dead is not None and layer.dead >= DEAD and not smooth:
             who = "no output neuron fires" if last else "no neuron fires"
             if layer.dead < 1:
                 who = f"{layer.dead:.0%} of its neurons never fire"
@@ -183,7 +194,7 @@ def _spikes(seen: Seen) -> Iterator[Finding]:
                 + (", so all classes look alike" if last else ", so little passes through it"),
                 f"larger weights or a lower v_threshold: {SCALE}; or a BatchNorm before it",
             )
-        if layer.saturated is not None and layer.saturated >= SATURATED:
+        if layer.saturated is not None and layer.saturated >= SATURATED and not smooth:
             yield Finding(
                 "saturated",
                 layer.path,
@@ -193,6 +204,46 @@ def _spikes(seen: Seen) -> Iterator[Finding]:
             )
         if "window" in numbers:
             yield from _window(layer, numbers["window"])
+
+
+def _sameness(seen: Seen, found: tuple[Finding, ...]) -> Iterator[Finding]:
+    """Where examples, or neurons, that differ are made the same; after what has been found."""
+    known = {(finding.what, finding.path) for finding in found}
+    examples = seen.whole["examples"]
+    if examples < SOME or known & {("input_zero", None), ("input_same", None)}:
+        return
+    spiking = [layer for layer in seen.layers if layer.rate is not None]
+    ill = {path for what, path in known if what in ("dead", "silent_output", "saturated")}
+    ill |= set(seen.not_spiking)
+    for layer in spiking:
+        if layer.path not in ill and seen.parts[layer.path]["same_neurons"]:
+            yield Finding(
+                "same_neurons",
+                layer.path,
+                "all of its neurons have the same potential, as if they were one",
+                "random initial weights: neurons with the same weights stay the same",
+            )
+    for layer in spiking:
+        share = float(seen.parts[layer.path]["same_spikes"])
+        if layer.path in ill or share < SAME:
+            continue
+        yield Finding(
+            "same_spikes",
+            layer.path,
+            f"of its neurons that fire {share:.0%} do so at the same steps for all {examples} "
+            "examples",
+            "let inputs differ by more than that is lost beside what they have in common: subtract "
+            "their mean, scale them to about 0 to 1, or put a BatchNorm first; and look for a "
+            "bias or a constant that outweighs them",
+        )
+        return
+    if seen.whole["same_output"] and not ill:
+        yield Finding(
+            "same_output",
+            None,
+            f"the outputs are the same for all {examples} examples, or nearly",
+            "larger inputs, if they are far below 1; is the readout one over time, [T, N, ...]?",
+        )
 
 
 def _window(layer: LayerReport, window: Any) -> Iterator[Finding]:
@@ -214,7 +265,11 @@ def _window(layer: LayerReport, window: Any) -> Iterator[Finding]:
 
 
 def _gradients(seen: Seen) -> Iterator[Finding]:
-    learning = [layer for layer in seen.layers if layer.gradient is not None]
+    learning = [
+        layer
+        for layer in seen.layers
+        if layer.gradient is not None and layer.path not in seen.clipping
+    ]
     still = [layer for layer in learning if layer.gradient == 0]
     if still and len(still) == len(learning):
         yield Finding(

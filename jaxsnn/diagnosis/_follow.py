@@ -15,6 +15,7 @@ from jaxsnn.nn._modal_layer import ModalLayer
 from jaxsnn.nn._mode import NOTHING, Mode
 from jaxsnn.nn._run import run, step
 from jaxsnn.nn._schedule import scan
+from jaxsnn.nn._spike_representation import _SpikeRepresentationNode
 from jaxsnn.nn._spiking_attention import _SpikingAttention
 from jaxsnn.surrogate import Surrogate
 
@@ -201,6 +202,11 @@ NORMS = nnx.LayerNorm, nnx.GroupNorm, nnx.RMSNorm
 def has_weights(layer: Any) -> bool:
     """Whether a layer is a `Linear` or a `Conv`, ours or Flax's."""
     return isinstance(layer, nnx.Linear | nnx.Conv)
+
+
+def fires(module: Any) -> bool:
+    """Whether a module itself, not one inside of it, puts out spikes."""
+    return bool(surrogates(module)) or isinstance(module, _SpikeRepresentationNode)
 
 
 def surrogates(module: Any) -> dict[str, Any]:

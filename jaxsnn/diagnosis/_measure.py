@@ -8,7 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxsnn.diagnosis._follow import Sight, surrogates, watch
+from jaxsnn.diagnosis._follow import Sight, fires, surrogates, watch
 from jaxsnn.diagnosis._operations import operations
 from jaxsnn.diagnosis._stack import Part, layers, parts, parts_as_run, read_out
 from jaxsnn.diagnosis._window import Window, window
@@ -62,6 +62,7 @@ def measure(
         "loss": lost,
         "outputs": outputs[:0],  # empty: it carries the shape alone
         "outputs_finite": _finite(outputs),
+        "same_output": _nearly_same(outputs),
         "changed": jnp.any(jnp.isnan(strict) & ~jnp.isnan(outputs)),
         "input_finite": _finite(xs),
         "input_largest": jnp.max(jnp.abs(xs)),
@@ -74,7 +75,7 @@ def measure(
     ):
         run = parts_as_run(layer, heard)
         numbers |= _of_layer(layer, run, sight, to_parameters, to_inputs, first=first)
-        first = first and not any(surrogates(part.module) for part in run)
+        first = first and not any(fires(part.module) for part in run)
     return whole, numbers
 
 
@@ -107,7 +108,7 @@ def _of_layer(
 ) -> dict[str, Numbers]:
     """Of a layer and its parts, which are run in the order of `run`."""
     inside = parts(layer)
-    spiking = [k for k, part in enumerate(run) if surrogates(part.module)]
+    spiking = [k for k, part in enumerate(run) if fires(part.module)]
     after = {part.path for part in run[spiking[0] :]} if spiking else set()
     puts_out = run[spiking[-1]].path if spiking else None
     gradients, parameters = _flat(to_parameters), {}
@@ -169,6 +170,20 @@ def _finite(array: jax.Array) -> jax.Array:
     return jnp.all(jnp.isfinite(array))
 
 
+def _alike(potentials: jax.Array) -> jax.Array:
+    """Whether all neurons, or channels, have the same potentials but for rounding."""
+    if potentials.ndim == 0 or potentials.shape[-1] == 1:
+        return jnp.array(False)
+    size = jnp.max(jnp.abs(potentials))
+    return jnp.all(jnp.ptp(potentials, axis=-1) <= size * 1e-5)
+
+
+def _nearly_same(outputs: jax.Array) -> jax.Array:
+    """Whether outputs `[N, ...]` differ by less than a thousandth from one example to another."""
+    size = jnp.max(jnp.abs(outputs))
+    return jnp.all(jnp.ptp(outputs, axis=0) <= size / 1000) if outputs.ndim else jnp.array(False)
+
+
 def _same(spikes: jax.Array | None, outputs: jax.Array) -> Any:
     """Whether what a part gives is what its layer gives."""
     if spikes is None or spikes.shape != outputs.shape:
@@ -178,15 +193,24 @@ def _same(spikes: jax.Array | None, outputs: jax.Array) -> Any:
 
 def _activity(part: Part, sight: Sight) -> Numbers:
     """Of a spiking part: how much it fires, how many do not, and where its potentials are."""
-    if not surrogates(part.module):
+    if not fires(part.module):
         return {}
     here: Numbers = {}
     fired = spikes_of(part, sight)
     if fired is not None:
+        if not surrogates(part.module):  # its spikes have the size of its threshold
+            fired = (fired != 0).astype(jnp.float32)
         share = jnp.mean(fired != 0, axis=(0, 1), dtype=jnp.float32)
+        # By channel: in all images there may be corners that see the background alone.
+        every = tuple(range(fired.ndim - 1))
+        active = jnp.any(fired != 0, axis=every)
+        alike = active & ~jnp.any(fired != fired[:, :1], axis=every)
+        here["same_spikes"] = jnp.sum(alike) / jnp.maximum(jnp.sum(active), 1)
         here["rate"] = jnp.mean(jnp.abs(fired), dtype=jnp.float32)
         here["dead"] = jnp.mean(share == 0, dtype=jnp.float32)
         here["saturated"] = jnp.mean(share >= NEARLY_ALWAYS, dtype=jnp.float32)
+    potentials = [u for called in sight.potentials.get(part.path, {}).values() for u in called]
+    here["same_neurons"] = jnp.all(jnp.array([bool(potentials), *map(_alike, potentials)]))
     windows = [
         window(surrogates(part.module)[name], jnp.concatenate([jnp.ravel(u) for u in called]))
         for name, called in sight.potentials.get(part.path, {}).items()

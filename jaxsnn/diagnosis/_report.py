@@ -6,16 +6,17 @@ from typing import Any, NamedTuple
 
 from jaxsnn.diagnosis._operations import ADD_PJ, MULTIPLY_ADD_PJ
 
-WIDTH = 96
+WIDTH = 80
 
 LEGEND = """\
-rate: spikes per neuron and step; dead: neurons that never fire; full: that fire at nearly every
-step; window: potentials where the surrogate lets a gradient through; gradient: of the parameters;
-early/late: gradient at the layer's input, first steps over last"""
+rate: spikes per neuron and step; dead: neurons that never fire; full: that fire
+at nearly every step; window: potentials where the surrogate lets a gradient
+through; gradient: of the parameters; early/late: gradient at the layer's input,
+first steps over last"""
 
 SOURCE = """\
-45 nm CMOS, 32-bit floats: 0.9 pJ an addition, 4.6 pJ a multiply-add (Horowitz 2014);
-memory, biases and the neurons themselves are not counted"""
+45 nm CMOS, 32-bit floats: 0.9 pJ an addition, 4.6 pJ a multiply-add (Horowitz
+2014); memory, biases and the neurons themselves are not counted"""
 
 
 class LayerReport(NamedTuple):
@@ -92,8 +93,7 @@ class Report(NamedTuple):
     """What `doctor` has seen. `print` shows it as tables.
 
     Attributes:
-        layers: one entry a layer, front to back; `pandas.DataFrame(report.layers)` makes a frame
-            of them.
+        layers: one entry a layer, front to back.
         warnings: what is amiss; empty for a healthy network.
         loss: of this batch.
         loss_name: what it is.
@@ -101,6 +101,8 @@ class Report(NamedTuple):
         examples: `N`.
         parameters: of the whole model.
         uncounted: paths of layers with weights whose synaptic operations are not counted.
+        outside: what the model has beside its stack that learns, and is not looked at: names of
+            its attributes.
     """
 
     layers: tuple[LayerReport, ...]
@@ -111,6 +113,7 @@ class Report(NamedTuple):
     examples: int
     parameters: int
     uncounted: tuple[str, ...]
+    outside: tuple[str, ...]
 
     @property
     def energy(self) -> float:
@@ -134,6 +137,8 @@ class Report(NamedTuple):
             f"{self.examples} examples of {self.steps} steps, {self.parameters:,} parameters, "
             f"loss {self.loss:.4g} ({self.loss_name})"
         )
+        if self.outside:
+            head += f"\nnot in the stack, and not looked at: {', '.join(self.outside)}"
         return "\n\n".join([head, self._activity(), self._operations(), self._found()])
 
     def __repr__(self) -> str:

@@ -172,10 +172,12 @@ class Known(Cell):
             raise ValueError(
                 f"the model hands its stack inputs of shape {list(x.shape)} where xs has "
                 f"{list(expected.shape)}, so it does something to xs first; do that to xs "
-                "yourself, and pass the stack in place of the model"
+                "yourself and pass the stack in place of the model, or put the layers before the "
+                "stack and the stack into one jaxsnn.nn.Sequential"
             )
         if self.strict:
-            same = jnp.all(x == expected.astype(x.dtype))
+            expected = expected.astype(x.dtype)
+            same = jnp.all((x == expected) | (jnp.isnan(x) & jnp.isnan(expected)))
             y = jnp.where(same, y, jnp.full_like(y, jnp.nan))
         return carry + 1, y
 

@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 from jaxsnn.nn._cell import state_dtype
@@ -62,7 +63,9 @@ class PopulationEncoder(Printable, nnx.Module):
         self.mean = nnx.Param(jnp.broadcast_to(means, shape))
         self.std = nnx.Param(jnp.full(shape, _checks.positive("std", std), param_dtype))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(
+        self, x: Float[Array | np.ndarray, "*N {self.obs_dim}"]
+    ) -> Float[Array, "*N {self.obs_dim*self.pop_dim}"]:
         """The activity of the population.
 
         Args:

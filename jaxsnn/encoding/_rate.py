@@ -2,6 +2,8 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Key
 
 from jaxsnn import _checks, quantize
 from jaxsnn.encoding._interval import within
@@ -12,7 +14,9 @@ from jaxsnn.surrogate import DeterministicPass
 _REMEDY = "x is the probability of a spike: scale it, e.g. images / 255"
 
 
-def poisson(x: jax.Array, T: int, *, key: jax.Array) -> jax.Array:
+def poisson(
+    x: Float[Array | np.ndarray, "*shape"], T: int, *, key: Key[Array, ""]
+) -> Float[Array, "{T} *shape"]:
     """Spikes at random, at each step with probability `x`.
 
         out[t] = [u[t] < x],  u uniform in [0, 1)
@@ -40,12 +44,12 @@ def poisson(x: jax.Array, T: int, *, key: jax.Array) -> jax.Array:
     """
     _checks.random_key("key", key)
     x = jnp.asarray(x)
-    probability = jnp.broadcast_to(within(x, 0, 1, _REMEDY), (_checks.size("T", T), *x.shape))
+    probability = jnp.broadcast_to(within(x, 0.0, 1.0, _REMEDY), (_checks.size("T", T), *x.shape))
     spikes = jax.random.bernoulli(key, probability).astype(probability.dtype)
     return quantize.straight_through(probability, spikes).astype(x.dtype)
 
 
-def regular(x: jax.Array, T: int) -> jax.Array:
+def regular(x: Float[Array | np.ndarray, "*shape"], T: int) -> Float[Array, "{T} *shape"]:
     """Evenly spaced spikes at rate `x`: the deterministic rate code.
 
         v = v + x
@@ -82,5 +86,5 @@ def regular(x: jax.Array, T: int) -> jax.Array:
         surrogate_function=DeterministicPass(),
         detach_reset=True,
     )
-    _, spikes = unroll(neuron, repeat(within(x, 0, 1, _REMEDY), T))
+    _, spikes = unroll(neuron, repeat(within(x, 0.0, 1.0, _REMEDY), T))
     return spikes.astype(x.dtype)

@@ -1,13 +1,13 @@
 """One input, or one stretch of spikes, again and again."""
 
-import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Shaped
 
 from jaxsnn import _checks
 
 
-def repeat(x: jax.Array, T: int) -> jax.Array:
+def repeat(x: Shaped[Array | np.ndarray, "*shape"], T: int) -> Shaped[Array, "{T} *shape"]:
     """The same input at every time step (direct coding): the first layer makes the spikes.
 
         out[t] = x
@@ -31,7 +31,9 @@ def repeat(x: jax.Array, T: int) -> jax.Array:
     return jnp.broadcast_to(x, (_checks.size("T", T), *x.shape))
 
 
-def periodic(spikes: jax.Array, T: int) -> jax.Array:
+def periodic(
+    spikes: Shaped[Array | np.ndarray, "period *shape"], T: int
+) -> Shaped[Array, "{T} *shape"]:
     """A stretch of spikes over and over, e.g. a latency code for longer than one period.
 
         out[t] = spikes[t mod period]

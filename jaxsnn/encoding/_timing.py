@@ -6,12 +6,15 @@ from typing import Literal
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 from jaxsnn.encoding._interval import within
 
 
-def latency(x: jax.Array, T: int, *, function: Literal["linear", "log"] = "linear") -> jax.Array:
+def latency(
+    x: Float[Array | np.ndarray, "*shape"], T: int, *, function: Literal["linear", "log"] = "linear"
+) -> Float[Array, "{T} *shape"]:
     """One spike per element, the sooner the larger the value.
 
         t = round((T - 1) (1 - x))                              linear
@@ -38,7 +41,7 @@ def latency(x: jax.Array, T: int, *, function: Literal["linear", "log"] = "linea
         Array([4, 2, 0], dtype=int32)
     """
     x, last = jnp.asarray(x), _checks.size("T", T) - 1
-    value = within(x, 0, 1, "scale it, e.g. images / 255")
+    value = within(x, 0.0, 1.0, "scale it, e.g. images / 255")
     if function == "linear":
         time = last * (1 - value)
     elif function == "log":
@@ -50,7 +53,7 @@ def latency(x: jax.Array, T: int, *, function: Literal["linear", "log"] = "linea
     return jax.nn.one_hot(jnp.round(time).astype(jnp.int32), last + 1, dtype=x.dtype, axis=0)
 
 
-def weighted_phase(x: jax.Array, K: int) -> jax.Array:
+def weighted_phase(x: Float[Array | np.ndarray, "*shape"], K: int) -> Float[Array, "{K} *shape"]:
     """The binary digits of a value, one a step, the largest first (Kim et al. 2018, "Deep neural
     networks with weighted spikes").
 
@@ -77,13 +80,13 @@ def weighted_phase(x: jax.Array, K: int) -> jax.Array:
     """
     x, K = jnp.asarray(x), _checks.size("K", K)
     largest = 1 - 2.0**-K
-    value = within(x, 0, largest, f"K={K} digits hold no more: multiply what is in [0, 1] by it")
+    value = within(x, 0.0, largest, f"K={K} digits hold no more: multiply what is in [0, 1] by it")
     places = jnp.asarray(2.0 ** np.arange(1, K + 1), value.dtype)
     shifted = jnp.floor(value[None] * places.reshape(-1, *[1] * x.ndim))
     return (shifted - 2 * jnp.floor(shifted / 2)).astype(x.dtype)
 
 
-def delta(xs: jax.Array, threshold: float) -> jax.Array:
+def delta(xs: Float[Array | np.ndarray, "T *shape"], threshold: float) -> Float[Array, "T *shape"]:
     """Spikes where a signal changes: 1 where it rises, -1 where it falls by the threshold.
 
         d[t] = xs[t] - xs[t-1],  d[0] = 0

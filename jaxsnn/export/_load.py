@@ -11,6 +11,8 @@ from typing import Any
 
 import jax
 import jax.export
+import numpy as np
+from jaxtyping import Array, Shaped
 
 from jaxsnn.export._format import FORMAT, METADATA, VERSION, check_flatbuffers
 
@@ -59,7 +61,7 @@ class Network:
         # Called as they are, they would be looked up anew at each call.
         self._compiled = {name: jax.jit(program.call) for name, program in programs.items()}
 
-    def start(self, x: jax.Array) -> tuple[jax.Array, ...]:
+    def start(self, x: Shaped[Array | np.ndarray, "*shape"]) -> tuple[Shaped[Array, "..."], ...]:
         """The state before the first time step.
 
         Args:
@@ -74,8 +76,10 @@ class Network:
         return self._call("start", x)
 
     def step(
-        self, carry: tuple[jax.Array, ...], x: jax.Array
-    ) -> tuple[tuple[jax.Array, ...], jax.Array]:
+        self,
+        carry: tuple[Shaped[Array | np.ndarray, "..."], ...],
+        x: Shaped[Array | np.ndarray, "*shape"],
+    ) -> tuple[tuple[Shaped[Array, "..."], ...], Shaped[Array, "*out"]]:
         """One time step.
 
         Args:
@@ -90,7 +94,7 @@ class Network:
         """
         return self._call("step", carry, x)
 
-    def run(self, xs: jax.Array) -> jax.Array:
+    def run(self, xs: Shaped[Array | np.ndarray, "T *shape"]) -> Shaped[Array, "..."]:
         """A whole sequence.
 
         Args:

@@ -31,7 +31,7 @@ class RisingCurrent(NamedTuple):
 
 
 def exponential_synapse_step(
-    i: Float[Array, "*shape"], x: Float[Array, "*shape"], *, decay: float | jax.Array
+    i: Float[Array, "*shape"], x: Float[Array, "*shape"], *, decay: float | Float[Array, "*#shape"]
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the exponential synapse.
 
@@ -56,9 +56,9 @@ def double_exponential_synapse_step(
     state: RisingCurrent,
     x: Float[Array, "*shape"],
     *,
-    decay: float | jax.Array,
-    rise: float | jax.Array,
-    gain: float | jax.Array,
+    decay: float | Float[Array, "*#shape"],
+    rise: float | Float[Array, "*#shape"],
+    gain: float | Float[Array, "*#shape"],
 ) -> tuple[RisingCurrent, Float[Array, "*shape"]]:
     """One time step of the double-exponential synapse, which is also the alpha synapse.
 

@@ -1,12 +1,11 @@
 """NeuNorm: inhibition by what the layer has received of late, summed over its channels."""
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 
 def neunorm_step(
-    s: Float[Array, "*N 1"], x: Float[Array, "*N C"], w: jax.Array, *, k: float
+    s: Float[Array, "*N 1"], x: Float[Array, "*N C"], w: Float[Array, "*#N #C"], *, k: float
 ) -> tuple[Float[Array, "*N 1"], Float[Array, "*N C"]]:
     """One time step of NeuNorm (Wu et al. 2019, "Direct training for spiking neural networks:
     faster, larger, better").

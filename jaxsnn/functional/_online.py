@@ -69,8 +69,10 @@ def ottt_lif_step(
 
 
 def with_trace_gradient(
-    layer: Callable[[jax.Array], jax.Array], spikes: jax.Array, trace: jax.Array
-) -> jax.Array:
+    layer: Callable[[jax.Array], jax.Array],
+    spikes: Float[Array, "N *shape"],
+    trace: Float[Array, "N *shape"],
+) -> Float[Array, "N *out"]:
     """`layer(spikes)`, with the gradient of the layer's parameters taken at `trace`.
 
     For a linear layer `y = s W` that is `dW = trace^T dy` in place of `s^T dy`, the rule of

@@ -37,7 +37,7 @@ def psn(
 
 
 def masked_psn_weight(
-    weight: Float[Array, "T T"], *, k: int, lambda_: float | jax.Array
+    weight: Float[Array, "T T"], *, k: int, lambda_: float | Float[Array, ""]
 ) -> Float[Array, "T T"]:
     """The weights of the masked parallel spiking neuron, for `psn`.
 

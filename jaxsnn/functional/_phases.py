@@ -29,7 +29,7 @@ def reset(
     spikes: jax.Array,
     *,
     v_threshold: float | jax.Array,
-    v_reset: float | None,
+    v_reset: float | jax.Array | None,
     detach_reset: bool,
 ) -> jax.Array:
     """The hard or (`v_reset=None`) the soft reset of `h` where there are spikes."""

@@ -5,7 +5,7 @@ from jaxtyping import Array, Float
 
 
 def synapse_filter_step(
-    i: Float[Array, "*shape"], x: Float[Array, "*shape"], *, tau: float | jax.Array
+    i: Float[Array, "*shape"], x: Float[Array, "*shape"], *, tau: float | Float[Array, "*#shape"]
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the synapse filter.
 

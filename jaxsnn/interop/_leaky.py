@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 from jaxsnn.nn import Cell
@@ -19,15 +20,15 @@ RESETS = ("subtract", "zero", "discard", "none")
 
 
 def leaky_step(
-    v: jax.Array,
-    x: jax.Array,
+    v: Float[Array, "*shape"],
+    x: Float[Array, "*shape"],
     *,
-    beta: jax.Array,
-    threshold: jax.Array,
+    beta: Float[Array, "*#shape"],
+    threshold: Float[Array, "*#shape"],
     reset_mechanism: str,
     reset_delay: bool,
     surrogate: Callable[[jax.Array], jax.Array],
-) -> tuple[jax.Array, jax.Array]:
+) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of snnTorch's leaky integrate-and-fire neuron.
 
         r = H(v - threshold),  H(0) = 0
@@ -156,7 +157,9 @@ class Leaky(Cell):
         """The potential before the first step, 0."""
         return jnp.zeros(input_shape, state_dtype(dtype))
 
-    def __call__(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, carry: Float[Array, "*shape"], x: Float[Array, "*shape"]
+    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
         check_step(self, carry, x)
         v, spikes = leaky_step(
             carry,

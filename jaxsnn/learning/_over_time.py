@@ -4,19 +4,21 @@ import functools
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Shaped
 
 from jaxsnn.learning._rule import PairRule, State
 
 
 def over_time(
     rule: PairRule,
-    weight: jax.Array,
-    pre: jax.Array,
-    post: jax.Array,
-    reward: jax.Array | None = None,
+    weight: Float[Array | np.ndarray, "*weight"],
+    pre: Float[Array | np.ndarray, "T *before"],
+    post: Float[Array | np.ndarray, "T *behind"],
+    reward: Shaped[Array | np.ndarray, "T *N"] | None = None,
     *,
     state: State | None = None,
-) -> tuple[State, jax.Array]:
+) -> tuple[State, Float[Array, "*weight"]]:
     """Runs a rule over a sequence, the weight standing still, and adds the changes up.
 
     To change the weight at every step, call the rule itself in a `jax.lax.scan`.

@@ -6,6 +6,8 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float, Shaped
 
 from jaxsnn.learning._rule import PairRule, State, Traces, no_traces
 
@@ -19,7 +21,7 @@ class MSTDPState(NamedTuple):
     """
 
     traces: Traces
-    eligibility: jax.Array
+    eligibility: Float[Array, "*shape"]
 
 
 class MSTDPETState(NamedTuple):
@@ -32,8 +34,8 @@ class MSTDPETState(NamedTuple):
     """
 
     traces: Traces
-    eligibility: jax.Array
-    trace: jax.Array
+    eligibility: Float[Array, "*shape"]
+    trace: Float[Array, "*shape"]
 
 
 class _RewardedRule(PairRule):
@@ -42,8 +44,13 @@ class _RewardedRule(PairRule):
     rewarded = True
 
     def __call__(
-        self, state: State, weight: jax.Array, pre: jax.Array, post: jax.Array, reward: jax.Array
-    ) -> tuple[State, jax.Array]:
+        self,
+        state: State,
+        weight: Float[Array, "*weight"],
+        pre: Float[Array, "*before"],
+        post: Float[Array, "*behind"],
+        reward: float | Shaped[Array | np.ndarray, "*N"],
+    ) -> tuple[State, Float[Array, "*weight"]]:
         """One time step.
 
         Args:

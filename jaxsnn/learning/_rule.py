@@ -7,6 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 from jaxsnn.learning._synapses import Synapses, dense, pairs
@@ -24,8 +25,8 @@ class Traces(NamedTuple):
         post: of the units behind it, in the shape of `post`.
     """
 
-    pre: jax.Array
-    post: jax.Array
+    pre: Float[Array, "*before"]
+    post: Float[Array, "*behind"]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,7 @@ import dataclasses
 from typing import Any
 
 import jax
+from jaxtyping import Array, Float
 
 from jaxsnn.learning._rule import PairRule, Traces, no_traces
 
@@ -47,8 +48,12 @@ class STDP(PairRule):
         return no_traces(pre, post)
 
     def __call__(
-        self, traces: Traces, weight: jax.Array, pre: jax.Array, post: jax.Array
-    ) -> tuple[Traces, jax.Array]:
+        self,
+        traces: Traces,
+        weight: Float[Array, "*weight"],
+        pre: Float[Array, "*before"],
+        post: Float[Array, "*behind"],
+    ) -> tuple[Traces, Float[Array, "*weight"]]:
         """One time step.
 
         Args:

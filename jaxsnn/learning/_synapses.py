@@ -16,11 +16,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 Synapses = Callable[[jax.Array, jax.Array], jax.Array]
 
 
-def dense(pre: jax.Array, weight: jax.Array) -> jax.Array:
+def dense(pre: Float[Array, "B I"], weight: Float[Array, "I O"]) -> Float[Array, "B O"]:
     """The synapses of `Linear`: `pre` `[B, in]` times `weight` `[in, out]`."""
     return jnp.matmul(pre, weight)
 
@@ -46,7 +47,9 @@ class Convolution:
             sides = (side if isinstance(side, int) else tuple(side) for side in self.padding)
             object.__setattr__(self, "padding", tuple(sides))
 
-    def __call__(self, pre: jax.Array, weight: jax.Array) -> jax.Array:
+    def __call__(
+        self, pre: Float[Array, "B *space I"], weight: Float[Array, "*kernel I O"]
+    ) -> Float[Array, "B *out O"]:
         """`pre` `[B, ..., in]` through the convolution."""
         axes = weight.ndim - 2
         space = "DHW"[-axes:]

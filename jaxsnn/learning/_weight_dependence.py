@@ -6,18 +6,18 @@ module-level function or a frozen dataclass compiles once; a new lambda compiles
 
 import dataclasses
 
-import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 
 
-def proportional(w: jax.Array) -> jax.Array:
+def proportional(w: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """`f(w) = w`, SpikingJelly's default: for weights above 0; it turns around below."""
     return w
 
 
-def additive(w: jax.Array) -> jax.Array:
+def additive(w: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
     """`f(w) = 1`: the change does not depend on the weight."""
     return jnp.ones_like(w)
 
@@ -47,7 +47,7 @@ class LowerBound:
         _checks.real("w_min", self.w_min)
         _checks.non_negative("mu", self.mu)
 
-    def __call__(self, w: jax.Array) -> jax.Array:
+    def __call__(self, w: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """The factor for each weight."""
         return jnp.maximum(w - self.w_min, 0) ** self.mu
 
@@ -74,6 +74,6 @@ class UpperBound:
         _checks.real("w_max", self.w_max)
         _checks.non_negative("mu", self.mu)
 
-    def __call__(self, w: jax.Array) -> jax.Array:
+    def __call__(self, w: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """The factor for each weight."""
         return jnp.maximum(self.w_max - w, 0) ** self.mu

@@ -6,6 +6,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Integer
 
 from jaxsnn import _checks, readouts
+from jaxsnn.losses._labels import check_labels
 from jaxsnn.nn._cell import state_dtype
 
 
@@ -139,13 +140,6 @@ def temporal_efficient_training_cross_entropy(
 
 def _cross_entropy(logits: jax.Array, labels: jax.Array, name: str) -> jax.Array:
     """Cross-entropy over the last axis in float32 or wider; shapes and dtypes checked."""
-    labels = jnp.asarray(labels)
-    if not jnp.issubdtype(labels.dtype, jnp.integer):
-        raise TypeError(f"labels must be integers (class numbers), got dtype {labels.dtype}")
-    if logits.shape[:-1] != labels.shape or logits.ndim == 0:
-        raise ValueError(
-            f"{name} and labels [N] must hold the same examples, got labels of shape "
-            f"{list(labels.shape)} for {list(logits.shape)}"
-        )
+    labels = check_labels(logits, labels, name)
     logits = logits.astype(state_dtype(logits.dtype))
     return optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)

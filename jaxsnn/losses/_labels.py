@@ -2,13 +2,34 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Integer, Shaped
 
 from jaxsnn import _checks
 
 
-def redundant_one_hot(
-    labels: jax.Array, num_classes: int, n: int, *, dtype: jax.typing.DTypeLike = jnp.float32
+def check_labels(
+    outputs: jax.Array, labels: jax.Array | np.ndarray, name: str = "outputs [N, classes]"
 ) -> jax.Array:
+    """Labels as an array: an integer for each of the outputs, whose last axis are the classes."""
+    labels = jnp.asarray(labels)
+    if not jnp.issubdtype(labels.dtype, jnp.integer):
+        raise TypeError(f"labels must be integers (class numbers), got dtype {labels.dtype}")
+    if outputs.ndim == 0 or outputs.shape[:-1] != labels.shape:
+        raise ValueError(
+            f"{name} and labels [N] must hold the same examples, got labels of shape "
+            f"{list(labels.shape)} for {list(outputs.shape)}"
+        )
+    return labels
+
+
+def redundant_one_hot(
+    labels: Integer[Array | np.ndarray, " N"],
+    num_classes: int,
+    n: int,
+    *,
+    dtype: jax.typing.DTypeLike = jnp.float32,
+) -> Shaped[Array, "N {num_classes*n}"]:
     """One-hot labels with each class `n` times side by side, as the neurons of a population vote.
 
         out[i, n c] ... out[i, n c + n - 1] = [c == labels[i]]

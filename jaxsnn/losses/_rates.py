@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
+from jaxsnn.losses._labels import check_labels
+
 
 def firing_rate_mse(
     rates: Float[Array, "N C"],
@@ -28,7 +30,12 @@ def firing_rate_mse(
 
     Returns:
         Loss of each example, `[N]`.
+
+    Raises:
+        TypeError: `labels` are not integers.
+        ValueError: the shapes do not fit.
     """
+    labels = check_labels(rates, labels, "rates [N, classes]")
     chosen = jax.nn.one_hot(labels, rates.shape[-1], dtype=rates.dtype)
     target = chosen * (correct_rate - incorrect_rate) + incorrect_rate
     return jnp.mean(jnp.square(rates - target), axis=-1)
@@ -43,5 +50,10 @@ def correct(outputs: Float[Array, "N C"], labels: Integer[Array, " N"]) -> Bool[
 
     Returns:
         `[N]`, bool.
+
+    Raises:
+        TypeError: `labels` are not integers.
+        ValueError: the shapes do not fit.
     """
+    labels = check_labels(outputs, labels)
     return jnp.argmax(outputs, axis=-1).astype(labels.dtype) == labels

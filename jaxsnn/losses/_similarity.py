@@ -4,7 +4,7 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Float, Integer, Shaped
 
 from jaxsnn import _checks
 from jaxsnn.nn._cell import state_dtype
@@ -71,7 +71,7 @@ def kernel_dot_product(
 
 def spike_similar_loss(
     spikes: Float[Array, "T N *shape"],
-    labels: Integer[Array, "N *classes"],
+    labels: Integer[Array, " N"] | Shaped[Array, "N classes"],
     kernel_type: Kernel = "linear",
     loss_type: Literal["mse", "l1", "bce"] = "mse",
     parameter: float | None = None,

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks, functional
 from jaxsnn.nn._cell import check_step
@@ -66,7 +67,9 @@ class ActivationAwareIFNode(_Neuron):
         self.v_offset = _numbers("v_offset", v_offset, _checks.real)
         self.channel_dim = _checks.integer("channel_dim", channel_dim)
 
-    def __call__(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, carry: Float[Array, "*shape"], x: Float[Array, "*shape"]
+    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
         return self._step(carry, x)  # of its own: over time the axes must not be made one
 
     def _step(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:

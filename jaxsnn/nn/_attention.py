@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 from jaxsnn.nn._cell import state_dtype
@@ -73,7 +74,7 @@ class TemporalWiseAttention(SequenceLayer):
         self.weights = AxisWeights("T", T, reduction, param_dtype, rngs)
         self.T, self.reduction = int(T), int(reduction)
 
-    def __call__(self, xs: jax.Array) -> jax.Array:
+    def __call__(self, xs: Float[Array, "{self.T} N *shape"]) -> Float[Array, "{self.T} N *shape"]:
         if xs.ndim < 3 or xs.shape[0] != self.T:
             raise ValueError(
                 f"TemporalWiseAttention(T={self.T}) needs sequences [{self.T}, N, ...], got "
@@ -135,7 +136,9 @@ class MultiDimensionalAttention(SequenceLayer):
         self.T, self.C, self.kernel_size = int(T), int(C), int(kernel_size)
         self.reduction_t, self.reduction_c = int(reduction_t), int(reduction_c)
 
-    def __call__(self, xs: jax.Array) -> jax.Array:
+    def __call__(
+        self, xs: Float[Array, "{self.T} N H W {self.C}"]
+    ) -> Float[Array, "{self.T} N H W {self.C}"]:
         if xs.ndim != 5 or xs.shape[0] != self.T or xs.shape[-1] != self.C:
             raise ValueError(
                 f"MultiDimensionalAttention(T={self.T}, C={self.C}) needs images with channels "

@@ -5,6 +5,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Shaped
 
 from jaxsnn import _checks
 from jaxsnn.nn._modal_layer import SequenceLayer
@@ -40,7 +41,7 @@ class Bidirectional(SequenceLayer):
         self.forward_cell = _checks.function("forward_cell", forward_cell)
         self.backward_cell = _checks.function("backward_cell", backward_cell)
 
-    def __call__(self, xs: jax.Array) -> jax.Array:
+    def __call__(self, xs: Shaped[Array, "T *shape"]) -> Shaped[Array, "T *out"]:
         return self._all_steps(xs, Mode())[0]
 
     def _all_steps(self, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:

@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks, functional
 from jaxsnn.nn._cell import Cell, check_past, see_states, state_dtype
@@ -48,7 +49,9 @@ class Delay(Cell):
         """The inputs before the first step, 0."""
         return jnp.zeros((*input_shape, self.delay_steps), state_dtype(dtype))
 
-    def __call__(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, carry: Float[Array, "*shape {self.delay_steps}"], x: Float[Array, "*shape"]
+    ) -> tuple[Float[Array, "*shape {self.delay_steps}"], Float[Array, "*shape"]]:
         check_past(self, carry, x, self.delay_steps)
         return functional.delay_step(carry, x)
 

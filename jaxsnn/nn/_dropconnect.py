@@ -6,7 +6,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 from jaxsnn.nn._layers import Linear
@@ -80,7 +82,9 @@ class DropConnectLinear(ModalLayer, Linear):
             _checks.function("activation", activation)
         self.activation = activation
 
-    def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
+    def __call__(
+        self, inputs: Float[Array | np.ndarray, "*N {self.in_features}"], out_sharding: Any = None
+    ) -> Float[Array, "*N {self.out_features}"]:
         """The mean over the masks, `[..., in_features]` to `[..., out_features]`."""
         x, w, b = self._operands(inputs)
         mean = (1 - self.p) * _affine(x, w, b)
@@ -144,7 +148,7 @@ class DropConnectLinear(ModalLayer, Linear):
             ys += dropped.reshape(1, len(dropped), *(1,) * (ys.ndim - 3), -1)
         return ys if self.activation is None else self.activation(ys)
 
-    def _operands(self, inputs: jax.Array) -> Any:
+    def _operands(self, inputs: Array | np.ndarray) -> Any:
         """Input, `W` and `b` in the dtype of the product."""
         inputs = jnp.asarray(inputs)
         if inputs.ndim == 0 or inputs.shape[-1] != self.in_features:

@@ -2,6 +2,8 @@
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Shaped
 
 from jaxsnn import _checks
 from jaxsnn.nn._modal_layer import ModalLayer
@@ -34,7 +36,7 @@ class Dropout(ModalLayer):
     def __init__(self, p: float = 0.5) -> None:
         self.p = _checks.probability("p", p, below_one=True)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Shaped[Array | np.ndarray, "*shape"]) -> Shaped[Array, "*shape"]:
         """`x` as it is: outside training nothing is dropped."""
         return jnp.asarray(x)
 

@@ -7,6 +7,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks, functional
 from jaxsnn.nn._cell import state_dtype
@@ -87,7 +88,9 @@ class GatedLIFNode(SequenceLayer):
         self.v_subreset = logit("init_v_subreset", init_v_subreset)
         self.conduct = logit("init_conduct", init_conduct, (self.T, *shape))
 
-    def __call__(self, xs: jax.Array) -> jax.Array:
+    def __call__(
+        self, xs: Float[Array | np.ndarray, "{self.T} *shape"]
+    ) -> Float[Array, "{self.T} *shape"]:
         return self._run(jnp.asarray(xs))[1]
 
     def _run(self, xs: jax.Array) -> tuple[jax.Array, jax.Array]:

@@ -11,7 +11,9 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 from jaxsnn.nn._repr import Printable
@@ -84,7 +86,9 @@ class Linear(Printable, nnx.Linear):
             in_features, out_features, rngs=_checks.streams(rngs), **(initial | kwargs)
         )
 
-    def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
+    def __call__(
+        self, inputs: Float[Array | np.ndarray, "*N {self.in_features}"], out_sharding: Any = None
+    ) -> Float[Array, "*N {self.out_features}"]:
         inputs = jnp.asarray(inputs)
         if inputs.ndim == 0 or inputs.shape[-1] != self.in_features:
             raise ValueError(
@@ -144,7 +148,9 @@ class Conv(Printable, nnx.Conv):
             **(initial | kwargs),
         )
 
-    def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
+    def __call__(
+        self, inputs: Float[Array | np.ndarray, "*N {self.in_features}"], out_sharding: Any = None
+    ) -> Float[Array, "*M {self.out_features}"]:
         inputs = jnp.asarray(inputs)
         axes = len(self.kernel_size) + 1
         if inputs.ndim < axes or inputs.shape[-1] != self.in_features:

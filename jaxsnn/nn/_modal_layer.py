@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 
 import jax
 from flax import nnx
+from jaxtyping import Array, Shaped
 
 from jaxsnn.nn._mode import NOTHING, Mode, Seen
 from jaxsnn.nn._repr import Printable
@@ -52,7 +53,7 @@ class SequenceLayer(ModalLayer):
     trains_apart = False
 
     @abc.abstractmethod
-    def __call__(self, xs: jax.Array) -> jax.Array:
+    def __call__(self, xs: Shaped[Array, "T *shape"]) -> Shaped[Array, "S *out"]:
         """All time steps.
 
         Args:

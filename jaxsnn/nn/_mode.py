@@ -65,7 +65,7 @@ class Mode:
         assert self.key is not None
         return jax.random.fold_in(self.key, zlib.crc32(self.path.encode()))
 
-    def see(self, **values: jax.Array) -> Seen:
+    def see(self, **values: Any) -> Seen:
         """Those of the layer's `values` that are to be recorded."""
         return self._see({self.at(name).path: value for name, value in values.items()})
 
@@ -76,7 +76,7 @@ class Mode:
     def see_batch(self, batch: Batch) -> Seen:
         return Seen({}, {self.path: batch})
 
-    def _see(self, values: dict[str, jax.Array]) -> Seen:
+    def _see(self, values: dict[str, Any]) -> Seen:
         wanted = {
             path: value
             for path, value in values.items()

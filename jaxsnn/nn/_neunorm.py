@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks, functional
 from jaxsnn.nn._cell import Cell, check_step, state_dtype
@@ -68,7 +69,9 @@ class NeuNorm(Cell):
         self._check(input_shape)
         return jnp.zeros((*input_shape[:-1], 1), state_dtype(dtype))
 
-    def __call__(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, carry: Float[Array, "*N H W 1"], x: Float[Array, "*N H W {self.in_channels}"]
+    ) -> tuple[Float[Array, "*N H W 1"], Float[Array, "*N H W {self.in_channels}"]]:
         self._check(x.shape)
         check_step(self, carry, x[..., :1])
         w = self.w[...]

@@ -5,7 +5,9 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 from jaxsnn.nn._cell import state_dtype
@@ -129,7 +131,9 @@ class BatchNorm(_Normalization):
     def _first_weight(self) -> float:
         return 1.0
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(
+        self, x: Float[Array | np.ndarray, "*N {self.num_features}"]
+    ) -> Float[Array, "*N {self.num_features}"]:
         """Normalises by the running statistics; `[N, ..., channels]` or a sequence of them."""
         return self._one_step(jnp.asarray(x), Mode())[0]
 
@@ -226,7 +230,9 @@ class TemporalEffectiveBatchNorm(SequenceLayer):
         self.scale = nnx.Param(jnp.ones((T,), param_dtype))
         self.norm = BatchNorm(num_features, eps=eps, momentum=momentum, param_dtype=param_dtype)
 
-    def __call__(self, xs: jax.Array) -> jax.Array:
+    def __call__(
+        self, xs: Float[Array | np.ndarray, "{self.T} *N {self.norm.num_features}"]
+    ) -> Float[Array, "{self.T} *N {self.norm.num_features}"]:
         return self._all_steps(jnp.asarray(xs), Mode())[0]
 
     def _all_steps(self, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
@@ -275,7 +281,9 @@ class BatchNormThroughTime(_Normalization, SequenceLayer):
         super().__init__(shape, eps=eps, momentum=momentum, param_dtype=param_dtype)
         self.weight = nnx.Param(jnp.ones(shape, param_dtype))
 
-    def __call__(self, xs: jax.Array) -> jax.Array:
+    def __call__(
+        self, xs: Float[Array | np.ndarray, "{self.T} *N {self.num_features}"]
+    ) -> Float[Array, "{self.T} *N {self.num_features}"]:
         return self._all_steps(jnp.asarray(xs), Mode())[0]
 
     def _all_steps(self, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks, functional
 from jaxsnn.nn._cell import Cell, check_past, see_states, state_dtype
@@ -37,7 +38,9 @@ class _ParallelNeuron(SequenceLayer):
         """What is used of the parameter."""
         return weight
 
-    def __call__(self, xs: jax.Array) -> jax.Array:
+    def __call__(
+        self, xs: Float[Array | np.ndarray, "{self.T} *shape"]
+    ) -> Float[Array, "{self.T} *shape"]:
         xs = jnp.asarray(xs)
         name = type(self).__name__
         _checks.floating(f"the input of {name}", xs)
@@ -131,7 +134,7 @@ class MaskedPSN(_ParallelNeuron):
         return functional.masked_psn_weight(weight, k=self.k, lambda_=lambda_)
 
 
-def with_lambda(module: Any, lambda_: float | jax.Array) -> Any:
+def with_lambda(module: Any, lambda_: float | Float[Array, ""]) -> Any:
     """A copy of `module` in which every `MaskedPSN` masks by `lambda_`; parameters are shared.
 
     A Python number becomes a setting, and a jitted function compiles anew for each one. An array
@@ -224,7 +227,9 @@ class SlidingPSN(Cell):
         """The inputs before the first step, 0."""
         return jnp.zeros((*input_shape, self.k - 1), state_dtype(dtype))
 
-    def __call__(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+    def __call__(
+        self, carry: Float[Array, "*shape {self.k-1}"], x: Float[Array, "*shape"]
+    ) -> tuple[Float[Array, "*shape {self.k-1}"], Float[Array, "*shape"]]:
         check_past(self, carry, x, self.k - 1)
         return functional.sliding_psn_step(
             carry, x, self.weight[...], self.bias[...], surrogate=self.surrogate_function

@@ -6,7 +6,9 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float, Shaped
 
 from jaxsnn import _checks
 from jaxsnn.nn._repr import Printable
@@ -44,7 +46,7 @@ class Pool(Printable, nnx.Module):
             padding = ((_checks.count("padding", padding),) * 2,) * axes
         self.padding = padding if isinstance(padding, str) else tuple(map(tuple, padding))
 
-    def _pool(self, x: jax.Array, first: float, reduce: Any) -> jax.Array:
+    def _pool(self, x: Array | np.ndarray, first: float, reduce: Any) -> Array:
         """Each window of `x` `[..., *positions, channels]` reduced, as torch and Flax do it."""
         name = type(self).__name__
         x = jnp.asarray(x)
@@ -79,7 +81,7 @@ class MaxPool(Pool):
         ValueError: a size is out of range; when called on an input that does not fit.
     """
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array | np.ndarray, "*N C"]) -> Float[Array, "*M C"]:
         return self._pool(x, -jnp.inf, jax.lax.max)
 
 
@@ -97,7 +99,7 @@ class AvgPool(Pool):
         ValueError: a size is out of range; when called on an input that does not fit.
     """
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array | np.ndarray, "*N C"]) -> Float[Array, "*M C"]:
         return self._pool(x, 0.0, jax.lax.add) / math.prod(self.kernel_size)
 
 
@@ -108,7 +110,7 @@ class Flatten(Printable, nnx.Module):
     weights of a `Linear` behind it that come from torch have to be sorted accordingly.
     """
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Shaped[Array | np.ndarray, "N *shape"]) -> Shaped[Array, "N features"]:
         x = jnp.asarray(x)
         if x.ndim < 2:
             raise ValueError(
@@ -137,7 +139,9 @@ class VotingLayer(Printable, nnx.Module):
     def __init__(self, voting_size: int = 10) -> None:
         self.voting_size = _checks.size("voting_size", voting_size)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(
+        self, x: Float[Array | np.ndarray, "*N features"]
+    ) -> Float[Array, "*N features//{self.voting_size}"]:
         x = jnp.asarray(x)
         groups = x.shape[-1] // self.voting_size if x.ndim else 0
         if groups == 0:

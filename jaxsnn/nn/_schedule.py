@@ -5,7 +5,7 @@ from typing import Any
 import jax
 
 from jaxsnn import functional
-from jaxsnn.nn._mode import Carry, Mode, Seen, Step, hold
+from jaxsnn.nn._mode import Carry, Mode, Step, hold
 
 _KEEP_NAMED = jax.checkpoint_policies.save_only_these_names(functional.KEPT)
 _KEEP_NAMED_AND_PRODUCTS = jax.checkpoint_policies.save_from_both_policies(
@@ -13,7 +13,7 @@ _KEEP_NAMED_AND_PRODUCTS = jax.checkpoint_policies.save_from_both_policies(
 )
 
 
-def scan(step: Step, carry: Carry, xs: Any, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
+def scan(step: Step, carry: Carry, xs: Any, mode: Mode) -> tuple[Carry, jax.Array, Any]:
     """`jax.lax.scan` that keeps little for the backward pass, and passes over masked steps.
 
     Kept are what a step names (`functional.KEPT`) and products of matrices; what is cheap is
@@ -22,7 +22,7 @@ def scan(step: Step, carry: Carry, xs: Any, mode: Mode) -> tuple[Carry, jax.Arra
 
     def body(
         carry: Carry, now: tuple[Any, jax.Array | None]
-    ) -> tuple[Carry, tuple[jax.Array, Seen]]:
+    ) -> tuple[Carry, tuple[jax.Array, Any]]:
         x, mask = now
         after, y, seen = step(carry, x, mode.of_step(mask))
         return hold(mask, after, carry), (y, seen)

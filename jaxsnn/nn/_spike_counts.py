@@ -4,6 +4,7 @@ from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float, Shaped
 
 from jaxsnn import _checks
 from jaxsnn.nn._modal_layer import SequenceLayer
@@ -53,7 +54,7 @@ class SpikeCountToBinary(_Conversion):
         Array([2., 0., 3.], dtype=float32)
     """
 
-    def __call__(self, xs: jax.Array) -> jax.Array:
+    def __call__(self, xs: Float[Array, "T *shape"]) -> Float[Array, "T*{self.num_slots} *shape"]:
         _checks.floating("the input of SpikeCountToBinary", xs)
         slots = jnp.arange(self.num_slots, dtype=xs.dtype).reshape(1, -1, *(1,) * (xs.ndim - 1))
         spikes = (slots < xs[:, None]).astype(xs.dtype)
@@ -77,7 +78,7 @@ class TemporalBinSum(_Conversion):
         ValueError: `num_slots` is below 1.
     """
 
-    def __call__(self, xs: jax.Array) -> jax.Array:
+    def __call__(self, xs: Shaped[Array, "T *shape"]) -> Shaped[Array, "S *shape"]:
         rest = -xs.shape[0] % self.num_slots
         xs = jnp.concatenate([xs, jnp.zeros((rest, *xs.shape[1:]), xs.dtype)])
         return jnp.sum(xs.reshape(-1, self.num_slots, *xs.shape[1:]), axis=1)

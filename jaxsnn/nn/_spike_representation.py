@@ -4,7 +4,9 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks, functional
 from jaxsnn.nn._cell import state_dtype
@@ -111,7 +113,7 @@ class DSRIFNode(_SpikeRepresentationNode):
             param_dtype=param_dtype,
         )
 
-    def __call__(self, xs: jax.Array) -> jax.Array:
+    def __call__(self, xs: Float[Array | np.ndarray, "T *shape"]) -> Float[Array, "T *shape"]:
         xs = jnp.asarray(xs)
         return functional.dsr_if(
             xs,
@@ -169,7 +171,7 @@ class DSRLIFNode(_SpikeRepresentationNode):
         self.tau = _checks.positive("tau", tau)
         self.delta_t = _checks.positive("delta_t", delta_t)
 
-    def __call__(self, xs: jax.Array) -> jax.Array:
+    def __call__(self, xs: Float[Array | np.ndarray, "T *shape"]) -> Float[Array, "T *shape"]:
         xs = jnp.asarray(xs)
         return functional.dsr_lif(
             xs,

@@ -102,7 +102,7 @@ class _SpikingRNNCell(Cell):
         return self._promoted(self.linear_hh, dtype)[1]
 
     @staticmethod
-    def _promoted(layer: Linear, dtype: Any) -> Any:
+    def _promoted(layer: Any, dtype: Any) -> Any:
         """`(_, W, b)` of a layer in the dtype of its product with inputs of `dtype`."""
         b = None if layer.bias is None else layer.bias[...]
         arrays = jnp.zeros((), dtype), layer.kernel[...], b

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from flax.errors import TraceContextError
-from jaxtyping import Array, Bool, Integer, Shaped
+from jaxtyping import Array, Bool, Integer, Key, Shaped
 
 from jaxsnn import _checks
 from jaxsnn.nn._cell import Carry
@@ -28,7 +28,7 @@ class Extras(NamedTuple):
             sequence, a nested dict; see `with_statistics`.
     """
 
-    records: dict[str, jax.Array]
+    records: dict[str, Shaped[Array, "T *shape"]]
     statistics: Any
 
 
@@ -38,7 +38,7 @@ def unroll(
     carry: Carry = None,
     *,
     mask: Bool[Array | np.ndarray, "T *N"] | None = None,
-    training: jax.Array | None = None,
+    training: Key[Array, ""] | None = None,
     record: str | Sequence[str] = (),
     checkpoint_every: int | None = None,
 ) -> Any:

@@ -5,7 +5,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 from jaxsnn.nn._cell import state_dtype
@@ -52,7 +54,9 @@ class WSLinear(Linear):
         super().__init__(in_features, out_features, rngs=rngs, **kwargs)
         _prepare(self, gain, eps)
 
-    def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
+    def __call__(
+        self, inputs: Float[Array | np.ndarray, "*N {self.in_features}"], out_sharding: Any = None
+    ) -> Float[Array, "*N {self.out_features}"]:
         return Linear.__call__(standardized(self), inputs, out_sharding)
 
 
@@ -96,7 +100,9 @@ class WSConv(Conv):
         )
         _prepare(self, gain, eps)
 
-    def __call__(self, inputs: jax.Array, out_sharding: Any = None) -> jax.Array:
+    def __call__(
+        self, inputs: Float[Array | np.ndarray, "*N {self.in_features}"], out_sharding: Any = None
+    ) -> Float[Array, "*M {self.out_features}"]:
         return Conv.__call__(standardized(self), inputs, out_sharding)
 
 

@@ -7,6 +7,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxsnn.surrogate._surrogate import Positive, Surrogate, magnitude
 
@@ -37,10 +38,10 @@ class SuperSpike(Surrogate):
     alpha: Positive = 1.0
     spiking: bool = True
 
-    def primal(self, u: jax.Array) -> jax.Array:
+    def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return self.alpha * u / (1 + jnp.abs(u))
 
-    def derivative(self, u: jax.Array) -> jax.Array:
+    def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return self.alpha / (1 + jnp.abs(u)) ** 2
 
 
@@ -69,10 +70,10 @@ class FastSigmoid(Surrogate):
     slope: Positive = 25.0
     spiking: bool = True
 
-    def primal(self, u: jax.Array) -> jax.Array:
+    def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return u / (1 + self.slope * jnp.abs(u))
 
-    def derivative(self, u: jax.Array) -> jax.Array:
+    def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return 1 / (1 + self.slope * jnp.abs(u)) ** 2
 
 
@@ -97,11 +98,11 @@ class NonzeroSignLogAbs(Surrogate):
     alpha: Positive = 1.0
     spiking: bool = True
 
-    def primal(self, u: jax.Array) -> jax.Array:
+    def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         half = jnp.log1p(self.alpha * magnitude(u))
         return jnp.where(u >= 0, half, -half)
 
-    def derivative(self, u: jax.Array) -> jax.Array:
+    def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return 1 / (1 / self.alpha + jnp.abs(u))
 
 
@@ -130,13 +131,13 @@ class FakeNumericalGradient(Surrogate):
     alpha: Positive = 0.3
     spiking: bool = True
 
-    def primal(self, u: jax.Array) -> jax.Array:
+    def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         z = self.alpha * u
         inside = jnp.abs(z) <= 1
         tail = jnp.sign(z) * (1 + jnp.log(jnp.where(inside, 1, jnp.abs(z))))
         return jnp.where(inside, z, tail)
 
-    def derivative(self, u: jax.Array) -> jax.Array:
+    def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return 1 / jnp.maximum(jnp.abs(u), 1 / self.alpha)
 
 
@@ -174,11 +175,11 @@ class S2NN(Surrogate):
     beta: Positive = 1.0
     spiking: bool = True
 
-    def primal(self, u: jax.Array) -> jax.Array:
+    def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         above = jnp.where(u >= 0, u, 0)  # the logarithm is taken everywhere
         log = self.beta * jnp.log1p(above + 1e-5) + 0.5
         return jnp.where(u >= 0, log, jax.nn.sigmoid(self.alpha * u))
 
-    def derivative(self, u: jax.Array) -> jax.Array:
+    def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         s = jax.nn.sigmoid(self.alpha * u)
         return jnp.where(u >= 0, self.beta / (1 + jnp.abs(u)), self.alpha * s * (1 - s))

@@ -5,6 +5,7 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 from jaxsnn.surrogate._surrogate import NonNegative, Positive, Surrogate
@@ -30,10 +31,10 @@ class DeterministicPass(Surrogate):
 
     spiking: bool = True
 
-    def primal(self, u: jax.Array) -> jax.Array:
+    def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return u
 
-    def derivative(self, u: jax.Array) -> jax.Array:
+    def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return jnp.ones_like(u)
 
 
@@ -59,10 +60,10 @@ class LeakyKReLU(Surrogate):
     k: Positive = 1.0
     spiking: bool = True
 
-    def primal(self, u: jax.Array) -> jax.Array:
+    def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return jnp.where(u >= 0, self.k * u, self.leak * u)
 
-    def derivative(self, u: jax.Array) -> jax.Array:
+    def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return jnp.where(u >= 0, self.k, self.leak).astype(u.dtype)
 
 
@@ -91,11 +92,11 @@ class LogTailedReLU(Surrogate):
     alpha: NonNegative = 0.0
     spiking: bool = True
 
-    def primal(self, u: jax.Array) -> jax.Array:
+    def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         tail = jnp.log(jnp.where(u > 1, u, 1)) + 1
         return jnp.where(u > 1, tail, jnp.where(u > 0, u, self.alpha * u))
 
-    def derivative(self, u: jax.Array) -> jax.Array:
+    def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return jnp.where(u > 0, 1 / jnp.maximum(u, 1), self.alpha)
 
 
@@ -141,12 +142,12 @@ class MultiLevelSpikeCount(Surrogate):
     grad_window: Annotated[tuple[float, float] | None, _window] = None
     spiking: bool = True
 
-    def primal(self, u: jax.Array) -> jax.Array:
+    def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return jax.lax.clamp(jnp.zeros_like(u), u, jnp.full_like(u, self.max_spike_count))
 
-    def derivative(self, u: jax.Array) -> jax.Array:
+    def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         low, high = self.grad_window or (0.0, float(self.max_spike_count))
         return ((low <= u) & (u <= high)).astype(u.dtype)
 
-    def spikes(self, u: jax.Array) -> jax.Array:
+    def spikes(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return jnp.round(self.primal(u))

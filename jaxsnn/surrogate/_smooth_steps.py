@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 from jaxsnn.surrogate._surrogate import Positive, Surrogate, magnitude, step_with_tail
@@ -32,10 +33,10 @@ class Sigmoid(Surrogate):
     alpha: Positive = 4.0
     spiking: bool = True
 
-    def primal(self, u: jax.Array) -> jax.Array:
+    def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return jax.nn.sigmoid(self.alpha * u)
 
-    def derivative(self, u: jax.Array) -> jax.Array:
+    def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         s = jax.nn.sigmoid(self.alpha * u)
         return self.alpha * s * (1 - s)
 
@@ -61,10 +62,10 @@ class ATan(Surrogate):
     alpha: Positive = 2.0
     spiking: bool = True
 
-    def primal(self, u: jax.Array) -> jax.Array:
+    def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return jnp.arctan(math.pi / 2 * self.alpha * u) / math.pi + 0.5
 
-    def derivative(self, u: jax.Array) -> jax.Array:
+    def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         z = math.pi / 2 * self.alpha * u
         return self.alpha / 2 / (1 + z * z)
 
@@ -92,10 +93,10 @@ class Erf(Surrogate):
     alpha: Positive = 2.0
     spiking: bool = True
 
-    def primal(self, u: jax.Array) -> jax.Array:
+    def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return jax.scipy.special.erfc(-self.alpha * u) / 2
 
-    def derivative(self, u: jax.Array) -> jax.Array:
+    def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         z = self.alpha * u
         return self.alpha / math.sqrt(math.pi) * jnp.exp(-z * z)
 
@@ -123,10 +124,10 @@ class SoftSign(Surrogate):
     alpha: Positive = 2.0
     spiking: bool = True
 
-    def primal(self, u: jax.Array) -> jax.Array:
+    def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return step_with_tail(u, 0.5 / (1 + self.alpha * magnitude(u)))
 
-    def derivative(self, u: jax.Array) -> jax.Array:
+    def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return self.alpha / 2 / (1 + self.alpha * jnp.abs(u)) ** 2
 
 
@@ -152,10 +153,10 @@ class PiecewiseExp(Surrogate):
     alpha: Positive = 1.0
     spiking: bool = True
 
-    def primal(self, u: jax.Array) -> jax.Array:
+    def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return step_with_tail(u, 0.5 * jnp.exp(-self.alpha * magnitude(u)))
 
-    def derivative(self, u: jax.Array) -> jax.Array:
+    def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return self.alpha / 2 * jnp.exp(-self.alpha * jnp.abs(u))
 
 
@@ -193,11 +194,11 @@ class QPseudoSpike(Surrogate):
     alpha: Annotated[float, _above_one] = 2.0
     spiking: bool = True
 
-    def primal(self, u: jax.Array) -> jax.Array:
+    def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         z = 1 + 2 / (self.alpha - 1) * magnitude(u)
         return step_with_tail(u, 0.5 * z ** (1 - self.alpha))
 
-    def derivative(self, u: jax.Array) -> jax.Array:
+    def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return (1 + 2 / (self.alpha - 1) * jnp.abs(u)) ** -self.alpha
 
 
@@ -240,11 +241,11 @@ class SquarewaveFourierSeries(Surrogate):
     T_period: Positive = 8.0
     spiking: bool = True
 
-    def primal(self, u: jax.Array) -> jax.Array:
+    def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         terms = [jnp.sin(2 * math.pi * k / self.T_period * u) / k for k in self._harmonics]
         return 0.5 + 2 / math.pi * sum(terms[1:], terms[0])
 
-    def derivative(self, u: jax.Array) -> jax.Array:
+    def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         terms = [jnp.cos(2 * math.pi * k / self.T_period * u) for k in self._harmonics]
         return 4 / self.T_period * sum(terms[1:], terms[0])
 

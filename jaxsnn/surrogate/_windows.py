@@ -4,6 +4,7 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Float
 
 from jaxsnn.surrogate._surrogate import NonNegative, Positive, Surrogate
 
@@ -30,11 +31,11 @@ class Rect(Surrogate):
     alpha: Positive = 1.0
     spiking: bool = True
 
-    def primal(self, u: jax.Array) -> jax.Array:
+    def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         outside = (u > 0).astype(u.dtype)
         return jnp.where(self._in_window(u), self.alpha * u + 0.5, outside)
 
-    def derivative(self, u: jax.Array) -> jax.Array:
+    def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return self.alpha * self._in_window(u).astype(u.dtype)
 
     def _in_window(self, u: jax.Array) -> jax.Array:
@@ -65,10 +66,10 @@ class PiecewiseQuadratic(Surrogate):
     alpha: Positive = 1.0
     spiking: bool = True
 
-    def primal(self, u: jax.Array) -> jax.Array:
+    def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return _half_triangle(self.alpha * u) + 0.5
 
-    def derivative(self, u: jax.Array) -> jax.Array:
+    def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return self.alpha * jnp.maximum(1 - self.alpha * jnp.abs(u), 0)
 
 
@@ -99,10 +100,10 @@ class Triangle(Surrogate):
     width: Positive = 1.0
     spiking: bool = True
 
-    def primal(self, u: jax.Array) -> jax.Array:
+    def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return self.gamma * self.width * _half_triangle(u / self.width)
 
-    def derivative(self, u: jax.Array) -> jax.Array:
+    def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return self.gamma * jnp.maximum(1 - jnp.abs(u) / self.width, 0)
 
 
@@ -139,9 +140,9 @@ class PiecewiseLeakyReLU(Surrogate):
     c: NonNegative = 0.01
     spiking: bool = True
 
-    def primal(self, u: jax.Array) -> jax.Array:
+    def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         leak = jnp.where(u < 0, self.c * (u + self.w), self.c * (u - self.w) + 1)
         return jnp.where(jnp.abs(u) <= self.w, u / (2 * self.w) + 0.5, leak)
 
-    def derivative(self, u: jax.Array) -> jax.Array:
+    def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return jnp.where(jnp.abs(u) < self.w, 0.5 / self.w, self.c).astype(u.dtype)

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Array, Integer, Key
 
 from jaxsnn.training import _shares
 from jaxsnn.training._metrics import EpochMetrics, Metrics, Sums, end_epoch, no_sums, tested
@@ -15,7 +16,7 @@ from jaxsnn.training._step import add_test, counted_update
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def train_epoch(
-    recipe: Recipe, state: TrainState, inputs: Any, labels: jax.Array
+    recipe: Recipe, state: TrainState, inputs: Any, labels: Integer[Array, " n"]
 ) -> tuple[TrainState, EpochMetrics]:
     """One pass over the data in a fresh order; the last partial minibatch is dropped.
 
@@ -55,7 +56,9 @@ def train_epoch(
 
 
 @functools.partial(jax.jit, static_argnums=0)
-def evaluate(recipe: Recipe, state: TrainState, inputs: Any, labels: jax.Array) -> Metrics:
+def evaluate(
+    recipe: Recipe, state: TrainState, inputs: Any, labels: Integer[Array, " n"]
+) -> Metrics:
     """Loss and accuracy over all examples, whatever the batch size.
 
     Args:
@@ -86,7 +89,9 @@ def evaluate(recipe: Recipe, state: TrainState, inputs: Any, labels: jax.Array) 
     return tested(sums, n, state)
 
 
-def epoch_order(key: jax.Array, epoch: int | jax.Array, n: int) -> jax.Array:
+def epoch_order(
+    key: Key[Array, ""], epoch: int | Integer[Array, ""], n: int
+) -> Integer[Array, "{n}"]:
     """The order in which an epoch visits its examples, a permutation of 0 to n - 1.
 
     Args:

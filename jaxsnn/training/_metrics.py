@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
+from jaxtyping import Array, Bool, Float, Integer
 
 from jaxsnn.training._recipe import TrainState, no_tally
 
@@ -18,10 +19,10 @@ class StepMetrics(NamedTuple):
         finite: whether loss, gradient, parameters and running statistics are finite.
     """
 
-    loss: jax.Array
-    correct: jax.Array
-    gradient_norm: jax.Array
-    finite: jax.Array
+    loss: Float[Array, ""]
+    correct: Integer[Array, ""]
+    gradient_norm: Float[Array, ""]
+    finite: Bool[Array, ""]
 
 
 class EpochMetrics(NamedTuple):
@@ -40,13 +41,13 @@ class EpochMetrics(NamedTuple):
         nonfinite_norm: norm of its gradient; 0 if there was none.
     """
 
-    loss: jax.Array
-    accuracy: jax.Array
-    finite: jax.Array
-    gradient_norm: jax.Array
-    skipped: jax.Array
-    first_nonfinite: jax.Array
-    nonfinite_norm: jax.Array
+    loss: Float[Array, ""]
+    accuracy: Float[Array, ""]
+    finite: Bool[Array, ""]
+    gradient_norm: Float[Array, ""]
+    skipped: Integer[Array, ""]
+    first_nonfinite: Integer[Array, ""]
+    nonfinite_norm: Float[Array, ""]
 
 
 class Metrics(NamedTuple):
@@ -58,16 +59,16 @@ class Metrics(NamedTuple):
         finite: whether loss, parameters and running statistics are all finite.
     """
 
-    loss: jax.Array
-    accuracy: jax.Array
-    finite: jax.Array
+    loss: Float[Array, ""]
+    accuracy: Float[Array, ""]
+    finite: Bool[Array, ""]
 
 
 class Sums(NamedTuple):
     """What a test adds up."""
 
-    loss: jax.Array
-    correct: jax.Array
+    loss: Float[Array, ""]
+    correct: Integer[Array, ""]
 
 
 def no_sums() -> Sums:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
+from jaxtyping import Array, Float, Integer, Key
 
 from jaxsnn import _checks, losses
 from jaxsnn.nn import needs_training_mode
@@ -30,13 +31,13 @@ class Tally(NamedTuple):
         nonfinite_norm: norm of its gradient, float32; or 0.
     """
 
-    minibatches: jax.Array
-    loss: jax.Array
-    correct: jax.Array
-    gradient_norm: jax.Array
-    skipped: jax.Array
-    first_nonfinite: jax.Array
-    nonfinite_norm: jax.Array
+    minibatches: Integer[Array, ""]
+    loss: Float[Array, ""]
+    correct: Integer[Array, ""]
+    gradient_norm: Float[Array, ""]
+    skipped: Integer[Array, ""]
+    first_nonfinite: Integer[Array, ""]
+    nonfinite_norm: Float[Array, ""]
 
 
 class TrainState(NamedTuple):
@@ -56,11 +57,11 @@ class TrainState(NamedTuple):
     params: Params
     statistics: Any
     opt_state: optax.OptState
-    key: jax.Array
-    epoch: jax.Array
-    step: jax.Array
+    key: Key[Array, ""]
+    epoch: Integer[Array, ""]
+    step: Integer[Array, ""]
     tally: Tally
-    best_accuracy: jax.Array
+    best_accuracy: Float[Array, ""]
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jaxtyping import Float64
 
 
 def cosine_schedule(lr: float, epochs: int, steps_per_epoch: int) -> optax.Schedule:
@@ -29,6 +30,6 @@ def cosine_schedule(lr: float, epochs: int, steps_per_epoch: int) -> optax.Sched
     return schedule
 
 
-def cosine_learning_rates(lr: float, epochs: int) -> np.ndarray:
+def cosine_learning_rates(lr: float, epochs: int) -> Float64[np.ndarray, "{epochs}"]:
     """The learning rate of each epoch, `[epochs]`, float64; see `cosine_schedule`."""
     return lr * (1 + np.cos(np.pi * np.arange(epochs) / epochs)) / 2

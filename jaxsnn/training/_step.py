@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jaxtyping import Array, Integer, Key
 
 from jaxsnn import losses
 from jaxsnn.nn._statistics import shapes
@@ -17,8 +18,8 @@ def train_step(
     recipe: Recipe,
     state: TrainState,
     inputs: Any,
-    labels: jax.Array,
-    key: jax.Array | None = None,
+    labels: Integer[Array, " N"],
+    key: Key[Array, ""] | None = None,
 ) -> tuple[TrainState, StepMetrics]:
     """One minibatch: forward, backward, update. Pure; jit it or scan it.
 

@@ -14,6 +14,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jaxtyping import Integer
 
 from jaxsnn import _checks
 from jaxsnn.training import _shares
@@ -45,7 +46,7 @@ def stream_epoch(
     recipe: Recipe,
     state: TrainState,
     inputs: Any,
-    labels: np.ndarray,
+    labels: Integer[Any, " n"],
     *,
     workers: int = 2,
     between: Callable[[TrainState], bool] = lambda state: False,
@@ -85,7 +86,7 @@ def stream_epoch(
 
 
 def stream_evaluate(
-    recipe: Recipe, state: TrainState, inputs: Any, labels: np.ndarray, *, workers: int = 2
+    recipe: Recipe, state: TrainState, inputs: Any, labels: Integer[Any, " n"], *, workers: int = 2
 ) -> Metrics:
     """`evaluate` over data that need not fit on the device.
 

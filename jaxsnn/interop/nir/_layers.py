@@ -4,7 +4,9 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 from jaxsnn.interop.nir._settings import Setting, beside, setting
@@ -31,7 +33,7 @@ class Scale(Printable, nnx.Module):
     def __init__(self, scale: Any, *, param_dtype: Any = jnp.float32) -> None:
         self.scale = nnx.Param(jnp.asarray(scale, param_dtype))
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
         x = jnp.asarray(x)
         scale = self.scale[...]
         if x.shape[x.ndim - scale.ndim :] != scale.shape:
@@ -65,7 +67,7 @@ class Threshold(Printable, nnx.Module):
         self.threshold: Setting = setting("threshold", threshold)
         self.surrogate_function = _checks.function("surrogate_function", surrogate_function)
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
         x = jnp.asarray(x)
         _checks.floating("the input x of Threshold", x)
         spikes: jax.Array = self.surrogate_function(x - beside(self.threshold, x, "threshold"))
@@ -82,5 +84,5 @@ class SumPool(Pool):
                [4., 4.]], dtype=float32)
     """
 
-    def __call__(self, x: jax.Array) -> jax.Array:
+    def __call__(self, x: Float[Array | np.ndarray, "*N C"]) -> Float[Array, "*M C"]:
         return self._pool(x, 0.0, jax.lax.add)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 from jaxsnn.functional._kept import keep
@@ -24,8 +25,8 @@ class NeuronState(NamedTuple):
         i: synaptic current.
     """
 
-    v: jax.Array
-    i: jax.Array
+    v: Float[Array, "*shape"]
+    i: Float[Array, "*shape"]
 
 
 class Neuron(Cell):

@@ -5,6 +5,8 @@ from collections.abc import Callable
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 from jaxsnn.quantize import straight_through
@@ -32,7 +34,7 @@ class Strict:
     def __post_init__(self) -> None:
         _checks.function("surrogate", self.surrogate)
 
-    def __call__(self, u: jax.Array) -> jax.Array:
+    def __call__(self, u: Float[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
         """Spikes where `u > 0`.
 
         Args:
