@@ -26,11 +26,13 @@ class Flow(NamedTuple):
             that was flattened; of the `unclear` it is not known.
         channels: of the image, as far as that is known.
         at: the layer that flattened it, or made it unclear.
+        axes: of positions, of an image.
     """
 
     kind: Literal["features", "image", "flat", "unclear"]
     channels: int | None = None
     at: str = ""
+    axes: int = 0
 
     @property
     def sorted(self) -> bool:
@@ -98,7 +100,9 @@ class Orders:
     def behind(self, layer: Any, name: str, flow: Flow) -> Flow:
         """Behind a layer that reads no features."""
         if isinstance(layer, _SpikingAttention):
-            return Flow("image", layer.dim)
+            return Flow("image", layer.dim, axes=1)
+        if flow is INPUT and isinstance(layer, Pool):
+            return Flow("image", None, name, len(layer.kernel_size))
         if not flow.sorted and flow.channels != 1 and _tells_features_apart(layer):
             raise ValueError(
                 f"{name} ({type(layer).__name__}) does not treat all features alike, and torch has "
@@ -153,5 +157,5 @@ def _tells_features_apart(layer: Any) -> bool:
     if isinstance(layer, nn.ActivationAwareIFNode):
         return isinstance(layer.v_threshold, tuple) or isinstance(layer.v_offset, tuple)
     if isinstance(layer, Leaky):
-        return any(np.ndim(n) > 0 for n in (layer.beta, layer.threshold))
+        return any(np.ndim(getattr(layer, name)) > 0 for name in layer.numbers)
     return isinstance(layer, nn.VotingLayer | nnx.GroupNorm)

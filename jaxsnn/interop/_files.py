@@ -103,7 +103,8 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds
-        raise _damaged(path, "holds more than tensors and numbers", error) from error
+        way_out = ", as torch.save(net) writes; write torch.save(net.state_dict(), path)"
+        raise _damaged(path, f"holds more than tensors and numbers{way_out}", error) from error
     if not isinstance(saved, Mapping):
         raise ValueError(f"{path} holds {type(saved).__name__}, not a state_dict")
     found = [part for part in (saved, *saved.values()) if _all_tensors(part)]

@@ -24,6 +24,7 @@ class Entry(NamedTuple):
         write: puts it into the module; raises ValueError if it does not belong there.
         variables: those of the module that it holds.
         optional: whether it may be missing, as it says nothing that the module has to know.
+        hint: what is to be said about another shape.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Entry(NamedTuple):
     write: Callable[[np.ndarray], None]
     variables: tuple[Any, ...] = ()
     optional: bool = False
+    hint: str = ""
 
 
 class Layout(NamedTuple):
@@ -96,15 +98,22 @@ def constant(name: str, value: Any, why: str) -> Entry:
 
 
 def setting(
-    name: str, layer: Any, attribute: str, check: Callable[[str, Any], float] = _checks.real
+    name: str,
+    layer: Any,
+    attribute: str,
+    check: Callable[[str, Any], float] = _checks.real,
+    layout: Layout = SAME,
 ) -> Entry:
     """The entry of a buffer that is a setting here: a number, or a tuple of numbers."""
+
+    def read() -> np.ndarray:
+        return layout.to_torch(np.asarray(getattr(layer, attribute), np.float32))
 
     def write(array: np.ndarray) -> None:
         numbers = tuple(check(attribute, number) for number in array.reshape(-1).tolist())
         setattr(layer, attribute, nnx.static(numbers if array.ndim else numbers[0]))
 
-    return Entry(name, lambda: np.asarray(getattr(layer, attribute), np.float32), write)
+    return Entry(name, read, write)
 
 
 def linear(layer: Any, at: str, order: np.ndarray | None = None) -> list[Entry]:
@@ -138,6 +147,17 @@ def batch_norm(layer: Any, at: str, order: np.ndarray | None = None) -> list[Ent
     return [stored(f"{at}{n}", a, of_features) for n, a in arrays.items()] + [_untracked(at)]
 
 
+def norm_of_flax(
+    layer: nnx.BatchNorm | nnx.LayerNorm, at: str, order: np.ndarray | None
+) -> list[Entry]:
+    """Flax's own normalisations over the last axis."""
+    names = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
+    arrays = {name: getattr(layer, ours, None) for name, ours in names.items()}
+    of_features = _sorted(SAME, -1, order)
+    entries = [stored(f"{at}{n}", a, of_features) for n, a in arrays.items() if a is not None]
+    return entries + ([_untracked(at)] if isinstance(layer, nnx.BatchNorm) else [])
+
+
 def _row(name: str, variable: Any, t: int, order: np.ndarray | None) -> Entry:
     """The entry of one time step of a variable `[T, features]`."""
     layout = _sorted(SAME, -1, order)
@@ -169,18 +189,51 @@ def _masked_psn(layer: nn.MaskedPSN, at: str) -> list[Entry]:
     ]
 
 
-def _leaky(layer: Leaky, at: str) -> list[Entry]:
+def leaky(layer: Leaky, at: str, axes: int, *, of_input: bool) -> list[Entry]:
+    """The neuron of snnTorch.
+
+    Numbers for each neuron lie along the last axis here and in torch. Those for each channel of
+    an image therefore have axes of size 1 behind them in torch.
+
+    Args:
+        layer: the neuron.
+        at: the beginning of its names.
+        axes: how many axes of positions its input has.
+        of_input: whether the layer reads the input of the network, which may be an image.
+    """
     resets = {"subtract": 0, "zero": 1, "discard": 1, "none": 2}
     reset = layer.reset_mechanism
     entries = [
         constant(f"{at}reset_mechanism_val", resets[reset], f"reset_mechanism={reset!r}"),
     ]
-    for name in ("beta", "threshold", "graded_spikes_factor"):
+    for name in layer.numbers:
         value = getattr(layer, name)
-        is_parameter = isinstance(value, nnx.Variable)
-        make = stored(f"{at}{name}", value) if is_parameter else setting(f"{at}{name}", layer, name)
-        entries.append(make)
+        several = np.ndim(value) > 0
+        layout = _with_ones(SAME, axes) if several else SAME
+        if isinstance(value, nnx.Variable):
+            entry = stored(f"{at}{name}", value, layout)
+        else:
+            entry = setting(f"{at}{name}", layer, name, layout=layout)
+        if several:
+            entry = entry._replace(hint=_ALONG_WIDTH if axes else _ALONG_FEATURES)
+        entries.append(_of_features(entry, layer) if several and of_input else entry)
     return entries
+
+
+_ALONG_WIDTH = " (one for each channel of an image; torch puts [n] along its width)"
+_ALONG_FEATURES = (
+    " (one for each feature; that images come must be told by a Conv or a pooling before)"
+)
+
+
+def _of_features(entry: Entry, layer: Leaky) -> Entry:
+    """The entry, whose array says that no image may be the input."""
+
+    def write(array: np.ndarray) -> None:
+        entry.write(array)
+        layer.of_features = True
+
+    return entry._replace(write=write)
 
 
 def _axis_weights(weights: Any, at: str, ones: int = 0) -> list[Entry]:
@@ -238,7 +291,6 @@ _RULES: list[tuple[Any, Rule]] = [
             setting(f"{at}v_offset", m, "v_offset"),
         ],
     ),
-    (Leaky, _leaky),
     (nn.DSRIFNode | nn.DSRLIFNode, _by_name("v_threshold")),
     (nn.MaskedPSN, _masked_psn),
     (nn.PSN | nn.SlidingPSN, _by_name("weight", "bias")),

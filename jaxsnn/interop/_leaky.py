@@ -110,7 +110,8 @@ class Leaky(Cell):
         Array([0., 1., 0., 1.], dtype=float32)
     """
 
-    printed = ("reset_mechanism", "reset_delay", "surrogate_function")
+    numbers = ("beta", "threshold", "graded_spikes_factor")
+    printed = (*numbers, "reset_mechanism", "reset_delay", "surrogate_function")
     state_name = "v"
     beta: Numbers
     threshold: Numbers
@@ -135,6 +136,7 @@ class Leaky(Cell):
         self.reset_mechanism = reset_mechanism
         self.reset_delay = _checks.boolean("reset_delay", reset_delay)
         self.surrogate_function = _checks.function("surrogate_function", surrogate_function)
+        self.of_features = False  # set where numbers of snnTorch are known not to be for channels
         for name, value, learned in (
             ("beta", beta, learn_beta),
             ("threshold", threshold, learn_threshold),
@@ -176,6 +178,12 @@ class Leaky(Cell):
         numbers = jnp.asarray(value[...] if isinstance(value, nnx.Param) else value, v.dtype)
         if numbers.ndim == 0:
             return numbers
+        if self.of_features and v.ndim > 2:
+            raise ValueError(
+                f"{name}, as it came from snnTorch, has one number for each of {len(numbers)} "
+                f"features, inputs are [N, {len(numbers)}] (of an image they would be those of the "
+                f"columns there); got one of shape {list(v.shape)}"
+            )
         if v.ndim == 0 or v.shape[-1] != len(numbers):
             raise ValueError(
                 f"{name} has one number for each of {len(numbers)} neurons, the last axis of an "

@@ -12,9 +12,9 @@ from jaxsnn import nn
 from jaxsnn.interop import _files
 from jaxsnn.interop._torch_names import entries, fill
 
-# A neuron of the library by its name in the network: our module, and its arrays as torch names
-# them; None if it is not one of the library's.
-Neuron = Callable[[Any, str], tuple[Any, dict[str, Any]] | None]
+Made = tuple[Any, dict[str, Any]]  # our module, and its arrays as torch names them
+# Makes it of a neuron and its name in the network; None if it is not one of the library's.
+Neuron = Callable[[Any, str], Made | None]
 
 
 def import_torch(library: str) -> Any:
@@ -52,9 +52,7 @@ def convert(
     return module
 
 
-def layer(
-    torch_layer: Any, name: str, neuron: Neuron, batch_axes: tuple[int, ...]
-) -> tuple[Any, dict[str, Any]]:
+def layer(torch_layer: Any, name: str, neuron: Neuron, batch_axes: tuple[int, ...]) -> Made:
     """Our layer, and the arrays that belong into it under their full names in torch."""
     from torch import nn as torch_nn
 
@@ -70,19 +68,31 @@ def layer(
             ours.append(module)
             arrays |= more
         return nn.Sequential(*ours), arrays
-    make = _makers(torch_nn, batch_axes).get(type(torch_layer))
+    makers = _makers(torch_nn, batch_axes)
+    make = makers.get(type(torch_layer))
     if make is None:
-        raise ValueError(
-            f"{name or 'the module'} is a {type(torch_layer).__name__}, which has no counterpart "
-            "here. What is converted is a torch.nn.Sequential of layers in the order in which they "
-            "run: where forward() calls them, put them into one, torch.nn.Sequential(net.fc1, "
-            "net.lif1, ...), and write here what else it does"
-        )
+        _refuse_kind(name or "the module", type(torch_layer), makers)
     try:
         made = make(torch_layer)
     except _Refused as error:
         refuse(name, torch_layer, *error.args)
     return made, {f"{at}{key}": value for key, value in torch_layer.state_dict().items()}
+
+
+def _refuse_kind(name: str, kind: type, makers: Mapping[type, Any]) -> NoReturn:
+    if kind.__module__.split(".")[0] in ("torch", "snntorch", "norse"):
+        raise ValueError(
+            f"{name} is a {kind.__name__}, which is not converted. Of torch's layers these are: "
+            f"{', '.join(made.__name__ for made in makers)}, Sequential. Convert the layers before "
+            "and behind it by themselves, and put what does its work here between them, "
+            "jaxsnn.nn.Sequential(before, jax.nn.relu, behind)"
+        )
+    raise ValueError(
+        f"{name} is a {kind.__name__}, and what forward() of a class of your own does cannot be "
+        "seen. Hand over its layers in the order in which they run, torch.nn.Sequential(net.fc1, "
+        "net.lif1, ...); what forward() does besides, e.g. a sum over time, do with the outputs of "
+        "jaxsnn.nn.unroll"
+    )
 
 
 def _makers(torch_nn: Any, batch_axes: tuple[int, ...]) -> dict[type, Callable[[Any], Any]]:
@@ -99,6 +109,8 @@ def _makers(torch_nn: Any, batch_axes: tuple[int, ...]) -> dict[type, Callable[[
         torch_nn.Linear: _linear,
         torch_nn.Flatten: flatten,
         torch_nn.Dropout: lambda m: nn.Dropout(m.p),
+        torch_nn.Dropout2d: lambda m: nn.Dropout2d(m.p),
+        torch_nn.GroupNorm: _group_norm,
         torch_nn.Identity: lambda m: nn.Sequential(),
     }
     for axes in (1, 2, 3):
@@ -158,6 +170,18 @@ def _batch_norm(layer: Any) -> nn.BatchNorm:
     if layer.momentum is None:
         raise _Refused("momentum", "a number")
     return nn.BatchNorm(layer.num_features, eps=layer.eps, momentum=layer.momentum)
+
+
+def _group_norm(layer: Any) -> nnx.GroupNorm:
+    return nnx.GroupNorm(
+        layer.num_channels,
+        num_groups=layer.num_groups,
+        epsilon=layer.eps,
+        use_bias=layer.affine,
+        use_scale=layer.affine,
+        use_fast_variance=False,
+        rngs=nnx.Rngs(0),
+    )
 
 
 def _pool(kind: Any, axes: int, layer: Any) -> Any:

@@ -10,6 +10,7 @@ from jaxsnn import nn
 from jaxsnn.interop import _layouts
 from jaxsnn.interop._features import FEATURES, INPUT, Flow, Orders
 from jaxsnn.interop._layouts import Entry
+from jaxsnn.interop._leaky import Leaky
 from jaxsnn.nn._normalization import _Normalization
 from jaxsnn.nn._spiking_rnns import _SpikingRNNCell
 
@@ -45,7 +46,8 @@ def fill(known: dict[str, Entry], arrays: dict[str, np.ndarray]) -> list[str]:
             if not entry.optional:
                 wrong.append(f"{name}: missing, expected shape {shape}")
         elif arrays[name].shape != shape:
-            wrong.append(f"{name}: expected shape {shape}, found {arrays[name].shape}")
+            found = arrays[name].shape
+            wrong.append(f"{name}: expected shape {shape}, found {found}{entry.hint}")
         elif arrays[name].dtype.kind not in "fiu":
             wrong.append(f"{name}: expected numbers, found dtype {arrays[name].dtype}")
         else:
@@ -76,6 +78,7 @@ class _Walk:
     def __init__(self, orders: Orders) -> None:
         self.orders = orders
         self.entries: list[Entry] = []
+        self.inside_own = False  # in a module of the user's, which may do anything to its input
 
     def visit(self, layer: Any, name: str, flow: Flow) -> Flow:
         """Adds the layer's arrays; returns what is known of the features behind it."""
@@ -91,7 +94,7 @@ class _Walk:
             return self.orders.flatten(name, flow)
         if isinstance(layer, nnx.Conv):
             self.entries += _layouts.linear(layer, at)
-            return Flow("image", layer.out_features)
+            return Flow("image", layer.out_features, axes=len(layer.kernel_size))
         if isinstance(layer, nnx.Linear):
             order = self.orders.order(name, layer.in_features, flow)
             self.entries += _layouts.linear(layer, at, order)
@@ -115,6 +118,15 @@ class _Walk:
             order = None if flow.sorted else self.orders.order(name, channels, flow)
             self.entries += _layouts.batch_norm(layer, at, order)
             return flow
+        if isinstance(layer, Leaky):
+            of_input = flow is INPUT and not self.inside_own
+            self.entries += _layouts.leaky(layer, at, flow.axes, of_input=of_input)
+            return self.orders.behind(layer, name, flow)
+        if isinstance(layer, nnx.BatchNorm | nnx.LayerNorm):
+            return self._norm_of_flax(layer, name, flow)
+        if isinstance(layer, nnx.Embed):
+            self.entries.append(_layouts.stored(f"{at}weight", layer.embedding))
+            return FEATURES
         rule = _layouts.rule_of(layer)
         if rule is not None:
             self.entries += rule(layer, at)
@@ -142,6 +154,19 @@ class _Walk:
         self.visit(layer.sub_module, f"{at}sub_module", FEATURES)
         return FEATURES
 
+    def _norm_of_flax(self, layer: nnx.BatchNorm | nnx.LayerNorm, name: str, flow: Flow) -> Flow:
+        over_channels = isinstance(layer, nnx.BatchNorm)
+        for setting in ("axis",) if over_channels else ("feature_axes", "reduction_axes"):
+            if (axes := getattr(layer, setting)) not in (-1, (-1,)):
+                raise ValueError(
+                    f"{name or 'the module'}, Flax's {type(layer).__name__} with {setting}={axes}, "
+                    "has another shape in torch; only -1, the last axis, can be read and written"
+                )
+        of_images = over_channels and flow.sorted
+        order = None if of_images else self.orders.order(name, layer.num_features, flow)
+        self.entries += _layouts.norm_of_flax(layer, f"{name}." if name else "", order)
+        return flow
+
     def _rnn_layers(self, layers: list[Any], at: str, flow: Flow) -> Flow:
         """Recurrent cells in a row: SpikingJelly's SpikingLSTM and the like."""
         for k, layer in enumerate(layers):
@@ -155,7 +180,9 @@ class _Walk:
 
     def _parts(self, module: Any, at: str, flow: Flow) -> None:
         """A module of the user's, or a list: what is in it, by the names of its attributes."""
+        outside = self.inside_own
         if not type(module).__module__.startswith(("flax.", "jaxsnn.")):
+            self.inside_own = True
             for attribute, value in vars(module).items():
                 if isinstance(value, nnx.Param | nnx.BatchStat):
                     self.entries.append(_layouts.stored(f"{at}{attribute}", value))
@@ -165,6 +192,7 @@ class _Walk:
         for attribute, part in parts.items():  # in which order they run cannot be seen
             name = f"{at}{attribute}"
             self.visit(part, name, flow if known else self.orders.unclear(name))
+        self.inside_own = outside
 
 
 def _is_rnn(layer: Any) -> bool:
@@ -188,13 +216,19 @@ def _children(module: Any) -> Iterator[tuple[str, Any]]:
 def _refuse_unseen(module: Any, found: list[Entry]) -> None:
     """Every parameter and statistic must have a name in torch."""
     seen = {id(variable) for entry in found for variable in entry.variables}
+    owners = {
+        id(variable): type(part).__name__
+        for _, part in nnx.iter_modules(module)
+        for variable in vars(part).values()
+    }
     left = [
-        f"{'.'.join(map(str, path))} ({type(variable).__name__})"
+        f"{'.'.join(map(str, path))} (of {owners.get(id(variable), type(variable).__name__)})"
         for path, variable in nnx.iter_graph(module)
         if isinstance(variable, nnx.Param | nnx.BatchStat) and id(variable) not in seen
     ]
     if left:
         raise ValueError(
-            f"{type(module).__name__} has what SpikingJelly and torch have not: {', '.join(left)}; "
-            "take the layers beside it one by one"
+            f"what SpikingJelly or torch call these of {type(module).__name__}, if they have them, "
+            f"is not known here: {', '.join(left)}; take the layers beside it one by one, and "
+            "these arrays by hand"
         )

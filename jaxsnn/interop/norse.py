@@ -9,10 +9,11 @@ from flax import nnx
 
 from jaxsnn import nn
 from jaxsnn.interop import _torch_layers
+from jaxsnn.interop._torch_layers import Made
 from jaxsnn.nn._neurons import SurrogateFunction
 from jaxsnn.surrogate import SuperSpike
 
-_WHOLE = ("LIF", "LIFRecurrent", "IAF", "LI", "Lift")  # run a sequence; the others one step
+_WHOLE = ("LIF", "LIFRecurrent", "IAF", "LI")  # run a sequence; the others one step
 
 
 def from_module(
@@ -61,18 +62,36 @@ def from_module(
         for name in names
     }
     whole = tuple(getattr(library, name) for name in _WHOLE)
-    batch_axes = (2,) if any(isinstance(m, whole) for m in module.modules()) else (1,)
 
-    def neuron(layer: Any, at: str) -> tuple[Any, dict[str, Any]] | None:
-        if isinstance(layer, library.Lift):
-            return _torch_layers.layer(
-                layer.lifted_module, at.removesuffix("."), neuron, batch_axes
-            )
-        if type(layer) not in kinds:
-            return None
-        return kinds[type(layer)](_Settings(layer, at, surrogate_function), at)
+    def reader(sees_sequence: bool) -> _torch_layers.Neuron:
+        """Converts what sees sequences; in a Lift, or where there is none, it sees single steps."""
 
-    return _torch_layers.convert(module, neuron, flatten_channels, batch_axes=batch_axes)
+        def neuron(layer: Any, at: str) -> Made | None:
+            if isinstance(layer, library.Lift):
+                if not sees_sequence:
+                    _refuse_kind(layer, at, "there is a Lift around it already; leave one out")
+                inner = layer.lifted_module
+                return _torch_layers.layer(inner, at.removesuffix("."), reader(False), (1,))
+            if type(layer) not in kinds:
+                return None
+            if isinstance(layer, whole) and not sees_sequence:
+                _refuse_kind(layer, at, "in a Lift it would see single steps; take it out of it")
+            if sees_sequence and not isinstance(layer, whole):
+                _refuse_kind(
+                    layer, at, "in this network layers see whole sequences; put it in a Lift"
+                )
+            return kinds[type(layer)](_Settings(layer, at, surrogate_function), at)
+
+        return neuron
+
+    sequence = any(isinstance(m, (*whole, library.Lift)) for m in module.modules())
+    batch_axes = (2,) if sequence else (1,)
+    return _torch_layers.convert(module, reader(sequence), flatten_channels, batch_axes=batch_axes)
+
+
+def _refuse_kind(layer: Any, at: str, way_out: str) -> NoReturn:
+    name = at.removesuffix(".") or "the module"
+    raise ValueError(f"{name}, {type(layer).__name__}, cannot be converted: {way_out}")
 
 
 class _Settings:
@@ -138,9 +157,6 @@ class _Settings:
         if self.number("v_leak") != 0:
             self.refuse("v_leak", self.number("v_leak"), "it must be 0, where ours rests")
         return nn.NonSpikingLIFNode(self.tau())
-
-
-Made = tuple[Any, dict[str, Any]]
 
 
 def _iaf(settings: _Settings, at: str) -> Made:

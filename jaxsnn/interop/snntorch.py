@@ -4,16 +4,16 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
+import numpy as np
 from flax import nnx
 
 from jaxsnn import nn
 from jaxsnn.interop import _files, _torch_layers
 from jaxsnn.interop._leaky import Leaky as Leaky
 from jaxsnn.interop._leaky import leaky_step as leaky_step
+from jaxsnn.interop._torch_layers import Made
 from jaxsnn.nn._neurons import SurrogateFunction
 from jaxsnn.surrogate import ATan
-
-_NUMBERS = ("beta", "threshold", "graded_spikes_factor")
 
 
 def from_module(
@@ -35,7 +35,8 @@ def from_module(
     What is learned there is learned here; the `alpha` of a `Synaptic` through its time constant,
     `alpha = exp(-1/tau)`. Weights always are parameters. Potentials, which snnTorch hands in and
     out or keeps, begin at 0. Layers of torch do as after `module.eval()`. Images have their
-    channels last here.
+    channels last here. Numbers for each neuron are those of features, `[n]` in torch, or of the
+    channels of an image, `[n, 1, 1]`.
 
     Args:
         module: a neuron, a layer, or a `torch.nn.Sequential` of them in the order in which they
@@ -53,7 +54,7 @@ def from_module(
     """
     library = _torch_layers.import_torch("snntorch")
 
-    def neuron(layer: Any, at: str) -> tuple[Any, dict[str, Any]] | None:
+    def neuron(layer: Any, at: str) -> Made | None:
         if not isinstance(layer, library.SpikingNeuron):
             return None
         return _neuron(library, layer, at, surrogate_function)
@@ -61,13 +62,17 @@ def from_module(
     return _torch_layers.convert(module, neuron, flatten_channels)
 
 
-def _neuron(
-    library: Any, layer: Any, at: str, surrogate: SurrogateFunction
-) -> tuple[Any, dict[str, Any]]:
+def _neuron(library: Any, layer: Any, at: str, surrogate: SurrogateFunction) -> Made:
     """Our module for a neuron, and its arrays under the names that torch would give them."""
     name = at.removesuffix(".")
     recurrent = type(layer) in (library.RLeaky, library.RSynaptic)
     synaptic = type(layer) in (library.Synaptic, library.RSynaptic)
+    if type(layer) is library.Lapicque:
+        raise ValueError(
+            f"{name or 'the module'} is snnTorch's Lapicque. With reset_mechanism='subtract' or "
+            "'none' it is a Leaky(beta=1 - time_step / (R * C)) whose input is multiplied by "
+            "time_step / C: take that, with the factor in the weights and the bias before it"
+        )
     if not (recurrent or synaptic or type(layer) is library.Leaky):
         raise ValueError(
             f"{name or 'the module'} is snnTorch's {type(layer).__name__}, whose equation is not "
@@ -82,21 +87,28 @@ def _neuron(
     reset = layer.reset_mechanism
     if reset == "zero" and type(layer) is not library.Leaky and layer.reset_delay:
         reset = "discard"
-    numbers: Any = _files.read({key: getattr(layer, key) for key in _NUMBERS})
-    learned: Any = {f"learn_{key}": getattr(layer, key).requires_grad for key in _NUMBERS}
-    leaky = Leaky(
-        **numbers,
-        **learned,
-        reset_mechanism=reset,
-        reset_delay=layer.reset_delay,
-        surrogate_function=surrogate,
-    )
+    numbers = _numbers(name, layer)
+    learned: Any = {f"learn_{key}": getattr(layer, key).requires_grad for key in numbers}
+    settings: Any = {key: array.reshape(-1) for key, array in numbers.items()} | learned
+    try:
+        leaky = Leaky(
+            **settings,
+            reset_mechanism=reset,
+            reset_delay=layer.reset_delay,
+            surrogate_function=surrogate,
+        )
+    except ValueError as error:
+        raise ValueError(f"{name or 'the module'}, {type(layer).__name__}: {error}") from error
     node: Any = leaky
-    if synaptic:
-        synapse = _synapse(name, layer)
-        node = leaky if synapse is None else nn.Sequential(synapse, leaky)
+    inside = ""
+    if synaptic and (synapse := _synapse(name, layer)) is not None:
+        node, inside = nn.Sequential(synapse, leaky), "1."
+    if recurrent:
+        inside = f"sub_module.{inside}"
+    # Along which axis they lie can be told only where it is known what comes to the neuron.
+    arrays: dict[str, Any] = {f"{at}{inside}{key}": a for key, a in numbers.items() if a.ndim}
     if not recurrent:
-        return node, {}
+        return node, arrays
     if not (layer.all_to_all and layer.linear_features):
         raise ValueError(
             f"{name or 'the module'}, {type(layer).__name__}, must have all_to_all=True and "
@@ -104,7 +116,28 @@ def _neuron(
         )
     n = layer.linear_features
     container = nn.LinearRecurrentContainer(node, n, n, feedback_only=True, rngs=nnx.Rngs(0))
-    return container, {f"{at}rc.{key}": a for key, a in layer.recurrent.state_dict().items()}
+    weights = layer.recurrent.state_dict()
+    return container, arrays | {f"{at}rc.{key}": array for key, array in weights.items()}
+
+
+def _numbers(name: str, layer: Any) -> dict[str, np.ndarray]:
+    """Those of a neuron: scalars, or one for each feature `[n]` or channel `[n, 1, ...]`."""
+    numbers = _files.read({key: getattr(layer, key) for key in Leaky.numbers})
+    for key, array in numbers.items():
+        fixed = not getattr(layer, key).requires_grad
+        if array.size == 1 or (fixed and array.size and np.all(array == array.flat[0])):
+            numbers[key] = array.reshape(-1)[0].reshape(())
+            continue
+        while array.shape[0] == 1:
+            array = array[0]
+        if array.size != len(array):
+            raise ValueError(
+                f"{name or 'the module'}, {type(layer).__name__} with {key} of shape "
+                f"{list(array.shape)}, cannot be converted: it must be one number, one for each "
+                "feature, [n], or one for each channel of an image, [n, 1, 1]"
+            )
+        numbers[key] = array
+    return numbers
 
 
 def _synapse(name: str, layer: Any) -> nn.ExponentialSynapse | None:

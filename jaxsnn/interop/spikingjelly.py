@@ -56,8 +56,9 @@ def load(
     wrong = fill(entries(module, flatten_channels), arrays)
     if wrong:
         prefixed = ""
-        if all(name.startswith("module.") for name in arrays):
-            prefixed = "; leave out the 'module.' before each, which torch's DataParallel writes"
+        for prefix, writer in (("module.", "DataParallel"), ("_orig_mod.", "compile")):
+            if all(name.startswith(prefix) for name in arrays):
+                prefixed = f"; leave out the {prefix!r} before each, which torch's {writer} writes"
         where = "" if isinstance(source, Mapping) else f" in {os.fspath(source)}"
         raise ValueError(
             f"the arrays{where} are not those of this {type(module).__name__}: {'; '.join(wrong)}. "

@@ -4,6 +4,7 @@ import inspect
 from typing import Any, ClassVar
 
 import jax
+import numpy as np
 from flax import nnx
 
 
@@ -59,12 +60,22 @@ def _children(layer: nnx.Module) -> dict[str, Any]:
     return children
 
 
+def in_short(array: Any) -> str:
+    """Many numbers as how many they are and between which."""
+    if array.size == 0:
+        return f"<{list(array.shape)} numbers>"
+    low, high = float(array.min()), float(array.max())
+    return f"<{list(array.shape)} numbers from {low:.4g} to {high:.4g}>"
+
+
 def _value(value: Any) -> str:
     if isinstance(value, nnx.Variable):
         value = value[...]
     if isinstance(value, jax.core.Tracer):
         return "<traced>"
-    if isinstance(value, jax.Array):  # a learnable time constant
-        return repr(round(float(value), 4))
+    if isinstance(value, jax.Array | np.ndarray):
+        return in_short(value) if value.ndim else repr(round(float(value), 4))
+    if isinstance(value, tuple) and len(value) > 4 and all(isinstance(n, float) for n in value):
+        return in_short(np.asarray(value))
     name = getattr(value, "__name__", None)  # of a function, also of one of JAX's
     return name if callable(value) and name else repr(value)

@@ -146,6 +146,10 @@ def test_files_of_torch(net, tmp_path):
         ({"a": arrays, "b": arrays}, r"must hold a state_dict, or one .* got \['a', 'b'\]"),
         ([1], "holds list, not a state_dict"),
         ({"net": pathlib.PurePosixPath("x")}, "is damaged, or holds more than tensors"),
+        (
+            torch.nn.Linear(3, 2),
+            r"as torch\.save\(net\) writes; write torch\.save\(net\.state_dict",
+        ),
     ):
         torch.save(saved, tmp_path / "net.pth")
         with pytest.raises(ValueError, match=message):

@@ -7,6 +7,7 @@ import golden_arrays
 import jax
 import jax.numpy as jnp
 import nir
+import nir_files
 import numpy as np
 import pytest
 import quick
@@ -176,6 +177,37 @@ def test_networks_of_spikingjelly(name, dt, tmp_path):
     golden_arrays.assert_equal(spikes, GOLDEN.arrays[f"{name}/hot_out_spikes"])
 
 
+def test_networks_of_spikingjelly_with_a_leak(tmp_path):
+    """A convolution with LIF neurons, containers around one: SpikingJelly's weights and spikes."""
+    nets, xs, spikes = {}, {}, {}
+    containers = golden_arrays.Golden("containers_linear")
+    for name in ("seq_linear_lif_bias", "seq_linear_lif_nobias"):
+        inside = nn.Sequential(nn.Linear(6, 4, rngs=rngs()), nn.LIFNode())
+        net = recurrent(inside, 6, 4, bias=name.endswith("_bias"))
+        start = f"{name}/p_"
+        arrays = {n.removeprefix(start): a for n, a in containers.arrays.items() if start in n}
+        nets[name] = spikingjelly.load(net, arrays)
+        xs[name] = containers.input(f"{name}/x", "float32")
+        spikes[name] = containers.arrays[f"{name}/out"]
+    name = "spikingjelly_conv"
+    nets[name], _ = nir_files.read(golden_arrays.FOLDER / "nir", name)
+    with np.load(golden_arrays.FOLDER / "nir" / "spikes.npz") as arrays:
+        xs[name] = jnp.moveaxis(jnp.asarray(arrays[f"{name}/x"]), 2, -1)
+        spikes[name] = arrays[f"{name}/y"]
+    assert [type(layer) for layer in nets[name].layers[:2]] == [nn.Conv, nn.LIFNode]
+    backs = {}
+    for name, net in nets.items():
+        nir.write(tmp_path / f"{name}.nir", to_nir(net, xs[name].shape[2:], dt=2e-3))
+        backs[name] = from_nir(tmp_path / f"{name}.nir")
+
+    def outputs(nets, xs):
+        return {name: nn.unroll(net, xs[name])[1] for name, net in nets.items()}
+
+    for name, ys in quick.run_once(outputs, backs, xs).items():
+        assert 0.05 < spikes[name].mean() < 0.95
+        golden_arrays.assert_equal(ys, spikes[name], name)
+
+
 def test_the_network_with_a_synapse_filter_is_refused():
     with pytest.raises(TypeError, match=r"SynapseFilter at '2': .*NonSpikingLIFNode"):
         to_nir(golden_network("ss").fc, (28,))
@@ -324,6 +356,78 @@ def test_double_precision(tmp_path):
         assert from_nir(tmp_path / "net.nir")[0].kernel[...].dtype == jnp.float32
 
 
+def test_how_products_are_calculated(tmp_path):
+    """In which dtype, and how exactly: NIR does not say it, notes do."""
+    how = {"dtype": jnp.bfloat16, "precision": "highest", "rngs": rngs()}
+    ring = recurrent(nn.IFNode(), 4, 4, dtype=jnp.bfloat16)
+    ring.rc.precision = jax.lax.Precision.HIGH
+    network = nn.Sequential(
+        nn.Conv(1, 2, (3,), padding=1, use_bias=False, **how), nn.Flatten(), nn.Linear(4, 4, **how),
+        *(ring, linear(4, 4, dtype=jnp.bfloat16)),
+    )  # fmt: skip
+    nir.write(tmp_path / "net.nir", to_nir(network, (2, 1)))
+    graph = nir.read(tmp_path / "net.nir")
+    back = from_nir(graph)
+    assert repr(back) == repr(network)
+    highest, high = jax.lax.Precision.HIGHEST, jax.lax.Precision.HIGH
+    found = [(layer.dtype, layer.precision) for layer in (back[0], back[2], back[3].rc, back[4])]
+    assert found == [(jnp.bfloat16, p) for p in (highest, highest, high, None)]
+    xs = quick.uniform((5, 1, 2, 1), 0, 5)
+    ys, expected = quick.run_once(both, back, network, xs)
+    assert ys.dtype == jnp.bfloat16
+    np.testing.assert_array_equal(ys, expected)
+    graph.nodes["3.rc_input"].metadata["jaxsnn"]["dtype"] = "float32"  # edited: no longer one
+    edited = from_nir(graph)
+    assert (edited[3].dtype, edited[4].feedback_only) == (jnp.float32, True)
+
+    plain = to_nir(nn.Sequential(linear(4, 4), ring.sub_module), (4,))
+    assert not plain.nodes["0"].metadata
+    for note, value in (("dtype", "int8"), ("precision", "x")):
+        plain.nodes["0"].metadata = {"jaxsnn": {note: value}}
+        with pytest.raises(ValueError, match=rf"node '0' .Affine.: its metadata '{note}' must be"):
+            from_nir(plain)
+
+
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_numbers_that_are_none(number):
+    """Neither written nor read."""
+    leaky = nn.ParametricLIFNode()
+    leaky.w[...] = number * jnp.ones(())
+    conv = nn.Conv(1, 1, (1,), rngs=rngs())
+    for name, layer, shape, kind in (
+        ("kernel", linear(2, 2), (2,), "Affine"),
+        ("bias", linear(2, 2), (2,), "Affine"),
+        ("kernel", linear(2, 2, use_bias=False), (2,), "Linear"),
+        ("kernel", conv, (2, 1), "Conv1d"),
+        ("bias", nn.Conv(1, 1, (1, 1), rngs=rngs()), (2, 2, 1), "Conv2d"),
+        ("scale", Scale([1.0, 2.0]), (2,), "Scale"),
+    ):
+        network = nn.Sequential(layer)
+        graph = to_nir(network, shape)
+        field = {"kernel": "weight"}.get(name, name)
+        array = np.array(getattr(graph.nodes["0"], field))
+        array.flat[-1] = number
+        setattr(graph.nodes["0"], field, array)
+        with pytest.raises(
+            ValueError, match=rf"node '0' .{kind}.: its {field} (holds NaN|must be)"
+        ):
+            from_nir(graph)
+        getattr(layer, name)[...] = jnp.full_like(getattr(layer, name)[...], number)
+        with pytest.raises(ValueError, match=f"at '0': its {name} holds NaN or infinity; take"):
+            to_nir(network, shape)
+    with pytest.raises(ValueError, match=r"at '1': its (w|tau) holds NaN or infinity"):
+        to_nir(nn.Sequential(nn.IFNode(), leaky), (2,))
+    graph = to_nir(conv_of(1e30), (2, 1))
+    with pytest.raises(ValueError, match=r"its weight holds .* too large for float16"):
+        from_nir(graph, param_dtype=jnp.float16)
+
+
+def conv_of(number):
+    conv = nn.Conv(1, 1, (1,), rngs=rngs())
+    conv.kernel[...] = jnp.full_like(conv.kernel[...], number)
+    return conv
+
+
 class Doubled(nn.IFNode):
     """A neuron of a user's own."""
 
@@ -358,6 +462,11 @@ REFUSED = {
     "another dt": (Neuron(dt=0.1, r=1.0), (3,), "dt=0.1 seconds, to_nir got dt=0.0001"),
     "nothing to feed back": (
         nn.ElementWiseRecurrentContainer(nn.Sequential(), operator.add), (3,), "no layers inside"
+    ),
+    "a product of one's own": (
+        nn.Linear(3, 2, dot_general=lambda *_, **__: 0, rngs=nnx.Rngs(0)),
+        (3,),
+        "Linear: NIR has nothing for its dot_general=",
     ),
     "a scale": (Scale([1.0, 2.0]), (3,), r"scale has shape \(2,\)"),
 }  # fmt: skip

@@ -1,5 +1,6 @@
 """Graphs of any form, and NIR's neurons with any parameters."""
 
+import itertools
 import operator
 
 import jax
@@ -198,3 +199,9 @@ def test_what_a_neuron_refuses():
 def test_sum_pool():
     x = quick.uniform((2, 4, 4, 3))
     np.testing.assert_allclose(SumPool((2, 2))(x), 4 * nn.AvgPool((2, 2))(x), rtol=1e-6)
+
+
+def test_many_names_print():
+    names = [f"layer{k}" for k in range(6)]
+    edges = list(itertools.pairwise(["input", *names, "output"]))
+    assert "'layer4', 'layer5')" in repr(Graph({name: nn.IFNode() for name in names}, edges))

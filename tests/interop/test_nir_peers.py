@@ -17,7 +17,8 @@ from flax import nnx
 from nir_files import assert_outputs_of_files
 
 from jaxsnn import nn
-from jaxsnn.interop.nir import Graph, to_nir
+from jaxsnn.interop import spikingjelly
+from jaxsnn.interop.nir import Graph, from_nir, to_nir
 from jaxsnn.interop.snntorch import Leaky
 
 LIBRARIES = ["spikingjelly", "snntorch", "norse", "spyx"]
@@ -179,3 +180,92 @@ def test_ours_read_by_others(case, tmp_path):
         ys = read(nir.read(tmp_path / "net.nir"), np.moveaxis(xs, -1, 2))
     assert 0.02 < expected.mean() < 0.98
     np.testing.assert_array_equal(ys[delay:], expected[: len(expected) - delay])
+
+
+def from_spikingjelly():
+    """Pairs of a network of SpikingJelly and one of ours, and the shape of a step there."""
+    import torch
+    from spikingjelly.activation_based import layer, neuron
+
+    rngs = nnx.Rngs(0)
+    yield (
+        torch.nn.Sequential(
+            *(layer.Conv2d(2, 4, 3, padding=1, bias=False), neuron.LIFNode(), layer.AvgPool2d(2)),
+            layer.Conv2d(4, 4, 3, groups=2),
+            neuron.LIFNode(tau=3.0, decay_input=False, v_reset=None),
+            *(
+                layer.Flatten(),
+                layer.Linear(16, 10),
+                neuron.ParametricLIFNode(v_threshold=0.3, v_reset=None),
+            ),
+        ),
+        nn.Sequential(
+            nn.Conv(2, 4, (3, 3), padding=1, use_bias=False, rngs=rngs),
+            *(nn.LIFNode(), nn.AvgPool((2, 2))),
+            nn.Conv(4, 4, (3, 3), padding="VALID", feature_group_count=2, rngs=rngs),
+            nn.LIFNode(tau=3.0, decay_input=False, v_reset=None),
+            *(
+                nn.Flatten(),
+                nn.Linear(16, 10, rngs=rngs),
+                nn.ParametricLIFNode(v_threshold=0.3, v_reset=None),
+            ),
+        ),
+        (2, 8, 8),
+    )
+    yield (
+        torch.nn.Sequential(
+            layer.LinearRecurrentContainer(
+                torch.nn.Sequential(layer.Linear(12, 9), neuron.LIFNode(tau=1.5)), 12, 9
+            ),
+            layer.ElementWiseRecurrentContainer(
+                neuron.LIFNode(v_threshold=0.4, v_reset=-0.1), operator.add
+            ),
+            *(layer.Linear(9, 9), layer.LinearRecurrentContainer(neuron.LIFNode(), 9, 9)),
+        ),
+        nn.Sequential(
+            nn.LinearRecurrentContainer(
+                nn.Sequential(nn.Linear(12, 9, rngs=rngs), nn.LIFNode(tau=1.5)), 12, 9, rngs=rngs
+            ),
+            nn.ElementWiseRecurrentContainer(
+                nn.LIFNode(v_threshold=0.4, v_reset=-0.1), operator.add
+            ),
+            nn.Linear(9, 9, rngs=rngs),
+            nn.LinearRecurrentContainer(nn.LIFNode(), 9, 9, rngs=rngs),
+        ),
+        (12,),
+    )
+
+
+@pytest.mark.parametrize("k", range(2))
+def test_spikingjelly_and_back(k, tmp_path):
+    """Its weights, to NIR and back: at every neuron the spikes that it gives now, and many."""
+    import torch
+    from spikingjelly.activation_based import functional
+
+    torch.manual_seed(0)
+    theirs, ours, shape = list(from_spikingjelly())[k]
+    functional.set_step_mode(theirs, "m")
+    with torch.no_grad():
+        for parameter in theirs.parameters():
+            if parameter.ndim > 1:
+                parameter *= 3
+                parameter += 0.05
+        xs, spikes = 4 * torch.rand(25, 3, *shape), {}
+        ys = xs
+        for name, layer in theirs.named_children():
+            ys = layer(ys)
+            spikes[name] = ys.numpy()
+    net = spikingjelly.load(ours, theirs.state_dict())
+    shape = (*shape[1:], *shape[:1])
+    nir.write(tmp_path / "net.nir", to_nir(net, shape, soft_reset=True))
+    back = from_nir(tmp_path / "net.nir")
+    assert repr(back) == repr(net)
+    cells = [str(k) for k, cell in enumerate(back.layers) if isinstance(cell, nn.Cell)]
+
+    def run(net, xs):
+        return nn.unroll(net, xs, record=cells)[2].records
+
+    records = quick.run_once(run, back, jnp.asarray(np.moveaxis(xs.numpy(), 2, -1)))
+    for name in cells:
+        assert 0.05 < spikes[name].mean() < 0.95, (name, spikes[name].mean())
+        np.testing.assert_array_equal(np.moveaxis(records[name], -1, 2), spikes[name])

@@ -186,6 +186,36 @@ def test_modules_that_run_sequences(library):
     golden_arrays.assert_close(quick.run_once(nn.unroll, net, channels_last)[1], ys, "float32")
 
 
+def test_a_lift_sees_single_steps(library):
+    """Also what stands in a stack in it."""
+    import torch
+
+    torch.manual_seed(0)
+    p = library.LIFParameters(v_th=torch.tensor(0.25))
+    conv, linear = torch.nn.Conv2d(2, 3, 3), torch.nn.Linear(48, 4)
+    Lift, State = library.Lift, library.SequentialState
+    xs = 20 * torch.rand(20, 3, 2, 6, 6)
+    channels_last = jnp.asarray(np.moveaxis(xs.numpy(), 2, -1))
+    for network in (
+        State(Lift(conv), library.LIF(p), Lift(torch.nn.Flatten()), Lift(linear), library.LIF(p)),
+        Lift(State(conv, library.LIFCell(p), torch.nn.Flatten(), linear, library.LIFCell(p))),
+    ):
+        with torch.no_grad():
+            ys = network(xs)[0].numpy()
+        assert 0.05 < ys.mean() < 0.95
+        _, ours = quick.run_once(nn.unroll, norse.from_module(network), channels_last)
+        np.testing.assert_array_equal(ours, ys)
+    for layers, message in (
+        ([library.LIF(), Lift(torch.nn.Flatten(2))], "1, Flatten.start_dim=2., .* must be 1"),
+        ([library.LIF(), torch.nn.Flatten()], "1, Flatten.start_dim=1., .* must be 2"),
+        ([Lift(library.LIF())], "0, LIF, .* single steps; take it out of it"),
+        ([Lift(torch.nn.Flatten()), library.LIFCell()], "1, LIFCell, .* put it in a Lift"),
+        ([Lift(Lift(torch.nn.Flatten()))], "0, Lift, .* leave one out"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            norse.from_module(State(*layers))
+
+
 def test_a_threshold_of_0(library):
     """The next number above it counts as 0 where what is denormal does."""
     import torch
@@ -225,8 +255,9 @@ def test_what_is_refused_by_name(library):
         (library.LIFBoxCell(dt=0.01), r"dt \* tau_mem_inv=1.0, .* must be between 0 and 1"),
         (library.LIFCell(lif(tau_syn_inv=t(2000.0))), r"dt \* tau_syn_inv=2.0, "),
         (library.LIFCell(lif(tau_mem_inv=t([100.0, 50.0]))), r"has tau_mem_inv of shape \(2,\)"),
+        (library.LIFCell(lif(v_th=t([1.0, 0.5]))), r"has v_th of shape \(2,\)"),
         (library.LICell(library.LIParameters(v_leak=t(0.5))), "LICell with v_leak=0.5"),
-        (library.LSNNCell(), "1 is a LSNNCell, which has no counterpart here"),
+        (library.LSNNCell(), "1 is a LSNNCell, which is not converted"),
         (torch.nn.Flatten(2), "1, Flatten.start_dim=2., .* must be 1"),
     ):
         with pytest.raises(ValueError, match=message):

@@ -188,6 +188,16 @@ def test_arguments(settings, error, message):
         snntorch.Leaky(**settings)
 
 
+def test_printed():
+    """Many numbers in short."""
+    assert repr(snntorch.Leaky(0.5, learn_threshold=True)).startswith(
+        "Leaky(beta=0.5, threshold=1.0, graded_spikes_factor=1.0, reset_mechanism='subtract', "
+    )
+    for learned in (False, True):
+        many = repr(snntorch.Leaky(np.linspace(0, 0.5, 6), learn_beta=learned))
+        assert "beta=<[6] numbers from 0 to 0.5>, threshold=1.0" in many
+
+
 def test_one_number_for_each_neuron():
     with pytest.raises(ValueError, match="beta has one number for each of 2 neurons"):
         nn.unroll(snntorch.Leaky([0.5, 0.25]), jnp.ones((3, 1, 4)))
@@ -251,6 +261,55 @@ def test_what_is_learned(library):
     np.testing.assert_array_equal(nn.unroll(net, jnp.asarray(xs))[1], ys)
 
 
+def test_numbers_for_each_neuron(library):
+    """Torch puts `[n]` along the last axis: of images the width, of which there are as many."""
+    import torch
+
+    torch.manual_seed(2)
+    betas, thresholds = torch.linspace(0.1, 0.9, 4), torch.linspace(0.1, 1.5, 4)
+    of_channels = {"beta": betas[:, None, None], "threshold": thresholds[None, :, None, None]}
+    kept = {"init_hidden": True}
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 4, 3, padding=1),
+        library.Leaky(**of_channels, **kept),
+        torch.nn.AvgPool2d(1),
+        library.Synaptic(0.5, **of_channels, learn_beta=True, **kept),
+        library.Leaky(torch.full((4, 4, 4), 0.5), **kept),
+        torch.nn.Flatten(),
+        torch.nn.Linear(64, 4),
+        library.Leaky(betas, threshold=thresholds, learn_threshold=True, **kept),
+        library.RLeaky(betas, threshold=0.5, linear_features=4, **kept),
+        library.RSynaptic(0.5, betas[None], threshold=0.5, linear_features=4, **kept),
+    )
+    with torch.no_grad():
+        network[6].weight *= 3
+    xs = 3 * torch.rand(20, 3, 2, 4, 4)
+    *_, ys = other_libraries.run(network, xs)
+    ys = ys.numpy()
+    assert 0.05 < ys.mean() < 0.95
+    net = snntorch.from_module(network)
+    channels_last = jnp.asarray(np.moveaxis(xs.numpy(), 2, -1))
+    np.testing.assert_array_equal(quick.run_once(nn.unroll, net, channels_last)[1], ys)
+
+    conv, pool = torch.nn.Conv2d(2, 4, 3, padding=1), torch.nn.MaxPool2d(1)
+    width = r"1(\.1)?\.(beta|threshold): expected shape \(4, 1, 1\), found \(4,\) .* its width"
+    for layers, message in (
+        ((conv, library.Leaky(betas)), width),
+        ((conv, library.Leaky(betas, learn_beta=True)), width),
+        ((conv, library.Leaky(0.5, threshold=thresholds)), width),
+        ((conv, library.Synaptic(0.5, betas)), width),
+        ((pool, library.Leaky(betas)), width),
+        ((conv, library.Leaky(torch.rand(4, 4))), r"^1, Leaky with beta of shape \[4, 4\], cannot"),
+        ((conv, library.Leaky(torch.tensor([0.1, np.nan]))), "^1, Leaky: beta must be finite"),
+        ((torch.nn.Linear(2, 4), library.Leaky(betas[:, None])), r"1\.beta: .* for each feature"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            snntorch.from_module(torch.nn.Sequential(*layers))
+    alone = snntorch.from_module(library.Leaky(betas))
+    with pytest.raises(ValueError, match="as it came from snnTorch, has one number for each of 4"):
+        nn.unroll(alone, jnp.ones((2, 3, 4, 4, 4)))
+
+
 def test_images(library):
     """Convolution, batch normalisation, pooling; the layer behind a Flatten is sorted."""
     import torch
@@ -264,7 +323,7 @@ def test_images(library):
         torch.nn.AvgPool2d(2),
         torch.nn.Conv2d(4, 3, (1, 3), padding="same"),
         torch.nn.Sequential(torch.nn.Identity(), torch.nn.MaxPool2d(2, 1)),
-        torch.nn.Dropout(0.5),
+        torch.nn.Dropout2d(0.5),
         torch.nn.Flatten(),
         torch.nn.Linear(3, 5),
         library.Leaky(threshold=0.25, **leaky),
@@ -318,10 +377,15 @@ def test_other_numbers_of_axes(library, axes):
         kind("Conv")(2, 3, 2, padding=1),
         kind("MaxPool")(2, stride=1, padding=1),
         kind("BatchNorm")(3),
+        torch.nn.GroupNorm(3, 3),
+        torch.nn.GroupNorm(1, 3, eps=0.1, affine=False),
         kind("AvgPool")(2, padding=1),
         torch.nn.Flatten(),
         torch.nn.Linear(3 * 4**axes, 4),
     ).eval()
+    with torch.no_grad():
+        network[3].weight.uniform_(0.5, 2)
+        network[3].bias.uniform_(-1, 1)
     xs = torch.rand(2, 3, 2, *(4,) * axes)
     ys = other_libraries.run(network, xs)[-1].numpy()
     net = snntorch.from_module(network)
@@ -354,8 +418,9 @@ def test_what_is_refused_by_name(library):
             r"1, .* has alpha of shape \(2,\)",
         ),
         (library.Alpha(0.9, 0.8), "1 is snnTorch's Alpha, whose equation is not here"),
-        (library.Lapicque(0.9), "1 is snnTorch's Lapicque"),
-        (Net(), "1 is a Net, which has no counterpart here"),
+        (library.Lapicque(0.9), r"1 is snnTorch's Lapicque\. .* Leaky\(beta=1 - time_step / "),
+        (Net(), r"1 is a Net, and what forward\(\) of a class .*Hand over its layers"),
+        (torch_nn.ReLU(), r"1 is a ReLU, which is not converted\. .* GroupNorm, .*jax\.nn\.relu"),
         (torch_nn.Flatten(2), "1, Flatten.start_dim=2., cannot be converted: .* must be 1"),
         (torch_nn.Flatten(1, 2), "1, Flatten.end_dim=2."),
         (torch_nn.Conv2d(1, 1, 3, padding_mode="circular"), "1, Conv2d.padding_mode='circular'."),

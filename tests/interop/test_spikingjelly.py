@@ -13,6 +13,7 @@ from flax import nnx
 
 from jaxsnn import data, encoding, models, nn, surrogate
 from jaxsnn.interop import _layouts, snntorch, spikingjelly
+from jaxsnn.interop.nir import to_nir
 
 NETWORKS = golden_arrays.Golden("networks")
 
@@ -219,7 +220,6 @@ def test_every_row_of_the_table_is_tested():
     kinds = [kind for kind, _ in _layouts._RULES]
     others = [
         encoding.PopulationEncoder(1, 2, mean_range=(0.0, 1.0), std=1.0),
-        leaky(),
         group_norm(),
     ]
     modules = [*made().values(), *others]
@@ -403,10 +403,11 @@ def test_numbers_that_are_none(number):
         spikingjelly.load(net, arrays)
 
 
-def test_names_of_data_parallel():
+@pytest.mark.parametrize("prefix", ["module", "_orig_mod"])
+def test_names_of_wrapped_modules(prefix):
     net = nn.Sequential(nn.Linear(2, 3, rngs=nnx.Rngs(0)))
-    arrays = {f"module.{name}": array for name, array in spikingjelly.state_dict(net).items()}
-    with pytest.raises(ValueError, match=r"leave out the 'module\.' before each"):
+    arrays = {f"{prefix}.{name}": array for name, array in spikingjelly.state_dict(net).items()}
+    with pytest.raises(ValueError, match=rf"leave out the '{prefix}\.' before each"):
         spikingjelly.load(net, arrays)
 
 
@@ -548,12 +549,93 @@ def test_a_layer_in_two_places():
     [
         lambda: nn.ExponentialSynapse(2.0, learnable=True),
         lambda: nnx.ConvTranspose(1, 2, (3, 3), rngs=nnx.Rngs(0)),
-        lambda: nnx.LayerNorm(2, rngs=nnx.Rngs(0)),
     ],
 )
-def test_layers_without_a_counterpart(make):
-    with pytest.raises(ValueError, match=r"has what SpikingJelly and torch have not: layers\.0\."):
-        spikingjelly.state_dict(nn.Sequential(make()))
+def test_layers_without_a_row(make):
+    layer = make()
+    message = rf"is not known here: layers\.0\.\w+ \(of {type(layer).__name__}\).* by hand"
+    with pytest.raises(ValueError, match=message):
+        spikingjelly.state_dict(nn.Sequential(layer))
+
+
+def test_other_layers_of_flax():
+    """Behind a Flatten they are sorted as a Linear is."""
+    rngs = nnx.Rngs(0)
+    net = nn.Sequential(
+        *(conv(rngs), nnx.BatchNorm(3, rngs=rngs), nn.Flatten(), nnx.LayerNorm(12, rngs=rngs)),
+        *(nnx.BatchNorm(12, use_running_average=True, rngs=rngs), nn.Linear(12, 4, rngs=rngs)),
+    )
+    arrays = random_arrays(net)
+    shapes = {"weight": (12,), "bias": (12,), "running_mean": (12,), "running_var": (12,)}
+    shapes["num_batches_tracked"] = ()
+    found = {n.removeprefix("4."): a.shape for n, a in arrays.items() if n.startswith("4.")}
+    assert found == shapes
+    assert {n for n in arrays if n.startswith("3.")} == {"3.weight", "3.bias"}
+    arrays["4.running_var"] = np.square(arrays["4.running_var"])
+    loaded = spikingjelly.load(net, arrays)
+    same_arrays(spikingjelly.state_dict(loaded), arrays | {"4.num_batches_tracked": np.array(0)})
+    images = quick.uniform((2, 2, 2, 3))
+    y = flattened(images)
+    y = (y - y.mean(1, keepdims=True)) / np.sqrt(y.var(1, keepdims=True) + 1e-6)
+    y = y * arrays["3.weight"] + arrays["3.bias"]
+    y = (y - arrays["4.running_mean"]) / np.sqrt(arrays["4.running_var"] + 1e-5)
+    y = y * arrays["4.weight"] + arrays["4.bias"]
+    y = y @ arrays["5.weight"].T + arrays["5.bias"]
+    _, ours = nn.unroll(nn.Sequential(*loaded.layers[2:]), images[None])
+    np.testing.assert_allclose(ours[0], y, rtol=1e-4, atol=1e-4)
+    embed = nnx.Embed(5, 3, rngs=rngs)
+    np.testing.assert_array_equal(spikingjelly.state_dict(embed)["weight"], embed.embedding[...])
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (
+            lambda r: nnx.LayerNorm(3, feature_axes=1, rngs=r),
+            "^1, Flax's LayerNorm with feature_axes=1, .* only -1",
+        ),
+        (lambda r: nnx.BatchNorm(3, axis=1, rngs=r), "^1, Flax's BatchNorm with axis=1"),
+        (lambda r: nnx.LayerNorm(3, rngs=r), "1 reads the features of images, which torch has on"),
+    ],
+)
+def test_normalisations_of_flax_over_other_axes(make, message):
+    rngs = nnx.Rngs(0)
+    with pytest.raises(ValueError, match=message):
+        spikingjelly.state_dict(nn.Sequential(conv(rngs), make(rngs)))
+
+
+def test_numbers_of_snntorch_for_each_channel():
+    """Torch has them along the width unless there are axes behind."""
+    betas = (0.5, 0.25, 0.125)
+    for learned in (False, True):
+        neuron = snntorch.Leaky(betas, learn_beta=learned)
+        for layer, ones in ((conv(nnx.Rngs(0)), (1, 1)), (nn.Linear(2, 3, rngs=nnx.Rngs(0)), ())):
+            net = nn.Sequential(layer, nn.Dropout(0.5), neuron)
+            arrays = spikingjelly.state_dict(net)
+            assert arrays["2.beta"].shape == (3, *ones)
+            same_arrays(spikingjelly.state_dict(spikingjelly.load(net, arrays)), arrays)
+            for axes in {(), (1, 1)} - {ones}:
+                arrays["2.beta"] = arrays["2.beta"].reshape(3, *axes)
+                message = (
+                    "torch puts .n. along its width" if ones else "told by a Conv or a pooling"
+                )
+                with pytest.raises(ValueError, match=rf"2\.beta: expected shape .*{message}"):
+                    spikingjelly.load(net, arrays)
+
+
+def test_numbers_of_snntorch_at_the_input():
+    """What reads the input of the network may be fed images, but not with numbers of torch."""
+    neuron = snntorch.Leaky([0.5, 0.25])
+    images, features = jnp.ones((3, 1, 4, 2)), jnp.ones((3, 1, 2))
+    assert nn.unroll(neuron, images)[1].shape == images.shape
+    neuron = spikingjelly.load(neuron, spikingjelly.state_dict(neuron))
+    assert nn.unroll(neuron, features)[1].shape == features.shape
+    with pytest.raises(
+        ValueError, match=r"for each of 2 features, .* got one of shape \[1, 4, 2\]"
+    ):
+        nn.unroll(neuron, images)
+    with pytest.raises(ValueError, match=r"for each of 2 features, .* \[4, 2\] a step"):
+        to_nir(neuron, (4, 2), soft_reset=True)
 
 
 @pytest.mark.parametrize("kind", ["LSTMCell", "OptimizedLSTMCell", "GRUCell", "SimpleCell", "RNN"])

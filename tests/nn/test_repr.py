@@ -79,3 +79,9 @@ def test_prints_while_traced():
 
     run(nn.SynapseFilter(2.0, True))
     assert seen == ["SynapseFilter(tau=<traced>, learnable=True)"]
+
+
+def test_many_numbers_print_in_short():
+    node = nn.ActivationAwareIFNode([0.5, 1.0, 1.0, 1.0, 2.0], [0.0] * 4)
+    assert "v_threshold=<[5] numbers from 0.5 to 2>" in repr(node)
+    assert "v_offset=(0.0, 0.0, 0.0, 0.0)" in repr(node)

@@ -111,6 +111,8 @@ def _was_one(
         and isinstance(layers.get(before[0]), nn.Linear)
         and len(targets(before[0], edges)) == 1
         and layers[linear].bias is None
+        and layers[before[0]].dtype == layers[linear].dtype
+        and layers[before[0]].precision == layers[linear].precision
     )
 
 
@@ -127,9 +129,11 @@ def _linear_container(
         feedback.in_features,
         bias is not None,
         feedback_only=first is None,
+        dtype=feedback.dtype,
         param_dtype=dtype,
         rngs=nnx.Rngs(0),
     )
+    container.rc.precision = feedback.precision
     kernels = [layer.kernel[...] for layer in (first, feedback) if layer is not None]
     container.rc.kernel[...] = jnp.concatenate(kernels)
     if bias is not None and container.rc.bias is not None:

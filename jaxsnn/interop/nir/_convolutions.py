@@ -9,8 +9,9 @@ from flax import nnx
 
 from jaxsnn import nn
 from jaxsnn.interop.nir._layers import SumPool
-from jaxsnn.interop.nir._layout import Layout, weights
+from jaxsnn.interop.nir._layout import Layout, parameter, weights
 from jaxsnn.interop.nir._notes import KEY, flag, read_notes
+from jaxsnn.interop.nir._products import product_notes, product_settings
 
 
 def conv_to_nir(nir: Any, layer: Any, before: Layout) -> tuple[Any, Layout]:
@@ -27,18 +28,25 @@ def conv_to_nir(nir: Any, layer: Any, before: Layout) -> tuple[Any, Layout]:
             "leave them out"
         )
     padding = _padding_to_nir(layer.padding, layer.kernel_size, strides, axes)
-    kernel = weights(layer.kernel[...])
+    kernel = weights("kernel", layer.kernel[...])
     weight = np.ascontiguousarray(np.moveaxis(kernel, (-1, -2), (0, 1)))
     # NIR always has a bias here.
-    bias = np.zeros(len(weight), weight.dtype) if layer.bias is None else weights(layer.bias[...])
-    notes = {KEY: {"use_bias": False}} if layer.bias is None else {}
+    bias = np.zeros(len(weight), weight.dtype)
+    notes: dict[str, Any] = dict(product_notes(layer))
+    if layer.bias is None:
+        notes["use_bias"] = False
+    else:
+        bias = weights("bias", layer.bias[...])
+    metadata = {KEY: notes} if notes else {}
     rest = layer.feature_group_count, bias
     if axes == 1:
         pad = padding if isinstance(padding, str) else padding[0]
-        node = nir.Conv1d(before.shape[0], weight, *strides, pad, *dilation, *rest, metadata=notes)
+        node = nir.Conv1d(
+            before.shape[0], weight, *strides, pad, *dilation, *rest, metadata=metadata
+        )
     else:
         node = nir.Conv2d(
-            before.shape[:2], weight, strides, padding, dilation, *rest, metadata=notes
+            before.shape[:2], weight, strides, padding, dilation, *rest, metadata=metadata
         )
     return node, after
 
@@ -67,12 +75,13 @@ def read_conv(node: Any, before: Layout, param_dtype: Any) -> tuple[Any, Layout]
         kernel_init=nnx.initializers.zeros,
         bias_init=nnx.initializers.zeros,
         param_dtype=param_dtype,
+        **product_settings(read_notes(node)),
         rngs=nnx.Rngs(0),
     )
     kernel = np.moveaxis(weight, (0, 1), (-1, -2))
-    layer.kernel[...] = jnp.asarray(kernel, param_dtype)
+    layer.kernel[...] = parameter("weight", kernel, param_dtype)
     if layer.bias is not None:
-        layer.bias[...] = jnp.asarray(_shaped("bias", bias, (len(weight),)), param_dtype)
+        layer.bias[...] = parameter("bias", _shaped("bias", bias, (len(weight),)), param_dtype)
     return layer, _after(layer, before, axes)
 
 

@@ -28,7 +28,8 @@ def to_nir(
 
     NIR describes a trained network, so of training only what does no harm is written, as metadata
     that other readers pass over: the surrogate if it is one of `jaxsnn.surrogate`, `detach_reset`,
-    and that a potential equal to the threshold fires, which in NIR it does not.
+    and that a potential equal to the threshold fires, which in NIR it does not. So are `dtype` and
+    `precision` of layers that multiply.
 
     Args:
         module: a cell or a layer: of `jaxsnn.nn` `Sequential`, both recurrent containers, `Linear`,
@@ -52,7 +53,8 @@ def to_nir(
     Raises:
         ImportError: the package `nir` is not installed.
         TypeError: a layer has no NIR node; the message has its path and what to do.
-        ValueError: a layer has one, but not with these settings, or shapes do not fit.
+        ValueError: a layer has one, but not with these settings; parameters are not finite, or
+            shapes do not fit.
 
     Examples:
         >>> graph = to_nir(nn.Sequential(nn.Linear(4, 2, rngs=nnx.Rngs(0)), nn.IFNode()), (4,))

@@ -57,8 +57,8 @@ def from_nir(
     Raises:
         ImportError: the package `nir` is not installed.
         FileNotFoundError: there is no file at the path.
-        ValueError: the graph or the file is damaged, or a node cannot be expressed; names the
-            path and the node.
+        ValueError: the graph or the file is damaged, a node cannot be expressed or holds numbers
+            that are not finite; names the path and the node.
 
     Examples:
         >>> net = nn.Sequential(nn.Linear(4, 2, rngs=nnx.Rngs(0)), nn.NonSpikingLIFNode(tau=3.0))

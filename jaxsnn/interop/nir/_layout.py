@@ -4,6 +4,8 @@ import dataclasses
 import math
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 
@@ -74,7 +76,28 @@ def kernel_to_ours(weight: np.ndarray, before: Layout, after: Layout) -> np.ndar
     return np.ascontiguousarray(weight.T)
 
 
-def weights(parameter: Any) -> np.ndarray:
+def weights(name: str, parameter: Any) -> np.ndarray:
     """A parameter as a NumPy array of a dtype that files have: what is shorter becomes float32."""
-    array = np.asarray(parameter)
+    array = finite(name, np.asarray(parameter))
     return array if array.dtype in (np.float32, np.float64) else array.astype(np.float32)
+
+
+def finite(name: str, array: np.ndarray) -> np.ndarray:
+    """`array`, whose numbers can stand in a network that is written."""
+    if not np.all(np.isfinite(array)):
+        raise ValueError(
+            f"its {name} holds NaN or infinity; take the parameters of before the training diverged"
+        )
+    return array
+
+
+def parameter(name: str, numbers: Any, dtype: Any) -> jax.Array:
+    """Numbers of a node as a parameter."""
+    array = np.asarray(numbers)
+    if array.dtype.kind not in "fiu":
+        raise ValueError(f"its {name} must hold numbers, got dtype {array.dtype}")
+    with np.errstate(over="ignore"):  # said below
+        made = jnp.asarray(array, dtype)
+    if not np.all(np.isfinite(made)):
+        raise ValueError(f"its {name} holds NaN or infinity, or numbers too large for {made.dtype}")
+    return made

@@ -90,6 +90,11 @@ def _numbers(leaky: Leaky, name: str, shape: tuple[int, ...]) -> np.ndarray:
     numbers = np.asarray(value[...] if isinstance(value, nnx.Param) else value).astype(np.float64)
     if numbers.ndim == 0:
         return numbers
+    if leaky.of_features and len(shape) > 1:
+        raise ValueError(
+            f"{name} has one number for each of {len(numbers)} features, as snnTorch has it, which "
+            f"would put them along the width of an image; the input has shape {list(shape)} a step"
+        )
     if numbers.shape != shape[-1:]:
         raise ValueError(
             f"{name} has one number for each of {len(numbers)} neurons, but the input has shape "

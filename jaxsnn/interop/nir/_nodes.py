@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
-import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -11,8 +10,9 @@ from jaxsnn import nn
 from jaxsnn.interop.nir._convolutions import read_conv, read_pool
 from jaxsnn.interop.nir._equations import FIELDS, neuron_of
 from jaxsnn.interop.nir._layers import Scale, Threshold
-from jaxsnn.interop.nir._layout import Layout, kernel_to_ours
+from jaxsnn.interop.nir._layout import Layout, kernel_to_ours, parameter
 from jaxsnn.interop.nir._notes import flag, read_notes, read_surrogate
+from jaxsnn.interop.nir._products import product_settings
 from jaxsnn.interop.nir._strict import Strict
 from jaxsnn.surrogate import Sigmoid
 
@@ -63,7 +63,8 @@ def read_node(
         return _read_delay(node, before, choices.seconds()), before
     if kind == "Scale":
         scale = before.to_ours(_numbers(node, "scale", before, spread=True))
-        return Scale(scale, param_dtype=choices.param_dtype), before
+        dtype = choices.param_dtype
+        return Scale(parameter("scale", scale, dtype), param_dtype=dtype), before
     if kind == "Threshold":
         fire = _fire(node, choices)
         threshold = before.to_ours(_numbers(node, "threshold", before))
@@ -129,15 +130,16 @@ def _read_linear(
         kernel_init=nnx.initializers.zeros,
         bias_init=nnx.initializers.zeros,
         param_dtype=choices.param_dtype,
+        **product_settings(read_notes(node)),
         rngs=nnx.Rngs(0),
     )
     kernel = kernel_to_ours(weight, before, after)
-    layer.kernel[...] = jnp.asarray(kernel, choices.param_dtype)
+    layer.kernel[...] = parameter("weight", kernel, choices.param_dtype)
     if layer.bias is not None:
         bias = np.asarray(node.bias)
         if bias.shape != (outputs,):
             raise ValueError(f"its bias must have shape [{outputs}], got {list(bias.shape)}")
-        layer.bias[...] = jnp.asarray(after.to_ours(bias), choices.param_dtype)
+        layer.bias[...] = parameter("bias", after.to_ours(bias), choices.param_dtype)
     return layer, after
 
 

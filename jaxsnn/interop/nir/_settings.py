@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsnn import _checks
+from jaxsnn.nn._repr import in_short
 
 
 class Numbers:
@@ -29,8 +30,7 @@ class Numbers:
         return self._hash
 
     def __repr__(self) -> str:
-        low, high = self.array.min(), self.array.max()
-        return f"<{list(self.array.shape)} numbers from {low:.4g} to {high:.4g}>"
+        return in_short(self.array)
 
 
 Setting = float | Numbers

@@ -13,10 +13,11 @@ from jaxsnn.interop.nir._convolutions import conv_to_nir, pool_to_nir
 from jaxsnn.interop.nir._equations import NEURONS, equation_of
 from jaxsnn.interop.nir._graph import Graph
 from jaxsnn.interop.nir._layers import Scale, SumPool, Threshold
-from jaxsnn.interop.nir._layout import Layout, kernel_to_nir, weights
+from jaxsnn.interop.nir._layout import Layout, finite, kernel_to_nir, weights
 from jaxsnn.interop.nir._leaky import neuron_of_leaky
 from jaxsnn.interop.nir._notes import KEY, notes_of
 from jaxsnn.interop.nir._order import INPUT, OUTPUT, sources
+from jaxsnn.interop.nir._products import product_notes
 from jaxsnn.interop.nir._settings import Setting, array_of
 from jaxsnn.interop.nir._synapses import Synaptic, in_nodes, with_current
 from jaxsnn.interop.nir._ways_out import way_out
@@ -71,7 +72,7 @@ class Writer:
             return self._node(path, self._neuron(layer, before), flow, before)
         if kind in (nn.Linear, nn.WSLinear, nnx.Linear):
             bias = None if layer.bias is None else layer.bias[...]
-            return self._linear(path, layer.kernel[...], bias, flow)
+            return self._linear(path, layer.kernel[...], bias, flow, notes=product_notes(layer))
         if kind in (nn.Conv, nn.WSConv, nnx.Conv):
             node, after = conv_to_nir(self.nir, layer, before)
             return self._node(path, node, flow, after)
@@ -85,7 +86,7 @@ class Writer:
             delay = np.full(before.nir_shape, layer.delay_steps * self.dt)
             return self._node(path, self.nir.Delay(delay), flow, before)
         if kind is Scale:
-            scale = weights(layer.scale[...])
+            scale = weights("scale", layer.scale[...])
             if scale.shape != before.shape:
                 raise ValueError(f"scale has shape {scale.shape}, its input {before.shape}")
             return self._node(path, self.nir.Scale(before.to_nir(scale)), flow, before)
@@ -123,7 +124,7 @@ class Writer:
             )
         notes = notes_of(cell, spikes=spikes)
         if type(cell) is nn.ParametricLIFNode:
-            notes["w"] = float(cell.w[...])
+            notes["w"] = float(finite("w", np.asarray(cell.w[...])))
         arrays = {name: _full(value, layout, name) for name, value in fields.items()}
         return getattr(self.nir, kind)(**arrays, metadata={KEY: notes} if notes else {})
 
@@ -137,7 +138,7 @@ class Writer:
         notes: dict[str, Any] | None = None,
     ) -> Flow:
         before = flow.layout
-        kernel = weights(kernel)
+        kernel = weights("kernel", kernel)
         if before.shape != kernel.shape[:1]:
             raise ValueError(
                 f"NIR's Linear and Affine take one axis of {kernel.shape[0]} features, but the "
@@ -149,7 +150,7 @@ class Writer:
         if bias is None:
             node = self.nir.Linear(weight, metadata=metadata)
         else:
-            node = self.nir.Affine(weight, after.to_nir(weights(bias)), metadata=metadata)
+            node = self.nir.Affine(weight, after.to_nir(weights("bias", bias)), metadata=metadata)
         return self._node(path, node, flow, after)
 
     def _write_sum_container(self, layer: Any, path: str, flow: Flow) -> Flow:
@@ -166,11 +167,12 @@ class Writer:
 
     def _write_linear_container(self, layer: Any, path: str, flow: Flow) -> Flow:
         loop, name = self._loop(path), at(path, "rc")
-        kernel = layer.rc.kernel[...]
+        kernel, notes = layer.rc.kernel[...], product_notes(layer.rc)
         bias = None if layer.rc.bias is None else layer.rc.bias[...]
         if not layer.feedback_only:
             kernel, of_input = kernel[layer.in_features :], kernel[: layer.in_features]
-            flow = self._linear(at(path, "rc_input"), of_input, bias, flow, notes={"part_of": name})
+            part = {**notes, "part_of": name}
+            flow = self._linear(at(path, "rc_input"), of_input, bias, flow, notes=part)
             bias = None
         i = flow.layout
         if i.shape != (layer.in_features,):
@@ -179,7 +181,7 @@ class Writer:
             )
         same = layer.in_features == layer.out_features  # then y may be in the order of i
         y = i if same else Layout((layer.out_features,))
-        rc = self._linear(name, kernel, bias, Flow((loop,), y), after=i)
+        rc = self._linear(name, kernel, bias, Flow((loop,), y), after=i, notes=notes)
         into = Flow((*flow.sources, *rc.sources), i)
         return self._close(loop, self.write(layer.sub_module, at(path, "sub_module"), into), y)
 
@@ -235,7 +237,7 @@ class Writer:
 
 def _full(value: Setting, layout: Layout, name: str) -> np.ndarray:
     """A setting as one number for each neuron, in NIR's layout."""
-    array = array_of(value)
+    array = finite(name, array_of(value))
     if array.ndim and array.shape != layout.shape:
         raise ValueError(f"{name} has shape {array.shape}, its input {layout.shape}")
     return layout.to_nir(np.array(np.broadcast_to(array, layout.shape)))
