@@ -1,16 +1,18 @@
-"""A stack of torch layers as one of ours: what snnTorch's and Norse's networks have in common."""
+"""A stack of torch layers as one of ours, and back: what networks of snnTorch and Norse share."""
 
 import functools
 import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
 
+import jax
 import numpy as np
 from flax import nnx
 
 from jaxsnn import nn
 from jaxsnn.interop import _files
 from jaxsnn.interop._torch_names import entries, fill
+from jaxsnn.nn._repr import settings_of
 
 Made = tuple[Any, dict[str, Any]]  # our module, and its arrays as torch names them
 # Makes it of a neuron and its name in the network; None if it is not one of the library's.
@@ -50,6 +52,72 @@ def convert(
     if wrong:
         raise ValueError(f"the parameters of {type(stack).__name__} do not fit: {'; '.join(wrong)}")
     return module
+
+
+def write_back(
+    net: Any,
+    stack: Any,
+    neuron: Neuron,
+    flatten_channels: Mapping[str, int] | None,
+    *,
+    batch_axes: tuple[int, ...] = (1,),
+) -> None:
+    """Writes the parameters of `net` into the torch module that `convert` made it of.
+
+    All is compared first: if anything differs, nothing is written.
+    """
+    import torch
+
+    twin, tensors = layer(stack, "", neuron, batch_axes)
+    wrong = _differences(net, twin)
+    if not wrong:
+        known = entries(net, flatten_channels, all_of_it=False)
+        expected = entries(twin, flatten_channels, all_of_it=False)
+        for name in sorted(known.keys() | expected.keys()):
+            shapes = [e[name].read().shape if name in e else None for e in (known, expected)]
+            if shapes[0] != shapes[1]:
+                wrong.append(f"{name}: shape {shapes[0]} in net, {shapes[1]} in module")
+    if wrong:
+        raise ValueError(
+            f"net is not what from_module makes of this {type(stack).__name__}, as far as layers "
+            f"and settings go: {'; '.join(wrong)}"
+        )
+    with torch.no_grad():
+        for name, tensor in tensors.items():
+            if not known[name].optional:  # what torch counts, which we do not
+                array = np.array(known[name].read())
+                tensor.copy_(torch.from_numpy(array).reshape(tensor.shape))
+
+
+def _differences(net: Any, twin: Any) -> list[str]:
+    """The layers that differ, and their settings."""
+    if not isinstance(net, nnx.Module):
+        return [f"its type is {type(net).__name__}"]
+    ours, theirs = (
+        {
+            ".".join(str(step) for step in path if step != "layers"): part  # as torch does
+            for path, part in nnx.iter_modules(module)
+        }
+        for module in (net, twin)
+    )
+    found = []
+    for path in sorted(ours.keys() | theirs.keys()):
+        one, other = (_described(parts.get(path)) for parts in (ours, theirs))
+        if one != other:
+            found.append(f"{path or 'the whole'} is {one}, not {other}")
+    return found
+
+
+def _described(part: Any) -> str:
+    """A layer with the settings that say what it does; what it learned is not among them."""
+    if part is None:
+        return "missing"
+    settings = {
+        name: value
+        for name, value in settings_of(part).items()
+        if name != "surrogate_function" and not isinstance(value, jax.Array | nnx.Variable)
+    }
+    return f"{type(part).__name__}({', '.join(f'{k}={v}' for k, v in settings.items())})"
 
 
 def layer(torch_layer: Any, name: str, neuron: Neuron, batch_axes: tuple[int, ...]) -> Made:

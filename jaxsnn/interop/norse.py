@@ -47,6 +47,24 @@ def from_module(
 
     What comes back and what is raised are those of `jaxsnn.interop.snntorch.from_module`.
     """
+    reader, batch_axes = _reader(module, surrogate_function)
+    return _torch_layers.convert(module, reader, flatten_channels, batch_axes=batch_axes)
+
+
+def to_module(net: Any, module: Any, *, flatten_channels: Mapping[str, int] | None = None) -> None:
+    """Writes the parameters of `net` into the network of Norse that it came from.
+
+    As `jaxsnn.interop.snntorch.to_module`. The numbers of Norse's neurons are settings here, and
+    stay as they are.
+    """
+    reader, batch_axes = _reader(module, SuperSpike())
+    _torch_layers.write_back(net, module, reader, flatten_channels, batch_axes=batch_axes)
+
+
+def _reader(
+    module: Any, surrogate_function: SurrogateFunction | None
+) -> tuple[_torch_layers.Neuron, tuple[int, ...]]:
+    """What converts the neurons of a network, and the first axis that a Flatten may flatten."""
     library = _torch_layers.import_torch("norse.torch")
     kinds = {
         getattr(library, name): make
@@ -85,8 +103,7 @@ def from_module(
         return neuron
 
     sequence = any(isinstance(m, (*whole, library.Lift)) for m in module.modules())
-    batch_axes = (2,) if sequence else (1,)
-    return _torch_layers.convert(module, reader(sequence), flatten_channels, batch_axes=batch_axes)
+    return reader(sequence), ((2,) if sequence else (1,))
 
 
 def _refuse_kind(layer: Any, at: str, way_out: str) -> NoReturn:

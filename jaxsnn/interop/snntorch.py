@@ -53,13 +53,51 @@ def from_module(
         ImportError: torch or snnTorch is not there.
     """
     library = _torch_layers.import_torch("snntorch")
+    return _torch_layers.convert(module, _reader(library, surrogate_function), flatten_channels)
 
+
+def to_module(net: Any, module: Any, *, flatten_channels: Mapping[str, int] | None = None) -> None:
+    """Writes the parameters of `net` into the network of snnTorch that it came from.
+
+    What `from_module` made parameters comes back, weights, running statistics and learned numbers
+    of neurons; the rest of both must be the same still. snnTorch then gives the spikes of `net`.
+
+    Args:
+        net: what `from_module(module)` returned, trained since.
+        module: that network of snnTorch, which is changed in place.
+        flatten_channels: as in `from_module`.
+
+    Raises:
+        ValueError: the layers or settings differ, in which case nothing is written; or as for
+            `from_module`.
+        ImportError: torch or snnTorch is not there.
+    """
+    library = _torch_layers.import_torch("snntorch")
+    neuron, alphas = _reader(library, ATan()), {}
+
+    def noting_alpha(layer: Any, at: str) -> Made | None:
+        made = neuron(layer, at)
+        synaptic = isinstance(layer, library.Synaptic | library.RSynaptic)
+        if synaptic and layer.alpha.requires_grad:
+            around = f"{at}sub_module." if type(layer) is library.RSynaptic else at
+            alphas[f"{around}0"] = layer.alpha
+        return made
+
+    _torch_layers.write_back(net, module, noting_alpha, flatten_channels)
+    for path, alpha in alphas.items():
+        synapse = net
+        for step in path.split("."):
+            synapse = synapse[int(step)] if step.isdigit() else getattr(synapse, step)
+        alpha.data.fill_(math.exp(-1 / float(synapse.tau)))
+
+
+def _reader(library: Any, surrogate: SurrogateFunction) -> _torch_layers.Neuron:
     def neuron(layer: Any, at: str) -> Made | None:
         if not isinstance(layer, library.SpikingNeuron):
             return None
-        return _neuron(library, layer, at, surrogate_function)
+        return _neuron(library, layer, at, surrogate)
 
-    return _torch_layers.convert(module, neuron, flatten_channels)
+    return neuron
 
 
 def _neuron(library: Any, layer: Any, at: str, surrogate: SurrogateFunction) -> Made:
@@ -106,7 +144,11 @@ def _neuron(library: Any, layer: Any, at: str, surrogate: SurrogateFunction) -> 
     if recurrent:
         inside = f"sub_module.{inside}"
     # Along which axis they lie can be told only where it is known what comes to the neuron.
-    arrays: dict[str, Any] = {f"{at}{inside}{key}": a for key, a in numbers.items() if a.ndim}
+    arrays: dict[str, Any] = {
+        f"{at}{inside}{key}": getattr(layer, key).detach().view(a.shape)
+        for key, a in numbers.items()
+        if a.ndim or getattr(layer, key).requires_grad
+    }
     if not recurrent:
         return node, arrays
     if not (layer.all_to_all and layer.linear_features):

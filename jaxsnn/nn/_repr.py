@@ -26,7 +26,7 @@ class Printable:
 def _describe(layer: Any) -> str:
     if not isinstance(layer, nnx.Module):
         return getattr(layer, "__name__", None) or repr(layer)
-    settings = ", ".join(f"{name}={_value(value)}" for name, value in _settings(layer).items())
+    settings = ", ".join(f"{name}={_value(value)}" for name, value in settings_of(layer).items())
     children = [
         f"({name}): {_describe(child)}".replace("\n", "\n  ")
         for name, child in _children(layer).items()
@@ -37,7 +37,7 @@ def _describe(layer: Any) -> str:
     return f"{type(layer).__name__}(\n  " + "\n  ".join(head + children) + "\n)"
 
 
-def _settings(layer: nnx.Module) -> dict[str, Any]:
+def settings_of(layer: nnx.Module) -> dict[str, Any]:
     """Our classes name theirs; of other modules the constructor's plain arguments are shown."""
     if isinstance(layer, Printable):
         return {name: getattr(layer, name) for name in layer.printed}

@@ -5,6 +5,7 @@ import math
 import sys
 
 import golden_arrays
+import jax
 import jax.numpy as jnp
 import nir
 import numpy as np
@@ -159,6 +160,24 @@ def test_from_module(library, tmp_path):
     check_through_nir(nets, tmp_path)
 
 
+def test_and_back(library):
+    """A network that was trained here, in Norse."""
+    import torch
+
+    for name in CASES:
+        network = other_libraries.make_norse(name)
+        net = jax.tree.map(lambda leaf: leaf * 1.125, norse.from_module(network))
+        norse.to_module(net, network)
+        xs = GOLDEN.arrays[f"{name}/x"]
+        ys = other_libraries.run(network, torch.from_numpy(xs))[-1]
+        _, ours = quick.run_once(nn.unroll, net, jnp.asarray(xs))
+        golden_arrays.assert_close(ours, ys, "float32", name)
+        again = nnx.state(norse.from_module(network))
+        jax.tree.map(np.testing.assert_array_equal, again, nnx.state(net))
+    with pytest.raises(ValueError, match=r"net is not what .* SequentialState, .*: 0 is LIFNode"):
+        norse.to_module(nn.Sequential(nn.LIFNode(2.0)), network)
+
+
 def test_modules_that_run_sequences(library):
     """Not step by step; with a convolution in Lift, and a Flatten behind two axes."""
     import torch
@@ -183,6 +202,11 @@ def test_modules_that_run_sequences(library):
     assert ys.std() > 0.01
     net = norse.from_module(network)
     channels_last = jnp.asarray(np.moveaxis(xs.numpy(), 2, -1))
+    golden_arrays.assert_close(quick.run_once(nn.unroll, net, channels_last)[1], ys, "float32")
+    net = jax.tree.map(lambda leaf: leaf * 1.125, net)
+    norse.to_module(net, network)
+    with torch.no_grad():
+        ys = network(xs)[0].numpy()
     golden_arrays.assert_close(quick.run_once(nn.unroll, net, channels_last)[1], ys, "float32")
 
 

@@ -261,6 +261,81 @@ def test_what_is_learned(library):
     np.testing.assert_array_equal(nn.unroll(net, jnp.asarray(xs))[1], ys)
 
 
+def changed(net):
+    """Other parameters, as after training."""
+    return jax.tree.map(lambda leaf: leaf * 1.125, net)
+
+
+def test_and_back(library):
+    import torch
+
+    for name in CASES:
+        network = other_libraries.make_snntorch(name)
+        net = changed(snntorch.from_module(network))
+        snntorch.to_module(net, network)
+        xs = GOLDEN.arrays[f"{name}/x"]
+        ys = other_libraries.run(network, torch.from_numpy(xs))[-1]
+        np.testing.assert_array_equal(quick.run_once(nn.unroll, net, jnp.asarray(xs))[1], ys, name)
+        again = nnx.state(snntorch.from_module(network))
+        jax.tree.map(np.testing.assert_array_equal, again, nnx.state(net))
+
+
+def test_what_is_learned_and_images_back(library):
+    import torch
+
+    torch.manual_seed(0)
+    learned = {"learn_beta": True, "learn_threshold": True, "init_hidden": True}
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 4, 3, padding=1),
+        torch.nn.BatchNorm2d(4),
+        library.Leaky(torch.full((1, 4, 1, 1), 0.5), learn_graded_spikes_factor=True, **learned),
+        torch.nn.Sequential(library.Synaptic(0.75, 0.5, learn_alpha=True, **learned)),
+        torch.nn.Flatten(),
+        torch.nn.Linear(64, 4),
+        library.RSynaptic(0.5, 0.5, linear_features=4, learn_alpha=True, **learned),
+    ).eval()
+    with torch.no_grad():
+        network[0].weight.mul_(4)
+        network[2].beta.copy_(torch.linspace(0.1, 0.7, 4).reshape(1, 4, 1, 1))
+    net = changed(snntorch.from_module(network))
+    snntorch.to_module(net, network)
+    assert network[3][0].alpha.item() == pytest.approx(math.exp(-1 / float(net[3][0][0].tau)))
+    assert network[6].alpha.item() == pytest.approx(math.exp(-1 / float(net[6].sub_module[0].tau)))
+    np.testing.assert_array_equal(network[2].beta.detach().ravel(), net[2].beta[...])
+    np.testing.assert_array_equal(network[1].running_var, net[1].running_var[...])
+    assert network[1].num_batches_tracked == 0
+    xs = torch.rand(10, 3, 2, 4, 4)
+    ys = other_libraries.run(network, xs)[-1].numpy()
+    assert 0.02 < ys.mean() < 0.98
+    channels_last = jnp.asarray(np.moveaxis(xs.numpy(), 2, -1))
+    np.testing.assert_array_equal(quick.run_once(nn.unroll, net, channels_last)[1], ys)
+
+
+def test_what_cannot_go_back(library):
+    import torch
+
+    network = torch.nn.Sequential(torch.nn.Linear(2, 3), library.Leaky(0.5))
+    before = network.state_dict()["0.weight"].clone()
+    linear = nn.Linear(2, 3, rngs=nnx.Rngs(0))
+    for net, message in (
+        (nn.Sequential(linear, snntorch.Leaky(0.25)), r"1 is Leaky\(beta=0.25, .*not .*beta=0.5"),
+        (nn.Sequential(linear, nn.IFNode()), r"1 is IFNode\(.*\), not Leaky\("),
+        (nn.Sequential(linear), r"1 is missing, not Leaky\("),
+        (
+            nn.Sequential(nn.Linear(2, 4, rngs=nnx.Rngs(0)), snntorch.Leaky(0.5)),
+            r"0 is Linear\(.*out_features=4, .*, not Linear\(.*out_features=3,",
+        ),
+        (
+            nn.Sequential(linear, snntorch.Leaky(0.5, learn_threshold=True)),
+            r"1 is Leaky\(beta=0.5, grad.*not Leaky\(beta=0.5, threshold=1.0",
+        ),
+        (3, "its type is int"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            snntorch.to_module(net, network)
+    assert torch.equal(network[0].weight, before)
+
+
 def test_numbers_for_each_neuron(library):
     """Torch puts `[n]` along the last axis: of images the width, of which there are as many."""
     import torch
