@@ -338,12 +338,19 @@ def test_every_surrogate_comes_back():
         for own in (function, Strict(function)):
             cell = from_nir(to_nir(nn.IFNode(surrogate_function=own), (1,)))[0]
             assert cell.surrogate_function == own
-    counts = surrogate.MultiLevelSpikeCount(4, grad_window=(0.5, 3.0))
-    assert (
-        from_nir(to_nir(nn.IFNode(surrogate_function=counts), (1,)))[0].surrogate_function == counts
-    )
-    cell = from_nir(to_nir(nn.IFNode(surrogate_function=jnp.tanh), (1,)))[0]  # of one's own
-    assert cell.surrogate_function == surrogate.Sigmoid()
+
+
+def above(u):
+    """A spike function of one's own, strict."""
+    return (u > 0).astype(u.dtype)
+
+
+def test_a_surrogate_of_ones_own_must_be_said():
+    graph = to_nir(nn.Sequential(nn.IFNode(surrogate_function=above)), (1,))
+    with pytest.raises(ValueError, match=r"node '0'.* above is none of them; say .*surrogate_func"):
+        from_nir(graph)
+    cell = from_nir(graph, surrogate_function=surrogate.ATan())[0]
+    assert cell.surrogate_function == Strict(surrogate.ATan())
 
 
 def test_double_precision(tmp_path):
@@ -467,6 +474,16 @@ REFUSED = {
         nn.Linear(3, 2, dot_general=lambda *_, **__: 0, rngs=nnx.Rngs(0)),
         (3,),
         "Linear: NIR has nothing for its dot_general=",
+    ),
+    "smooth values": (
+        nn.IFNode(surrogate_function=surrogate.ATan(spiking=False)),
+        (3,),
+        r"surrogate_function=ATan\(.* puts out \[0.* leave spiking=False out",
+    ),
+    "counts": (
+        nn.Sequential(nn.IFNode(surrogate_function=surrogate.MultiLevelSpikeCount(4))),
+        (3,),
+        r"IFNode at '0': .*MultiLevelSpikeCount.* a spike or none",
     ),
     "a scale": (Scale([1.0, 2.0]), (3,), r"scale has shape \(2,\)"),
 }  # fmt: skip

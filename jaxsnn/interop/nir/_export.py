@@ -27,7 +27,7 @@ def to_nir(
     `dt`, which its metadata keep for `from_nir`.
 
     NIR describes a trained network, so of training only what does no harm is written, as metadata
-    that other readers pass over: the surrogate if it is one of `jaxsnn.surrogate`, `detach_reset`,
+    that other readers pass over: the surrogate (of one of your own the name), `detach_reset`,
     and that a potential equal to the threshold fires, which in NIR it does not. So are `dtype` and
     `precision` of layers that multiply.
 

@@ -5,6 +5,9 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import jax.numpy as jnp
+import numpy as np
+
 from jaxsnn import surrogate
 from jaxsnn.interop.nir._strict import Strict
 
@@ -16,17 +19,32 @@ def notes_of(cell: Any, *, spikes: bool) -> dict[str, Any]:
     if not spikes:
         return {}
     function = cell.surrogate_function
-    notes: dict[str, Any] = {"fires_at_threshold": not isinstance(function, Strict)}
+    notes: dict[str, Any] = {"fires_at_threshold": _fires_at_threshold(function)}
     if isinstance(function, Strict):
         function = function.surrogate
     if _known(type(function).__name__) is type(function):
         settings = {"name": type(function).__name__, **dataclasses.asdict(function)}
-        notes["surrogate"] = json.dumps(settings)
+    else:
+        settings = {"own": getattr(function, "__name__", type(function).__name__)}
+    notes["surrogate"] = json.dumps(settings)
     if getattr(cell, "detach_reset", False):
         notes["detach_reset"] = True
     if getattr(cell, "v_reset", 0.0) is None:
         notes["reset"] = "delayed" if getattr(cell, "delayed_reset", False) else "soft"
     return notes
+
+
+def _fires_at_threshold(function: Callable[..., Any]) -> bool:
+    """Whether 0 is a spike for a spike function; what puts out more or less than 1 is an error."""
+    spikes = np.asarray(function(jnp.array([-3.0, -1e-3, 0.0, 1e-3, 3.0], jnp.float32)))
+    at_threshold = bool(spikes[2] == 1)
+    if spikes.tolist() != [0, 0, at_threshold, 1, 1]:
+        raise ValueError(
+            f"surrogate_function={function} puts out {spikes.round(3).tolist()} for -3, -0.001, 0, "
+            "0.001 and 3, and a neuron of NIR a spike or none: 0 below the threshold, 1 above; "
+            "leave spiking=False out, take another surrogate"
+        )
+    return at_threshold
 
 
 def read_notes(node: Any) -> dict[str, Any]:
@@ -50,6 +68,9 @@ def read_surrogate(text: Any) -> Callable[..., Any]:
     """The surrogate of a note."""
     try:
         settings = json.loads(text, object_hook=_with_tuples)
+        own = settings.pop("own", None)
+        if own is not None:
+            raise ValueError(f"{own} is none of them; say what it is with surrogate_function=")
         return _known(settings.pop("name"))(**settings)
     except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(
