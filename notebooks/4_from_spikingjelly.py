@@ -33,6 +33,7 @@ import optax
 from flax import nnx
 
 from jaxsnn import data, losses, models, nn, plotting, surrogate
+from jaxsnn.interop import spikingjelly
 
 SMALL = os.environ.get("JAXSNN_NOTEBOOK_SMALL") == "1"  # fewer steps, for tests
 
@@ -117,30 +118,15 @@ for _ in range(3):
 # | `functional.reset_net(net)` | nothing: leave out the carry | fresh state is the default |
 # | `functional.detach_net(net)` | `jax.lax.stop_gradient(carry)` | |
 # | `neuron.v`, `store_v_seq=True` | the carry; see [notebook 3](3_looking_inside.ipynb) | |
-# | `net.state_dict()` | `nnx.to_pure_dict(nnx.split(net)[1])` | |
+# | `net.state_dict()` | `spikingjelly.state_dict(net)` of `jaxsnn.interop` | the same names and shapes; ours are `nnx.state(net)` |
 #
 # ## The same weights, the same spikes
 #
-# Weights come over by name. torch keeps a weight matrix as `[out, in]`, Flax as `[in, out]`, so it
-# is transposed; the parameter `w` of a learnable time constant stays as it is.
-
-
-# %%
-def load_state_dict(net, arrays):
-    """Sets the parameters of a network of `jaxsnn.models` from a state_dict of NumPy arrays."""
-    for k, layer in enumerate(net.fc.layers):
-        if isinstance(layer, nn.LinearRecurrentContainer):
-            prefix, layer = f"fc.{k}.rc", layer.rc
-        else:
-            prefix = f"fc.{k}"
-        if isinstance(layer, nn.Linear):
-            layer.kernel[...] = jnp.asarray(arrays[f"{prefix}.weight"].T)
-            layer.bias[...] = jnp.asarray(arrays[f"{prefix}.bias"])
-        elif isinstance(layer, nn.SynapseFilter) and layer.learnable:
-            layer.w[...] = jnp.asarray(arrays[f"{prefix}.w"])
-
-
-# %% [markdown]
+# Weights come over by name, from a `state_dict` or a file of one (`.npz`, `.safetensors`, `.pth`).
+# torch keeps a weight matrix as `[out, in]`, Flax as `[in, out]`; `spikingjelly.load` knows that of
+# every layer that both have, and says in one error what does not fit. `spikingjelly.state_dict` and
+# `save` go the other way.
+#
 # The repository holds arrays that were made by running SpikingJelly itself: parameters of the
 # three networks, images, and the spikes that came out. (`tests/golden/README.md` says more.)
 
@@ -148,9 +134,9 @@ def load_state_dict(net, arrays):
 golden = np.load(pathlib.Path("..", "tests", "golden", "networks.npz"))
 xs = data.columns(golden["images"][:64])
 for name, model in models.MODELS.items():
-    net = model(rngs=nnx.Rngs(0))
     start = f"{name}/p0_"
-    load_state_dict(net, {k.removeprefix(start): golden[k] for k in golden if k.startswith(start)})
+    arrays = {k.removeprefix(start): golden[k] for k in golden if k.startswith(start)}
+    net = spikingjelly.load(model(rngs=nnx.Rngs(0)), arrays)
     _, spikes = nn.unroll(net.fc, xs)
     theirs = golden[f"{name}/out_spikes"]
     print(f"{name}: {int(theirs.sum())} output spikes, {int((spikes != theirs).sum())} differ")
@@ -345,5 +331,7 @@ print(f"largest difference {jnp.abs(difference).max():.0e}")
 # - [5. Make it yours](5_make_it_yours.ipynb): your own neurons, surrogates and containers.
 # - [Coming from SpikingJelly](../docs/from-spikingjelly.md) has the whole table, and
 #   [parity](../docs/explanation/parity.md) how the numbers are compared.
+# - [NIR](../docs/how-to/nir.md), for whole networks from and to SpikingJelly and other libraries;
+#   [networks of snnTorch and Norse](../docs/how-to/snntorch-norse.md).
 # - [Why state is explicit](../docs/explanation/state.md); how to [stream](../docs/how-to/stream.md),
 #   and to [train on long sequences](../docs/how-to/long-sequences.md).

@@ -32,6 +32,7 @@ import numpy as np
 import optax
 from flax import nnx
 
+import jaxsnn
 from jaxsnn import data, nn, plotting, surrogate, training
 
 SMALL = os.environ.get("JAXSNN_NOTEBOOK_SMALL") == "1"  # fewer epochs, for tests
@@ -200,6 +201,20 @@ net = train("AdaptiveLIFNode with feedback", inside)
 # Look at $\beta$: learning has turned its sign. After a spike these neurons are *easier* to fire, so
 # one that has fired tends to go on. That is of use here, where a network has to remember what it has
 # seen, and tired neurons are not. (To keep $\beta$ positive, use `jax.nn.softplus(self.beta[...])`.)
+#
+# ### If it did not learn
+#
+# `jaxsnn.doctor` runs one batch forward and back and says of each layer, yours too, how much it
+# fires, how many of its potentials are where the surrogate lets a gradient through, and what
+# gradient arrives; in plain words if something is wrong.
+
+# %%
+xs, labels = data.columns(images.train_images[:256]), images.train_labels[:256]
+print(jaxsnn.doctor(RateNet(AdaptiveLIFNode(), rngs=nnx.Rngs(0)), xs, labels))
+
+# %% [markdown]
+# The neurons fire little, but a quarter of their potentials are inside the window, and gradients
+# arrive everywhere. ([My network does not learn](../docs/how-to/doctor.md) explains the columns.)
 #
 # ## A surrogate
 #
