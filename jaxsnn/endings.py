@@ -7,6 +7,7 @@ output any more.
 
 import contextlib
 import errno
+import logging
 import os
 import signal
 import sys
@@ -82,6 +83,8 @@ def in_one_line(program: str, *, distributed: bool) -> Iterator[None]:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         _leave(NO_READER)
     except CheckpointWriteError as error:
+        # Orbax writes many at once, and asyncio prints a traceback for each other that failed.
+        logging.getLogger("asyncio").setLevel(logging.CRITICAL)
         before = "Those of before are still there; --resume goes on from them"
         _fail(program, f"{error}. {before}", PASSING)
     except (ValueError, OSError, ImportError) as error:

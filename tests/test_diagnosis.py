@@ -469,6 +469,32 @@ def test_neurons_without_a_surrogate_fire():
     assert layer.rate == pytest.approx(float(jnp.mean(nn.unroll(net, UNIFORM)[1] != 0)))
 
 
+def offset(ys):
+    return ys.mean(0) + jnp.arange(0, 400, 100.0)[None]
+
+
+def nothing(ys):
+    return 0 * ys[0]
+
+
+def over_time(ys):
+    return ys
+
+
+@pytest.mark.parametrize(("readout", "steps"), [(offset, T), (nothing, T), (over_time, 1)])
+def test_outputs_that_only_look_the_same(readout, steps):
+    """Beside large constants; all 0, which is said elsewhere; with another first axis."""
+    net = models.Classifier(healthy(nn.IFNode), readout)
+    report = jaxsnn.doctor(net, UNIFORM[:steps], loss=jnp.mean)
+    assert ("same_output", None) not in what(report)
+
+
+def test_neurons_that_are_fed_the_same_before_any_weight():
+    grey = jnp.broadcast_to(UNIFORM[..., :1], UNIFORM.shape)
+    net = nn.Sequential(nn.IFNode(), *healthy())
+    assert not any(found.what == "same_neurons" for found in jaxsnn.doctor(net, grey).warnings)
+
+
 class Reader(nnx.Module):
     """A readout that learns."""
 

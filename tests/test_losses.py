@@ -40,6 +40,13 @@ def test_correct_takes_the_first_of_equals():
     )
 
 
+def test_classes_beyond_the_dtype_of_the_labels():
+    outputs = jnp.eye(300)[jnp.array([259, 3])]
+    np.testing.assert_array_equal(
+        losses.correct(outputs, jnp.array([3, 3], jnp.uint8)), [False, True]
+    )
+
+
 def test_losses_are_those_of_spikingjelly(precision):
     """Their mean over the examples is SpikingJelly's one number, and so is its gradient."""
 

@@ -215,8 +215,9 @@ def _sameness(seen: Seen, found: tuple[Finding, ...]) -> Iterator[Finding]:
     spiking = [layer for layer in seen.layers if layer.rate is not None]
     ill = {path for what, path in known if what in ("dead", "silent_output", "saturated")}
     ill |= set(seen.not_spiking)
-    for layer in spiking:
-        if layer.path not in ill and seen.parts[layer.path]["same_neurons"]:
+    for k, layer in enumerate(seen.layers):
+        weighted = any(before.parameters for before in seen.layers[:k])
+        if weighted and layer.path not in ill and seen.parts[layer.path].get("same_neurons"):
             yield Finding(
                 "same_neurons",
                 layer.path,
@@ -241,8 +242,9 @@ def _sameness(seen: Seen, found: tuple[Finding, ...]) -> Iterator[Finding]:
         yield Finding(
             "same_output",
             None,
-            f"the outputs are the same for all {examples} examples, or nearly",
-            "larger inputs, if they are far below 1; is the readout one over time, [T, N, ...]?",
+            f"the outputs are the same for all {examples} examples, though those of the layers are "
+            "not",
+            "look at the readout: is it one over time, the first axis of [T, N, ...]?",
         )
 
 

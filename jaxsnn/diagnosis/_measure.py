@@ -62,7 +62,7 @@ def measure(
         "loss": lost,
         "outputs": outputs[:0],  # empty: it carries the shape alone
         "outputs_finite": _finite(outputs),
-        "same_output": _nearly_same(outputs),
+        "same_output": _same_for_all(outputs, xs.shape[1]),
         "changed": jnp.any(jnp.isnan(strict) & ~jnp.isnan(outputs)),
         "input_finite": _finite(xs),
         "input_largest": jnp.max(jnp.abs(xs)),
@@ -178,10 +178,12 @@ def _alike(potentials: jax.Array) -> jax.Array:
     return jnp.all(jnp.ptp(potentials, axis=-1) <= size * 1e-5)
 
 
-def _nearly_same(outputs: jax.Array) -> jax.Array:
-    """Whether outputs `[N, ...]` differ by less than a thousandth from one example to another."""
+def _same_for_all(outputs: jax.Array, examples: int) -> jax.Array:
+    """Whether outputs `[N, ...]` are those of one example, but for rounding, and not all 0."""
+    if outputs.shape[:1] != (examples,):
+        return jnp.array(False)
     size = jnp.max(jnp.abs(outputs))
-    return jnp.all(jnp.ptp(outputs, axis=0) <= size / 1000) if outputs.ndim else jnp.array(False)
+    return (size > 0) & jnp.all(jnp.ptp(outputs, axis=0) <= size * 1e-6)
 
 
 def _same(spikes: jax.Array | None, outputs: jax.Array) -> Any:

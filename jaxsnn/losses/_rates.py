@@ -24,7 +24,8 @@ def firing_rate_mse(
 
     Args:
         rates: firing rates (spikes per time step), `[N, classes]`.
-        labels: class numbers, `[N]`, integers.
+        labels: class numbers, `[N]`, integers. One that is none of the classes, which inside a
+            `jit` cannot be seen, asks all of them for `incorrect_rate`.
         correct_rate: the rate wanted of the class of the label, in spikes per time step.
         incorrect_rate: that of all others.
 
@@ -56,4 +57,5 @@ def correct(outputs: Float[Array, "N C"], labels: Integer[Array, " N"]) -> Bool[
         ValueError: the shapes do not fit.
     """
     labels = check_labels(outputs, labels)
-    return jnp.argmax(outputs, axis=-1).astype(labels.dtype) == labels
+    best = jnp.argmax(outputs, axis=-1)
+    return best == labels.astype(best.dtype)

@@ -22,6 +22,7 @@ from jaxsnn.nn._weight_standardization import WSConv, WSLinear
 
 LINEAR = (Linear, Conv, WSLinear, WSConv, nnx.Linear, nnx.Conv)
 FOLDED = (BatchNorm, ThresholdDependentBatchNorm, nnx.BatchNorm)
+NORMS = (_Normalization, TemporalEffectiveBatchNorm, nnx.BatchNorm)
 
 
 class Waiting(NamedTuple):
@@ -74,6 +75,10 @@ def fold_batch_norm(module: Any) -> Any:
         )
     folded, waiting = fold(nnx.clone(module), "", ())
     refuse(waiting, "nothing stands there")
+    for path, part in nnx.iter_modules(folded):
+        if isinstance(part, NORMS):  # in something that is not gone through, e.g. an `nnx.data`
+            where = ".".join(map(str, path))
+            refuse((Waiting(part, where),), "it cannot be seen what runs before it")
     return folded
 
 
@@ -91,7 +96,7 @@ def fold(layer: Any, path: str, waiting: tuple[Waiting, ...]) -> tuple[Any, tupl
     Returns:
         `(layer, waiting)`: None in place of a normalisation.
     """
-    if isinstance(layer, _Normalization | TemporalEffectiveBatchNorm | nnx.BatchNorm):
+    if isinstance(layer, NORMS):
         _check_norm(layer, path)
         return None, (Waiting(layer, path), *waiting)
     if type(layer) in LINEAR:
@@ -117,7 +122,8 @@ def refuse(waiting: tuple[Waiting, ...], why: str) -> None:
         norm, path = waiting[0]
         raise ValueError(
             f"{named(norm, path)} cannot be folded into a Linear or Conv before it, as {why}; "
-            "train with it behind one in a Sequential, or fold the other parts of the network alone"
+            "if there is such a layer, put both into one Sequential, which can be folded, or fold "
+            "the other parts of the network alone"
         )
 
 
@@ -182,6 +188,11 @@ def _check_norm(norm: Any, path: str) -> None:
             raise ValueError(
                 f"{named(norm, path)} has use_running_average={norm.use_running_average}, so that "
                 "it normalises by what it sees; set it to True"
+            )
+        if norm.dtype is not None and jnp.dtype(norm.dtype).itemsize < 4:
+            raise ValueError(
+                f"{named(norm, path)} rounds what it puts out to {jnp.dtype(norm.dtype)}; leave "
+                "its dtype out, or give it to the layer before"
             )
         if norm.axis != -1:
             raise ValueError(

@@ -239,8 +239,15 @@ def behind(layer, inputs=4):
     return nn.Sequential(linear(inputs, 4), nn.Sequential(layer))
 
 
+class Parts(nnx.Module):
+    """Holds its layers where nobody looks for them."""
+
+    def __init__(self):
+        self.parts = nnx.data((nn.Sequential(linear(4, 4), norm(4)),))
+
+
 REFUSED = {
-    "first": (nn.Sequential(norm(4)), "BatchNorm at '0' cannot be .*as nothing stands there; tr"),
+    "first": (nn.Sequential(norm(4)), "BatchNorm at '0' cannot be .*as nothing stands there; if"),
     "alone": (norm(4), "BatchNorm cannot be folded"),
     "behind a neuron": (
         nn.Sequential(linear(4, 4), nn.Sequential(nn.IFNode()), norm(4)),
@@ -271,6 +278,20 @@ REFUSED = {
     "edges that part": (
         Graph({"n": norm(4)}, [("input", "n"), ("input", "output"), ("n", "output")]),
         "BatchNorm at 'n' .* as other edges of Graph",
+    ),
+    "in a tuple": (Parts(), "BatchNorm at 'parts.0.layers.1' .* be seen what runs before it"),
+    "a loop without state": (
+        Graph(
+            {"a": linear(4, 4), "n": norm(4)},
+            [("input", "a"), ("a", "n"), ("n", "a"), ("n", "output")],
+        ),
+        "BatchNorm at 'n' .* as its output is what this loop of Graph begins with",
+    ),
+    "of 16 bits": (
+        behind(
+            nnx.BatchNorm(4, use_running_average=True, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)),
+        ),
+        "BatchNorm at '1.0' rounds what it puts out",
     ),
     "for each step": (
         behind(nn.BatchNormThroughTime(3, 4)),

@@ -163,6 +163,11 @@ class Graph(Cell):
         edges = list(self.edges)
         for name in (name for name in self._order if layers[name] is None):
             (before,) = sources(name, edges)
+            if any(a == name for a, _ in self._late) and sources(before, self._late):
+                refuse(
+                    (Waiting(self._layer(name), at(path, name)),),
+                    f"its output is what this loop of {named(self, path)} begins with",
+                )
             edges = [(before if a == name else a, b) for a, b in edges if b != name]
         graph = copy.copy(self)
         Graph.__init__(graph, {n: a for n, a in layers.items() if a is not None}, edges)
