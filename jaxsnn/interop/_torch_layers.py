@@ -1,6 +1,5 @@
 """A stack of torch layers as one of ours, and back: what networks of snnTorch and Norse share."""
 
-import functools
 import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, NoReturn
@@ -11,6 +10,7 @@ from flax import nnx
 
 from jaxsnn import nn
 from jaxsnn.interop import _files
+from jaxsnn.interop._torch_kinds import Refused, makers_of, refuse
 from jaxsnn.interop._torch_names import children, entries, fill
 from jaxsnn.nn._repr import settings_of
 
@@ -198,13 +198,13 @@ def _layer(
             ours.append(module)
             arrays |= more
         return nn.Sequential(*ours), arrays
-    makers = _makers(torch_nn, batch_axes)
+    makers = makers_of(torch_nn, batch_axes)
     make = makers.get(type(torch_layer))
     if make is None:
         _refuse_kind(name or "the module", type(torch_layer), makers)
     try:
         made = make(torch_layer)
-    except _Refused as error:
+    except Refused as error:
         refuse(name, torch_layer, *error.args)
     return made, {f"{at}{key}": value for key, value in torch_layer.state_dict().items()}
 
@@ -223,122 +223,3 @@ def _refuse_kind(name: str, kind: type, makers: Mapping[type, Any]) -> NoReturn:
         "net.lif1, ...); what forward() does besides, e.g. a sum over time, do with the outputs of "
         "jaxsnn.nn.unroll"
     )
-
-
-def _makers(torch_nn: Any, batch_axes: tuple[int, ...]) -> dict[type, Callable[[Any], Any]]:
-    """What makes our layer of one of torch's, by its class."""
-
-    def flatten(torch_layer: Any) -> nn.Flatten:
-        if torch_layer.start_dim not in batch_axes:
-            raise _Refused("start_dim", " or ".join(map(str, batch_axes)))
-        if torch_layer.end_dim != -1:
-            raise _Refused("end_dim", "-1")
-        return nn.Flatten()
-
-    makers: dict[type, Callable[[Any], Any]] = {
-        torch_nn.Linear: _linear,
-        torch_nn.Flatten: flatten,
-        torch_nn.Dropout: lambda m: nn.Dropout(m.p),
-        torch_nn.Dropout2d: lambda m: nn.Dropout2d(m.p),
-        torch_nn.GroupNorm: _group_norm,
-        torch_nn.Identity: lambda m: nn.Sequential(),
-    }
-    for axes in (1, 2, 3):
-        makers |= {
-            getattr(torch_nn, f"Conv{axes}d"): _conv,
-            getattr(torch_nn, f"BatchNorm{axes}d"): _batch_norm,
-            getattr(torch_nn, f"MaxPool{axes}d"): functools.partial(_pool, nn.MaxPool, axes),
-            getattr(torch_nn, f"AvgPool{axes}d"): functools.partial(_pool, nn.AvgPool, axes),
-        }
-    return makers
-
-
-class _Refused(Exception):
-    """A setting that is not here, and what it may be."""
-
-
-def refuse(name: str, torch_layer: Any, setting: str, way_out: str) -> NoReturn:
-    """Says which setting of which layer cannot be converted."""
-    value = getattr(torch_layer, setting)
-    raise ValueError(
-        f"{name or 'the module'}, {type(torch_layer).__name__}({setting}={value!r}), cannot be "
-        f"converted: {setting} must be {way_out}"
-    )
-
-
-def _linear(layer: Any) -> nn.Linear:
-    """`torch.nn.Linear`, its parameters to be loaded."""
-    return nn.Linear(
-        layer.in_features,
-        layer.out_features,
-        use_bias=layer.bias is not None,
-        rngs=nnx.Rngs(0),
-    )
-
-
-def _conv(layer: Any) -> nn.Conv:
-    if layer.padding_mode != "zeros":
-        raise _Refused("padding_mode", "'zeros'")
-    padding = layer.padding
-    return nn.Conv(
-        layer.in_channels,
-        layer.out_channels,
-        layer.kernel_size,
-        layer.stride,
-        padding=padding.upper() if isinstance(padding, str) else [(p, p) for p in padding],
-        kernel_dilation=layer.dilation,
-        feature_group_count=layer.groups,
-        use_bias=layer.bias is not None,
-        rngs=nnx.Rngs(0),
-    )
-
-
-def _batch_norm(layer: Any) -> nn.BatchNorm:
-    for setting in ("affine", "track_running_stats"):
-        if not getattr(layer, setting):
-            raise _Refused(setting, "True")
-    if layer.momentum is None:
-        raise _Refused("momentum", "a number")
-    return nn.BatchNorm(layer.num_features, eps=layer.eps, momentum=layer.momentum)
-
-
-def _group_norm(layer: Any) -> nnx.GroupNorm:
-    return nnx.GroupNorm(
-        layer.num_channels,
-        num_groups=layer.num_groups,
-        epsilon=layer.eps,
-        use_bias=layer.affine,
-        use_scale=layer.affine,
-        use_fast_variance=False,
-        rngs=nnx.Rngs(0),
-    )
-
-
-def _pool(kind: Any, axes: int, layer: Any) -> Any:
-    def each(value: Any) -> tuple[int, ...]:
-        return tuple(value) if isinstance(value, tuple | list) else (value,) * axes
-
-    for setting, only in (("ceil_mode", False), ("return_indices", False)):
-        if getattr(layer, setting, only) is not only:
-            raise _Refused(setting, str(only))
-    if set(each(getattr(layer, "dilation", 1))) != {1}:
-        raise _Refused("dilation", "1")
-    if getattr(layer, "divisor_override", None) is not None:
-        raise _Refused("divisor_override", "None")
-    padding = each(layer.padding)
-    if any(padding) and not getattr(layer, "count_include_pad", True):
-        raise _Refused("count_include_pad", "True")
-    return kind(each(layer.kernel_size), each(layer.stride), padding=[(p, p) for p in padding])
-
-
-def number(name: str, torch_layer: Any, setting: str, value: Any) -> float:
-    """A setting of a neuron that must be one number: a tensor, or one of Python's."""
-    array = (
-        _files.read({setting: value})[setting] if hasattr(value, "detach") else np.asarray(value)
-    )
-    if array.size != 1:
-        raise ValueError(
-            f"{name or 'the module'}, {type(torch_layer).__name__}, has {setting} of shape "
-            f"{array.shape}; only one for the whole layer can be converted"
-        )
-    return float(array.reshape(()).item())

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from jaxsnn import nn
-from jaxsnn.interop import _torch_layers
+from jaxsnn.interop import _torch_kinds, _torch_layers
 from jaxsnn.interop._torch_layers import Made, Seen
 from jaxsnn.nn._neurons import SurrogateFunction
 from jaxsnn.surrogate import SuperSpike
@@ -119,7 +119,7 @@ class _Settings:
         self._surrogate_function = surrogate_function
 
     def number(self, setting: str) -> float:
-        return _torch_layers.number(self.name, self.layer, setting, getattr(self.layer.p, setting))
+        return _torch_kinds.number(self.name, self.layer, setting, getattr(self.layer.p, setting))
 
     def refuse(self, setting: str, value: Any, way_out: str) -> NoReturn:
         raise ValueError(

@@ -8,7 +8,7 @@ import numpy as np
 from flax import nnx
 
 from jaxsnn import nn
-from jaxsnn.interop import _files, _torch_layers
+from jaxsnn.interop import _files, _torch_kinds, _torch_layers
 from jaxsnn.interop._leaky import Leaky as Leaky
 from jaxsnn.interop._leaky import leaky_step as leaky_step
 from jaxsnn.interop._torch_layers import Made, Seen
@@ -111,11 +111,11 @@ def _neuron(library: Any, layer: Any, at: str, surrogate: SurrogateFunction) -> 
             "here; Leaky, RLeaky, Synaptic and RSynaptic are"
         )
     if layer.inhibition:
-        _torch_layers.refuse(name, layer, "inhibition", "False")
+        _torch_kinds.refuse(name, layer, "inhibition", "False")
     if layer.state_quant:
-        _torch_layers.refuse(name, layer, "state_quant", "False")
+        _torch_kinds.refuse(name, layer, "state_quant", "False")
     if type(layer) is library.RSynaptic and not layer.reset_delay:
-        _torch_layers.refuse(name, layer, "reset_delay", "True: snnTorch cannot run it either")
+        _torch_kinds.refuse(name, layer, "reset_delay", "True: snnTorch cannot run it either")
     reset = layer.reset_mechanism
     if reset == "zero" and type(layer) is not library.Leaky and layer.reset_delay:
         reset = "discard"
@@ -179,7 +179,7 @@ def _numbers(name: str, layer: Any) -> dict[str, np.ndarray]:
 
 def _synapse(name: str, layer: Any) -> nn.ExponentialSynapse | None:
     """The current of a `Synaptic`; None if nothing is left of it after a step."""
-    alpha = min(max(_torch_layers.number(name, layer, "alpha", layer.alpha), 0.0), 1.0)
+    alpha = min(max(_torch_kinds.number(name, layer, "alpha", layer.alpha), 0.0), 1.0)
     learned = layer.alpha.requires_grad
     if alpha == 0 and not learned:
         return None
