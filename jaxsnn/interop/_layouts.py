@@ -1,5 +1,6 @@
 """How each layer's parameters are called and laid out in torch: the table of names and axes."""
 
+import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -10,6 +11,7 @@ from flax import nnx
 from jaxsnn import _checks, encoding, nn
 from jaxsnn.interop._files import plain
 from jaxsnn.interop._leaky import Leaky
+from jaxsnn.nn._neurons import w_of_tau
 from jaxsnn.nn._spiking_attention import _SpikingAttention
 
 Change = Callable[[np.ndarray], np.ndarray]
@@ -224,6 +226,16 @@ _ALONG_WIDTH = " (one for each channel of an image; torch puts [n] along its wid
 _ALONG_FEATURES = (
     " (one for each feature; that images come must be told by a Conv or a pooling before)"
 )
+
+
+def alpha(synapse: Any, at: str) -> Entry:
+    """What snnTorch learns where an `ExponentialSynapse` learns `tau`: `alpha = exp(-1 / tau)`."""
+
+    def write(array: np.ndarray) -> None:
+        tau = -1 / math.log(array.item())
+        synapse.w.set_value(w_of_tau("tau", tau, synapse.w[...].dtype))
+
+    return Entry(f"{at}alpha", lambda: np.exp(-1 / np.float64(synapse.tau)), write, (synapse.w,))
 
 
 def _of_features(entry: Entry, layer: Leaky) -> Entry:

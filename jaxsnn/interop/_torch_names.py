@@ -23,12 +23,13 @@ def entries(
     Args:
         module: any module.
         flatten_channels: how many channels come into each `Flatten`, by its name.
-        all_of_it: whether a variable that has no name in torch is an error.
+        all_of_it: whether a variable that has no name in torch is an error. If not, a learned time
+            constant has that of snnTorch, as `alpha`.
 
     Raises:
         ValueError: a layer has no counterpart, or the order of features is not known.
     """
-    walk = _Walk(Orders(dict(flatten_channels or {})))
+    walk = _Walk(Orders(dict(flatten_channels or {})), alphas=not all_of_it)
     walk.visit(module, "", INPUT)
     walk.orders.check()
     if all_of_it:
@@ -75,8 +76,9 @@ _OF_FLAX = (
 class _Walk:
     """Goes through the layers in the order in which they run."""
 
-    def __init__(self, orders: Orders) -> None:
+    def __init__(self, orders: Orders, *, alphas: bool) -> None:
         self.orders = orders
+        self.alphas = alphas
         self.entries: list[Entry] = []
         self.inside_own = False  # in a module of the user's, which may do anything to its input
 
@@ -121,6 +123,9 @@ class _Walk:
         if isinstance(layer, Leaky):
             of_input = flow is INPUT and not self.inside_own
             self.entries += _layouts.leaky(layer, at, flow.axes, of_input=of_input)
+            return self.orders.behind(layer, name, flow)
+        if isinstance(layer, nn.ExponentialSynapse) and layer.learnable and self.alphas:
+            self.entries.append(_layouts.alpha(layer, at))
             return self.orders.behind(layer, name, flow)
         if isinstance(layer, nnx.BatchNorm | nnx.LayerNorm):
             return self._norm_of_flax(layer, name, flow)
@@ -186,7 +191,7 @@ class _Walk:
             for attribute, value in vars(module).items():
                 if isinstance(value, nnx.Param | nnx.BatchStat):
                     self.entries.append(_layouts.stored(f"{at}{attribute}", value))
-        parts = dict(_children(module))
+        parts = dict(children(module))
         spatial = any(isinstance(m, nnx.Conv | nn.Flatten) for _, m in nnx.iter_modules(module))
         known = len(parts) == 1 or (flow.kind == "features" and not spatial)
         for attribute, part in parts.items():  # in which order they run cannot be seen
@@ -201,7 +206,7 @@ def _is_rnn(layer: Any) -> bool:
     return isinstance(layer, _SpikingRNNCell)
 
 
-def _children(module: Any) -> Iterator[tuple[str, Any]]:
+def children(module: Any) -> Iterator[tuple[str, Any]]:
     """The modules, and lists of modules, directly in `module`."""
     if isinstance(module, nnx.List):
         yield from ((str(k), part) for k, part in enumerate(module))

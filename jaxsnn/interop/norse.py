@@ -8,8 +8,8 @@ import numpy as np
 from flax import nnx
 
 from jaxsnn import nn
-from jaxsnn.interop import _torch_layers
-from jaxsnn.interop._torch_layers import Made
+from jaxsnn.interop import _torch_kinds, _torch_layers
+from jaxsnn.interop._torch_layers import Made, Seen
 from jaxsnn.nn._neurons import SurrogateFunction
 from jaxsnn.surrogate import SuperSpike
 
@@ -65,7 +65,7 @@ def _reader(
     module: Any, surrogate_function: SurrogateFunction | None
 ) -> tuple[_torch_layers.Neuron, tuple[int, ...]]:
     """What converts the neurons of a network, and the first axis that a Flatten may flatten."""
-    library = _torch_layers.import_torch("norse.torch")
+    library = _torch_layers.import_torch("norse.torch", module)
     kinds = {
         getattr(library, name): make
         for names, make in (
@@ -84,12 +84,12 @@ def _reader(
     def reader(sees_sequence: bool) -> _torch_layers.Neuron:
         """Converts what sees sequences; in a Lift, or where there is none, it sees single steps."""
 
-        def neuron(layer: Any, at: str) -> Made | None:
+        def neuron(layer: Any, at: str, seen: Seen) -> Made | None:
             if isinstance(layer, library.Lift):
                 if not sees_sequence:
                     _refuse_kind(layer, at, "there is a Lift around it already; leave one out")
                 inner = layer.lifted_module
-                return _torch_layers.layer(inner, at.removesuffix("."), reader(False), (1,))
+                return _torch_layers.layer(inner, at.removesuffix("."), reader(False), (1,), seen)
             if type(layer) not in kinds:
                 return None
             if isinstance(layer, whole) and not sees_sequence:
@@ -119,7 +119,7 @@ class _Settings:
         self._surrogate_function = surrogate_function
 
     def number(self, setting: str) -> float:
-        return _torch_layers.number(self.name, self.layer, setting, getattr(self.layer.p, setting))
+        return _torch_kinds.number(self.name, self.layer, setting, getattr(self.layer.p, setting))
 
     def refuse(self, setting: str, value: Any, way_out: str) -> NoReturn:
         raise ValueError(

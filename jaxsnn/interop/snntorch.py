@@ -8,10 +8,10 @@ import numpy as np
 from flax import nnx
 
 from jaxsnn import nn
-from jaxsnn.interop import _files, _torch_layers
+from jaxsnn.interop import _files, _torch_kinds, _torch_layers
 from jaxsnn.interop._leaky import Leaky as Leaky
 from jaxsnn.interop._leaky import leaky_step as leaky_step
-from jaxsnn.interop._torch_layers import Made
+from jaxsnn.interop._torch_layers import Made, Seen
 from jaxsnn.nn._neurons import SurrogateFunction
 from jaxsnn.surrogate import ATan
 
@@ -36,7 +36,7 @@ def from_module(
     `alpha = exp(-1/tau)`. Weights always are parameters. Potentials, which snnTorch hands in and
     out or keeps, begin at 0. Layers of torch do as after `module.eval()`. Images have their
     channels last here. Numbers for each neuron are those of features, `[n]` in torch, or of the
-    channels of an image, `[n, 1, 1]`.
+    channels of an image, `[n, 1, 1]`. A layer of torch that stands in two places is one layer here.
 
     Args:
         module: a neuron, a layer, or a `torch.nn.Sequential` of them in the order in which they
@@ -50,9 +50,10 @@ def from_module(
 
     Raises:
         ValueError: a layer, or a setting of one, has no counterpart; the message names it.
+        TypeError: `module` is none of torch's.
         ImportError: torch or snnTorch is not there.
     """
-    library = _torch_layers.import_torch("snntorch")
+    library = _torch_layers.import_torch("snntorch", module)
     return _torch_layers.convert(module, _reader(library, surrogate_function), flatten_channels)
 
 
@@ -68,33 +69,26 @@ def to_module(net: Any, module: Any, *, flatten_channels: Mapping[str, int] | No
         flatten_channels: as in `from_module`.
 
     Raises:
-        ValueError: the layers or settings differ, in which case nothing is written; or as for
+        ValueError: the layers or settings differ, `net` holds NaN or infinity, or two layers that
+            have one tensor in torch differ, in all of which nothing is written; or as for
             `from_module`.
+        TypeError: `module` is none of torch's.
         ImportError: torch or snnTorch is not there.
     """
-    library = _torch_layers.import_torch("snntorch")
-    neuron, alphas = _reader(library, ATan()), {}
-
-    def noting_alpha(layer: Any, at: str) -> Made | None:
-        made = neuron(layer, at)
-        synaptic = isinstance(layer, library.Synaptic | library.RSynaptic)
-        if synaptic and layer.alpha.requires_grad:
-            around = f"{at}sub_module." if type(layer) is library.RSynaptic else at
-            alphas[f"{around}0"] = layer.alpha
-        return made
-
-    _torch_layers.write_back(net, module, noting_alpha, flatten_channels)
-    for path, alpha in alphas.items():
-        synapse = net
-        for step in path.split("."):
-            synapse = synapse[int(step)] if step.isdigit() else getattr(synapse, step)
-        alpha.data.fill_(math.exp(-1 / float(synapse.tau)))
+    library = _torch_layers.import_torch("snntorch", module)
+    _torch_layers.write_back(net, module, _reader(library, ATan()), flatten_channels)
 
 
 def _reader(library: Any, surrogate: SurrogateFunction) -> _torch_layers.Neuron:
-    def neuron(layer: Any, at: str) -> Made | None:
+    def neuron(layer: Any, at: str, seen: Seen) -> Made | None:
         if not isinstance(layer, library.SpikingNeuron):
             return None
+        if id(layer) in seen:
+            raise ValueError(
+                f"one {type(layer).__name__} stands at {seen[id(layer)][0]} and "
+                f"{at.removesuffix('.')}, and in snnTorch it keeps one potential for both places; "
+                "make two neurons"
+            )
         return _neuron(library, layer, at, surrogate)
 
     return neuron
@@ -117,11 +111,11 @@ def _neuron(library: Any, layer: Any, at: str, surrogate: SurrogateFunction) -> 
             "here; Leaky, RLeaky, Synaptic and RSynaptic are"
         )
     if layer.inhibition:
-        _torch_layers.refuse(name, layer, "inhibition", "False")
+        _torch_kinds.refuse(name, layer, "inhibition", "False")
     if layer.state_quant:
-        _torch_layers.refuse(name, layer, "state_quant", "False")
+        _torch_kinds.refuse(name, layer, "state_quant", "False")
     if type(layer) is library.RSynaptic and not layer.reset_delay:
-        _torch_layers.refuse(name, layer, "reset_delay", "True: snnTorch cannot run it either")
+        _torch_kinds.refuse(name, layer, "reset_delay", "True: snnTorch cannot run it either")
     reset = layer.reset_mechanism
     if reset == "zero" and type(layer) is not library.Leaky and layer.reset_delay:
         reset = "discard"
@@ -138,17 +132,18 @@ def _neuron(library: Any, layer: Any, at: str, surrogate: SurrogateFunction) -> 
     except ValueError as error:
         raise ValueError(f"{name or 'the module'}, {type(layer).__name__}: {error}") from error
     node: Any = leaky
-    inside = ""
+    stack = f"{at}sub_module." if recurrent else at
+    inside = stack
     if synaptic and (synapse := _synapse(name, layer)) is not None:
-        node, inside = nn.Sequential(synapse, leaky), "1."
-    if recurrent:
-        inside = f"sub_module.{inside}"
+        node, inside = nn.Sequential(synapse, leaky), f"{stack}1."
     # Along which axis they lie can be told only where it is known what comes to the neuron.
     arrays: dict[str, Any] = {
-        f"{at}{inside}{key}": getattr(layer, key).detach().view(a.shape)
+        f"{inside}{key}": getattr(layer, key).detach().view(a.shape)
         for key, a in numbers.items()
         if a.ndim or getattr(layer, key).requires_grad
     }
+    if synaptic and layer.alpha.requires_grad:
+        arrays[f"{stack}0.alpha"] = layer.alpha.detach().view(())
     if not recurrent:
         return node, arrays
     if not (layer.all_to_all and layer.linear_features):
@@ -184,7 +179,7 @@ def _numbers(name: str, layer: Any) -> dict[str, np.ndarray]:
 
 def _synapse(name: str, layer: Any) -> nn.ExponentialSynapse | None:
     """The current of a `Synaptic`; None if nothing is left of it after a step."""
-    alpha = min(max(_torch_layers.number(name, layer, "alpha", layer.alpha), 0.0), 1.0)
+    alpha = min(max(_torch_kinds.number(name, layer, "alpha", layer.alpha), 0.0), 1.0)
     learned = layer.alpha.requires_grad
     if alpha == 0 and not learned:
         return None

@@ -10,8 +10,9 @@ import pytest
 import quick
 from flax import nnx
 
+import jaxsnn
 from jaxsnn import nn, surrogate
-from jaxsnn.interop.nir import Neuron, Strict, Threshold, from_nir, to_nir
+from jaxsnn.interop.nir import Neuron, Strict, from_nir, to_nir
 from jaxsnn.interop.snntorch import Leaky
 
 
@@ -115,13 +116,19 @@ REFUSED = {
         Leaky(0.5),
         r"Leaky: reset_mechanism='subtract' is a soft reset, which NIR does not .*soft_reset=True",
     ),
-    "of a synaptic one": (synaptic(Leaky(0.5)), "Synaptic at '1': reset_mechanism='subtract' is a"),
+    "of a synaptic one": (
+        synaptic(Leaky(0.5)),
+        "^ExponentialSynapse and Leaky at '1': reset_mechanism='sub",
+    ),
     "at once": (Leaky(0.5, reset_delay=False), "'subtract' with reset_delay=False takes .*=True"),
     "a lost input": (
         nn.Sequential(Leaky(0.5, reset_mechanism="discard")),
         "Leaky at '0': reset_mechanism='discard' with reset_delay=True drops .*reset_delay=False",
     ),
-    "no reset": (Leaky(0.5, reset_mechanism="none"), "never resets.*NonSpikingLIFNode.*Threshold"),
+    "a factor of many": (
+        zero(0.5, graded_spikes_factor=np.linspace(1, 2, 5)),
+        r"graded_spikes_factor=<\[5\] numbers from 1 to 2> is the size",
+    ),
     "a factor": (zero(0.5, graded_spikes_factor=2.0), r"graded_spikes_factor=2\.0 .*Scale"),
     "a negative threshold": (zero(0.5, threshold=-1.0), r"threshold=-1\.0 is below 0"),
     "no decay of some": (zero([0.5, 1.0, 0.5]), "beta=.* is 1 for some neurons.*1 for all, which"),
@@ -129,10 +136,15 @@ REFUSED = {
         synaptic(zero(1.0)),
         "'1': its potential has no leak, it is an IF",
     ),
-    "no memory": (Leaky(0.0), r"beta=0.0 leaves nothing .* reset_mechanism='zero'"),
+    "no decay of one of many": (
+        zero(np.linspace(0, 1, 5)),
+        r"Leaky: beta=<\[5\] numbers from 0 to 1> is 1 for some",
+    ),
+    "no memory": (Leaky(0.0), r"beta=0.0 is less than 0.001: .* reset_mechanism='zero'"),
+    "little memory": (Leaky([0.5, 9e-4, 0.5]), r"beta=\[0.5 .*\] is less than 0.001: "),
     "a synapse elsewhere": (
         nn.Sequential(nn.ExponentialSynapse(2.0), nn.Sequential(zero(0.5))),
-        "ExponentialSynapse at '0': NIR has no node for it; .*right before a LIFNode",
+        "ExponentialSynapse at '0': NIR has no .*right before a LIFNode, .* is written together",
     ),
 }
 
@@ -140,16 +152,56 @@ REFUSED = {
 @pytest.mark.parametrize("case", REFUSED)
 def test_what_no_node_does_is_refused(case):
     net, message = REFUSED[case]
+    features = 5 if "many" in case else 3
     with pytest.raises((TypeError, ValueError), match=message):
-        to_nir(net, (3,), soft_reset=case not in ("a soft reset", "of a synaptic one"))
+        to_nir(net, (features,), soft_reset=case not in ("a soft reset", "of a synaptic one"))
 
 
-def test_the_way_out_of_no_reset():
-    """What the message says does the same."""
-    xs = quick.uniform((25, 2, 3), -0.5, 1.0)
-    integrator = nn.NonSpikingLIFNode(1 / (1 - 0.5), decay_input=False)
-    threshold = Threshold(1.0, surrogate_function=Strict(surrogate.ATan()))
-    net, other = Leaky(0.5, reset_mechanism="none"), nn.Sequential(integrator, threshold)
-    ys, expected = quick.run_once(lambda *nets: [nn.unroll(n, xs)[1] for n in nets], other, net)
+def test_what_is_not_finite_is_refused():
+    """By the name that it has here, not by that of NIR's field."""
+    for name in ("beta", "threshold", "graded_spikes_factor"):
+        cell = Leaky(0.5, **{f"learn_{name}": True})
+        getattr(cell, name)[...] = jnp.nan
+        with pytest.raises(ValueError, match=f"^Leaky: {name} must be finite, got nan"):
+            to_nir(cell, (3,), soft_reset=True)
+
+
+def test_the_least_beta():
+    """A bit above it rounding does not matter here."""
+    xs = 2 * quick.uniform((50, 20, 50), -2.0, 2.0)
+    net = Leaky(3e-3)
+    back = from_nir(to_nir(net, (50,), soft_reset=True))
+    ys, expected = quick.run_once(lambda *nets: [nn.unroll(n, xs)[1] for n in nets], back, net)
     assert 0.05 < np.mean(expected) < 0.95
     np.testing.assert_array_equal(ys, expected)
+
+
+@pytest.mark.parametrize(
+    ("beta", "integrator"),
+    [
+        (0.5, "jaxsnn.nn.NonSpikingLIFNode(1 / (1 - beta), decay_input=False)"),
+        (1.0, "jaxsnn.nn.NonSpikingIFNode()"),
+        (
+            np.array([0.0, 0.5, 0.75]),
+            "jaxsnn.interop.nir.Neuron(dt=dt, tau=dt / (1 - beta), r=1 / (1 - beta), v_leak=0.0)",
+        ),
+    ],
+)
+def test_the_way_out_of_no_reset(beta, integrator):
+    """What the message says can be written, and does the same; ties are among the inputs."""
+    net = Leaky(beta, threshold=0.75, reset_mechanism="none")
+    with pytest.raises(ValueError, match=r"^Leaky: reset_mechanism='none' never res") as error:
+        to_nir(net, (3,))
+    function = "jaxsnn.interop.nir.Strict(surrogate)"
+    way_out = f"jaxsnn.interop.nir.Threshold(threshold, surrogate_function={function})"
+    assert f"; {integrator.removeprefix('jaxsnn.nn.')}" in str(error.value)
+    assert f" with a {way_out} behind it" in str(error.value)
+    names = {"beta": beta, "dt": 1e-4, "threshold": 0.75, "surrogate": surrogate.ATan()}
+    names["jaxsnn"] = jaxsnn
+    other = nn.Sequential(eval(integrator, names), eval(way_out, names))
+    xs = jnp.round(4 * quick.uniform((25, 2, 3), -0.75, 1.0)) / 4
+    nets = other, from_nir(to_nir(other, (3,))), net
+    *others, expected = quick.run_once(lambda *nets: [nn.unroll(n, xs)[1] for n in nets], *nets)
+    assert 0.05 < np.mean(expected) < 0.95
+    for ys in others:
+        np.testing.assert_array_equal(ys, expected)

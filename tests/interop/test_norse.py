@@ -240,6 +240,28 @@ def test_a_lift_sees_single_steps(library):
             norse.from_module(State(*layers))
 
 
+def test_layers_in_two_places(library):
+    """One for the weights; each place has a potential of its own, as in a SequentialState."""
+    import torch
+
+    torch.manual_seed(0)
+    cell = library.LIFRecurrentCell(4, 4, library.LIFParameters(v_th=torch.tensor(0.1)))
+    linear = torch.nn.Linear(4, 4)
+    network = library.SequentialState(linear, cell, linear, cell)
+    net = norse.from_module(network)
+    graphdef, parameters = nnx.split(net)
+    assert len(jax.tree.leaves(parameters)) == 4
+    net = nnx.merge(graphdef, jax.tree.map(lambda leaf: leaf * 2, parameters))
+    norse.to_module(net, network)
+    xs = 3 * torch.rand(20, 3, 4)
+    ys = other_libraries.run(network, xs)[-1]
+    assert 0.05 < ys.mean() < 0.95
+    np.testing.assert_array_equal(quick.run_once(nn.unroll, net, jnp.asarray(xs))[1], ys)
+    lifted = library.SequentialState(library.Lift(linear), library.LIF(), library.Lift(linear))
+    net = norse.from_module(lifted)
+    assert net[0] is net[2]
+
+
 def test_a_threshold_of_0(library):
     """The next number above it counts as 0 where what is denormal does."""
     import torch

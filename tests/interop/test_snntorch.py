@@ -14,7 +14,7 @@ import pytest
 import quick
 from flax import nnx
 
-from jaxsnn import nn
+from jaxsnn import models, nn
 from jaxsnn.interop import snntorch, spikingjelly
 from jaxsnn.interop.nir import from_nir, to_nir
 
@@ -329,11 +329,115 @@ def test_what_cannot_go_back(library):
             nn.Sequential(linear, snntorch.Leaky(0.5, learn_threshold=True)),
             r"1 is Leaky\(beta=0.5, grad.*not Leaky\(beta=0.5, threshold=1.0",
         ),
-        (3, "its type is int"),
+        (3, r"the whole is int, not Sequential\(\)$"),
+        (models.Classifier(linear), r"the whole is Classifier\(.*\), not Sequential\(\)$"),
+        (
+            models.Classifier(nn.Sequential(linear, snntorch.Leaky(0.5))),
+            r"net is a Classifier; pass its stack, net\.stack",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             snntorch.to_module(net, network)
+    for number in (jnp.nan, jnp.inf):
+        net = snntorch.from_module(network)
+        net[0].bias[...] = net[0].bias[...].at[1].set(number)
+        with pytest.raises(ValueError, match=r"0\.bias of net holds NaN or infinity; nothing was"):
+            snntorch.to_module(changed(net), network)
     assert torch.equal(network[0].weight, before)
+    for convert in (snntorch.from_module, lambda net: snntorch.to_module(net, net)):
+        with pytest.raises(TypeError, match=r"module must be a torch\.nn\.Module, got Sequential"):
+            convert(nn.Sequential(linear))
+
+
+def test_a_layer_in_two_places(library):
+    """Is one here too: it is trained as one, and goes back; two that differ do not."""
+    import torch
+
+    torch.manual_seed(0)
+    linear = torch.nn.Linear(4, 4)
+    stack = torch.nn.Sequential(linear, torch.nn.Linear(4, 4))
+    network = torch.nn.Sequential(linear, library.Leaky(0.5, init_hidden=True), stack, stack)
+    network.append(library.Leaky(0.5, threshold=0.1, init_hidden=True))
+    net = snntorch.from_module(network)
+    assert net[0] is net[2][0]
+    assert net[2] is net[3]
+    graphdef, parameters = nnx.split(net)
+    assert len(jax.tree.leaves(parameters)) == 4
+    net = nnx.merge(graphdef, changed(parameters))
+    snntorch.to_module(net, network)
+    xs = torch.rand(10, 3, 4)
+    ys = other_libraries.run(network, xs)[-1].numpy()
+    assert 0.05 < ys.mean() < 0.95
+    back = from_nir(to_nir(net, (4,), soft_reset=True))
+    for one in (net, back):
+        np.testing.assert_array_equal(quick.run_once(nn.unroll, one, jnp.asarray(xs))[1], ys)
+
+    snntorch.to_module(changed(net), network)  # jax.tree.map made more of one, but all are equal
+    before = linear.weight.detach().clone()
+    apart = changed(net)
+    apart[2][0].kernel[...] *= 2
+    one_tensor = r"and 2\.0\.weight are one tensor of torch's, but in net they differ; nothing was"
+    with pytest.raises(ValueError, match=f"0.weight {one_tensor}"):
+        snntorch.to_module(apart, network)
+    tied = torch.nn.Sequential(linear, torch.nn.Linear(4, 4))
+    tied[1].weight = linear.weight
+    net = snntorch.from_module(tied)
+    snntorch.to_module(net, tied)
+    net[1].kernel[...] *= 2
+    with pytest.raises(ValueError, match=r"0\.weight and 1\.weight are one tensor of torch's"):
+        snntorch.to_module(net, tied)
+    assert torch.equal(linear.weight, before)
+
+
+def test_a_neuron_in_two_places(library):
+    """It would have one potential for both."""
+    import torch
+
+    leaky = library.Leaky(0.5, init_hidden=True)
+    network = torch.nn.Sequential(leaky, torch.nn.Sequential(torch.nn.Linear(2, 2), leaky))
+    with pytest.raises(ValueError, match=r"one Leaky stands at 0 and 1\.1, .* make two neurons"):
+        snntorch.from_module(network)
+
+
+def test_what_runs_beside_forward(library):
+    """Weights that are calculated, and hooks; as soon as they are removed all is well."""
+    import torch
+    from torch.nn import utils
+    from torch.nn.utils import parametrizations, parametrize, prune
+
+    def check(part, message, remove):
+        network = torch.nn.Sequential(torch.nn.Identity(), part, library.Leaky(0.5))
+        for convert in (snntorch.from_module, lambda m: snntorch.to_module(nn.Sequential(), m)):
+            with pytest.raises(ValueError, match=message):
+                convert(network)
+        remove(part)
+        assert len(snntorch.from_module(network)) == 3
+
+    def linear():
+        return torch.nn.Linear(2, 2)
+
+    check(
+        prune.l1_unstructured(linear(), "weight", 0.5),
+        r"^1, Linear, has hooks, L1Unstructured, .* prune\.remove\(layer, 'weight'\)",
+        lambda part: prune.remove(part, "weight"),
+    )
+    check(
+        utils.spectral_norm(linear()),
+        r"^1, Linear, has hooks, SpectralNorm, .* remove_spectral_norm\(layer\)",
+        utils.remove_spectral_norm,
+    )
+    check(
+        parametrizations.weight_norm(linear()),
+        r"^1, ParametrizedLinear, .*remove_parametrizations\(layer, 'weight'\)",
+        lambda part: parametrize.remove_parametrizations(part, "weight"),
+    )
+    part = library.RLeaky(0.5, linear_features=2)
+    handle = part.recurrent.register_forward_hook(lambda *_: None)
+    message = r"^1\.recurrent, Linear, has hooks, <lambda>, .* handle\.remove\(\)"
+    check(part, message, lambda _: handle.remove())
+    part = linear()
+    handle = part.register_forward_pre_hook(lambda *_: None)
+    check(part, r"^1, Linear, has hooks, <lambda>, ", lambda _: handle.remove())
 
 
 def test_numbers_for_each_neuron(library):

@@ -49,9 +49,14 @@ def setting(name: str, value: Any) -> Setting:
             f"{list(array.shape)} and dtype {array.dtype}"
         )
     if not np.all(np.isfinite(array)):
-        raise ValueError(f"{name} must be finite, got {array}")
+        raise ValueError(f"{name} must be finite, got {shown(array)}")
     first = array.flat[0]
     return float(first) if np.all(array == first) else Numbers(array)
+
+
+def shown(array: np.ndarray) -> str:
+    """Numbers in an error message: a few as they are, many in short."""
+    return in_short(array) if array.size > 4 else str(array)
 
 
 def array_of(value: Setting) -> np.ndarray:

@@ -23,6 +23,11 @@ class Synaptic(NamedTuple):
     synapse: ExponentialSynapse
     neuron: Any
 
+    @property
+    def name(self) -> str:
+        """For error messages, which are at the place of the neuron."""
+        return f"ExponentialSynapse and {type(self.neuron).__name__}"
+
 
 def in_nodes(layers: Sequence[Any]) -> Iterator[tuple[int, Any]]:
     """The layers of a stack and their places; two that are one node are one, at the second."""

@@ -19,8 +19,8 @@ def way_out(layer: Any) -> str:
     if name == "ExponentialSynapse":
         return (
             "NonSpikingLIFNode(1 / (1 - exp(-1 / tau)), decay_input=False) is the same but for "
-            "rounding, and can be written; right before a LIFNode, NonSpikingLIFNode or Leaky in a "
-            "Sequential it is"
+            "rounding, and can be written; one that stands right before a LIFNode, "
+            "NonSpikingLIFNode or Leaky in a Sequential is written together with it"
         )
     if name in ("Dropout", "Dropout2d"):
         return "it does nothing in inference, so leave it out of the stack that you write"

@@ -51,7 +51,8 @@ class Writer:
             if error is self.named:
                 raise
             kind = TypeError if isinstance(error, TypeError) else ValueError
-            self.named = kind(f"{named(layer, path)}: {error}")
+            joined = f"{layer.name} at {path!r}" if type(layer) is Synaptic else named(layer, path)
+            self.named = kind(f"{joined}: {error}")
             raise self.named from error
 
     def _write(self, layer: Any, path: str, flow: Flow) -> Flow:
