@@ -70,7 +70,8 @@ def with_statistics(module: Any, statistics: Any) -> Any:
         >>> _, _, extras = unroll(net, xs, training=jax.random.key(1))
         >>> net = with_statistics(net, extras.statistics)
     """
-    graphdef, state, rest = nnx.split(module, nnx.BatchStat, ...)  # type: ignore[misc]
+    split: Any = nnx.split(module, nnx.BatchStat, ...)
+    graphdef, state, rest = split
     there, given = shapes(nnx.to_pure_dict(state)), shapes(statistics)
     if there != given:
         raise ValueError(

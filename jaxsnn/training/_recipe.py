@@ -142,7 +142,8 @@ def create(
             one of the 2^32 that JAX tells apart; several devices for a model with dropout or batch
             normalisation, which look at a whole minibatch.
     """
-    graphdef, params, statistics, rest = nnx.split(model, nnx.Param, nnx.BatchStat, ...)  # type: ignore[misc]
+    split: Any = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
+    graphdef, params, statistics, rest = split
     others = {type(v).__name__ for _, v in nnx.to_flat_state(rest)}
     if others:
         raise ValueError(
