@@ -10,7 +10,7 @@ import jaxtyping
 
 if __name__ == "__main__":
     with jaxtyping.install_import_hook("jaxsnn", "beartype.beartype"):
-        import jaxsnn  # noqa: F401
+        import jaxsnn  # noqa: F401  (now, so that the hook sees it)
 
 import every_cell
 import every_shape

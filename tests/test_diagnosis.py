@@ -489,6 +489,20 @@ def test_outputs_that_only_look_the_same(readout, steps):
     assert ("same_output", None) not in what(report)
 
 
+def test_smooth_values_are_no_spikes():
+    """They are hardly ever 0, or all 0, which says nothing of neurons."""
+    for function in (surrogate.ATan(spiking=False), surrogate.Rect(spiking=False)):
+        report = jaxsnn.doctor(alone(function), 0.01 * UNIFORM)
+        assert what(report).isdisjoint({("dead", "1"), ("silent_output", "1"), ("saturated", "1")})
+        assert ("not_spiking", "1") in what(report)
+
+
+def test_a_few_examples_may_be_alike():
+    xs = 0.5 + 1e-3 * UNIFORM
+    assert ("same_spikes", "1") in what(jaxsnn.doctor(healthy(), xs))
+    assert ("same_spikes", "1") not in what(jaxsnn.doctor(healthy(), xs[:, :7]))
+
+
 def test_neurons_that_are_fed_the_same_before_any_weight():
     grey = jnp.broadcast_to(UNIFORM[..., :1], UNIFORM.shape)
     net = nn.Sequential(nn.IFNode(), *healthy())

@@ -80,7 +80,7 @@ class Loop:
 
     def build(self) -> torch.nn.Module:
         """The network with the task's parameters."""
-        raise NotImplementedError
+        raise NotImplementedError  # by each library's own loop
 
     def _fresh(self) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
         net = self.build().to(self.device)

@@ -81,8 +81,7 @@ def draw(out: pathlib.Path, title: str, arms: Mapping[str, Arm], found: Found) -
     from jaxsnn import plotting
 
     def percent(rows: list[Row], part: str) -> list[float]:
-        # `part` is the name of a field.
-        return [100 * row[part] for row in rows]  # type: ignore[literal-required]
+        return [100 * row[part] for row in rows]  # type: ignore[literal-required]  # a field's name
 
     def save(figure: Any, name: str) -> None:
         for suffix in ("png", "svg"):
