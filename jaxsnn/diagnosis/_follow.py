@@ -8,11 +8,11 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.extend.core import get_opaque_trace_state
 
-from jaxsnn.diagnosis._stack import Part, children, is_own, join, parts
+from jaxsnn.diagnosis._stack import Part, children, is_own, parts
 from jaxsnn.nn import AttentionState, Bidirectional, Sequential
-from jaxsnn.nn._cell import first_carry, is_cell
+from jaxsnn.nn._cell import first_carry, is_cell, runs_as
 from jaxsnn.nn._modal_layer import ModalLayer
-from jaxsnn.nn._mode import NOTHING, Mode
+from jaxsnn.nn._mode import NOTHING, Mode, join
 from jaxsnn.nn._run import run, step
 from jaxsnn.nn._schedule import scan
 from jaxsnn.nn._spike_representation import _SpikeRepresentationNode
@@ -72,7 +72,7 @@ def watch(
         sight |= here
         return (), ys, NOTHING
 
-    if isinstance(module, Sequential) and type(module)._over_time is Sequential._over_time:
+    if runs_as(module, Sequential):
         ys = xs
         for k, part in enumerate(module.layers):
             _, ys, _ = go(part, None, ys, within.at(str(k)))

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn.nn import Sequential
-from jaxsnn.nn._cell import Cell, is_cell
+from jaxsnn.nn._cell import Cell, is_cell, runs_as
 from jaxsnn.nn._modal_layer import ModalLayer
+from jaxsnn.nn._mode import join
 from jaxsnn.nn._repr import Printable
 from jaxsnn.nn._spiking_attention import _SpikingAttention
 
@@ -67,7 +68,7 @@ def check_input(xs: Any) -> jax.Array:
 
 def layers(stack: Any, path: str = "") -> list[Part]:
     """The layers of a stack one after the other, those of a `Sequential` inside it included."""
-    if getattr(type(stack), "_over_time", None) is not Sequential._over_time:
+    if not runs_as(stack, Sequential):
         return [Part(path, stack)]
     within = (layers(layer, join(path, k)) for k, layer in enumerate(stack.layers))
     return [part for parts in within for part in parts]
@@ -139,11 +140,6 @@ def children(module: Any) -> Iterator[Part]:
                     yield Part(join(prefix, k), child, (name, k))
         elif isinstance(value, nnx.Module):
             yield Part(name, value, (name,))
-
-
-def join(path: str, name: str | int) -> str:
-    """The path of what is called `name` at `path`."""
-    return f"{path}.{name}" if path else str(name)
 
 
 class Known(Cell):

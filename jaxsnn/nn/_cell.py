@@ -94,6 +94,11 @@ def is_cell(layer: Any) -> bool:
     return hasattr(layer, "initialize_carry")
 
 
+def runs_as(layer: Any, kind: Any) -> bool:
+    """Whether it is a `kind`, or one made of it that does not run over time in a way of its own."""
+    return getattr(type(layer), "_over_time", None) is kind._over_time
+
+
 def feature_axes(layer: Any) -> int | None:
     """Trailing axes that `layer` takes as features, None if it does not care."""
     if hasattr(layer, "_feature_axes"):  # ours

@@ -9,8 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
+from jaxsnn.nn._cell import runs_as
 from jaxsnn.nn._containers import LinearRecurrentContainer
 from jaxsnn.nn._layers import Conv, Linear
+from jaxsnn.nn._mode import join
 from jaxsnn.nn._normalization import (
     BatchNorm,
     TemporalEffectiveBatchNorm,
@@ -101,15 +103,15 @@ def fold(layer: Any, path: str, waiting: tuple[Waiting, ...]) -> tuple[Any, tupl
         return None, (Waiting(layer, path), *waiting)
     if type(layer) in LINEAR:
         return (_folded(layer, waiting) if waiting else layer), ()
-    if type(layer) is nnx.Sequential or _runs_as(layer, Sequential):
+    if type(layer) is nnx.Sequential or runs_as(layer, Sequential):
         return _fold_stack(layer, path, waiting)
     if hasattr(layer, "_fold_batch_norm"):  # a Graph of NIR
         return layer._fold_batch_norm(path, waiting)
     refuse(waiting, f"{named(layer, path)} stands there")
-    if _runs_as(layer, LinearRecurrentContainer) and not layer.feedback_only:
+    if runs_as(layer, LinearRecurrentContainer) and not layer.feedback_only:
         _fold_container(layer, path)
     for name, child, replace in _children(layer):
-        folded, waiting = fold(child, at(path, name), ())
+        folded, waiting = fold(child, join(path, name), ())
         refuse(waiting, f"{named(layer, path)} decides what it is fed")
         if folded is not child:
             replace(folded)
@@ -132,23 +134,13 @@ def named(layer: Any, path: str) -> str:
     return f"{type(layer).__name__} at {path!r}" if path else type(layer).__name__
 
 
-def at(path: str, name: str | int) -> str:
-    """The path of what is called `name` at `path`."""
-    return f"{path}.{name}" if path else str(name)
-
-
-def _runs_as(layer: Any, kind: Any) -> bool:
-    """Whether it is of this kind, or of one made of it that does not run its layers otherwise."""
-    return getattr(type(layer), "_over_time", None) is kind._over_time
-
-
 def _fold_stack(
     stack: Any, path: str, waiting: tuple[Waiting, ...]
 ) -> tuple[Any, tuple[Waiting, ...]]:
     before = list(stack.layers)
     after: list[Any] = []
     for k in reversed(range(len(before))):
-        layer, waiting = fold(before[k], at(path, k), waiting)
+        layer, waiting = fold(before[k], join(path, k), waiting)
         if layer is not None:
             after.insert(0, layer)
     if len(after) < len(before) or any(a is not b for a, b in zip(after, before, strict=True)):
@@ -159,9 +151,9 @@ def _fold_stack(
 
 def _fold_container(container: Any, path: str) -> None:
     """What its sub-module begins with goes into the linear layer that feeds the sub-module."""
-    inside, waiting = fold(container.sub_module, at(path, "sub_module"), ())
+    inside, waiting = fold(container.sub_module, join(path, "sub_module"), ())
     container.sub_module = Sequential() if inside is None else inside
-    container.rc, _ = fold(container.rc, at(path, "rc"), waiting)
+    container.rc, _ = fold(container.rc, join(path, "rc"), waiting)
     container.bias = container.rc.bias is not None
 
 

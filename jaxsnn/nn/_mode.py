@@ -30,6 +30,11 @@ class Seen(NamedTuple):
         return Seen(self.records | other.records, self.batches | other.batches)
 
 
+def join(path: str, name: str | int) -> str:
+    """The path of what is called `name` at `path`, e.g. `"1.sub_module"`."""
+    return f"{path}.{name}" if path else str(name)
+
+
 @dataclasses.dataclass(frozen=True)
 class Mode:
     """How a layer is to be run.
@@ -54,7 +59,7 @@ class Mode:
 
     def at(self, name: str) -> "Mode":
         """The mode for the layer `name` inside this one."""
-        return dataclasses.replace(self, path=f"{self.path}.{name}" if self.path else name)
+        return dataclasses.replace(self, path=join(self.path, name))
 
     def of_step(self, mask: jax.Array | None) -> "Mode":
         """The mode for one step, of which `mask` says whether it counts."""

@@ -13,8 +13,8 @@ from flax import nnx
 from jaxsnn import _checks
 from jaxsnn.interop.nir._order import INPUT, OUTPUT, Edge, check, schedule, sources, targets
 from jaxsnn.nn._cell import Carry, Cell, feature_axes, first_carry, is_cell
-from jaxsnn.nn._folding import Waiting, at, fold, named, refuse
-from jaxsnn.nn._mode import NOTHING, Mode, Seen
+from jaxsnn.nn._folding import Waiting, fold, named, refuse
+from jaxsnn.nn._mode import NOTHING, Mode, Seen, join
 from jaxsnn.nn._run import run, step
 
 
@@ -157,7 +157,7 @@ class Graph(Cell):
             if len(after) > 1 or len(sources(after[0], self.edges)) > 1:
                 refuse(waiting, f"other edges of {named(self, path)} start or end between them")
             if name != INPUT:
-                layers[name], waits[name] = fold(layers[name], at(path, name), waiting)
+                layers[name], waits[name] = fold(layers[name], join(path, name), waiting)
         if all(layers[name] is layer for name, layer in zip(self.names, self.layers, strict=True)):
             return self, waiting
         edges = list(self.edges)
@@ -165,7 +165,7 @@ class Graph(Cell):
             (before,) = sources(name, edges)
             if any(a == name for a, _ in self._late) and sources(before, self._late):
                 refuse(
-                    (Waiting(self._layer(name), at(path, name)),),
+                    (Waiting(self._layer(name), join(path, name)),),
                     f"its output is what this loop of {named(self, path)} begins with",
                 )
             edges = [(before if a == name else a, b) for a, b in edges if b != name]

@@ -21,7 +21,8 @@ from jaxsnn.interop.nir._products import product_notes
 from jaxsnn.interop.nir._settings import Setting, array_of
 from jaxsnn.interop.nir._synapses import Synaptic, in_nodes, with_current
 from jaxsnn.interop.nir._ways_out import way_out
-from jaxsnn.nn._folding import at, named
+from jaxsnn.nn._folding import named
+from jaxsnn.nn._mode import join
 from jaxsnn.nn._weight_standardization import standardized
 
 SUMS = (operator.add, jnp.add, np.add)
@@ -59,7 +60,7 @@ class Writer:
         kind, before = type(layer), flow.layout
         if kind is nn.Sequential:
             for k, inside in in_nodes(layer.layers):
-                flow = self.write(inside, at(path, k), flow)
+                flow = self.write(inside, join(path, k), flow)
             return flow
         if kind is Graph:
             return self._write_graph(layer, path, flow)
@@ -164,16 +165,18 @@ class Writer:
         before = flow.layout
         loop = self._loop(path)
         flow = Flow((loop, *flow.sources), before)
-        return self._close(loop, self.write(layer.sub_module, at(path, "sub_module"), flow), before)
+        return self._close(
+            loop, self.write(layer.sub_module, join(path, "sub_module"), flow), before
+        )
 
     def _write_linear_container(self, layer: Any, path: str, flow: Flow) -> Flow:
-        loop, name = self._loop(path), at(path, "rc")
+        loop, name = self._loop(path), join(path, "rc")
         kernel, notes = layer.rc.kernel[...], product_notes(layer.rc)
         bias = None if layer.rc.bias is None else layer.rc.bias[...]
         if not layer.feedback_only:
             kernel, of_input = kernel[layer.in_features :], kernel[: layer.in_features]
             part = {**notes, "part_of": name}
-            flow = self._linear(at(path, "rc_input"), of_input, bias, flow, notes=part)
+            flow = self._linear(join(path, "rc_input"), of_input, bias, flow, notes=part)
             bias = None
         i = flow.layout
         if i.shape != (layer.in_features,):
@@ -184,7 +187,7 @@ class Writer:
         y = i if same else Layout((layer.out_features,))
         rc = self._linear(name, kernel, bias, Flow((loop,), y), after=i, notes=notes)
         into = Flow((*flow.sources, *rc.sources), i)
-        return self._close(loop, self.write(layer.sub_module, at(path, "sub_module"), into), y)
+        return self._close(loop, self.write(layer.sub_module, join(path, "sub_module"), into), y)
 
     def _loop(self, path: str) -> str:
         """A stand-in for the nodes that will be fed back."""
@@ -208,12 +211,12 @@ class Writer:
 
     def _write_graph(self, graph: Graph, path: str, flow: Flow) -> Flow:
         flows = {INPUT: flow}
-        late = {name: f"<output of {at(path, name)}>" for name, _ in graph._late}
+        late = {name: f"<output of {join(path, name)}>" for name, _ in graph._late}
         fed: dict[str, Layout] = {}
         for name in graph._order:
             into = self._join(graph, name, flows, late)
             fed[name] = into.layout
-            flows[name] = self.write(graph._layer(name), at(path, name), into)
+            flows[name] = self.write(graph._layer(name), join(path, name), into)
         for a, b in graph._late:
             self._close(late[a], flows[a], fed[b])
         return self._join(graph, OUTPUT, flows, late)
