@@ -22,7 +22,7 @@ EXTERNAL = re.compile(
     r"<(?:link|script|img|iframe|source)\b[^>]*\b(?:src|href)=[\"']?(?:https?:)?//[^>]*>"
 )
 # Pages where `nn.Linear` may be another library's.
-COMPARISONS = {"coverage.md", "from-spikingjelly.md", "how-to/snntorch-norse.md"}
+COMPARISONS = {"from-spikingjelly.md", "how-to/snntorch-norse.md"}
 reference: set[str] = set()  # the names that have an entry
 
 

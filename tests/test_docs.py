@@ -30,12 +30,19 @@ DOCS = ROOT / "docs"
 PACKAGE = pathlib.Path(jaxsnn.__file__).parent
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 TUTORIALS = [DOCS / "tutorial.md", DOCS / "tutorial.zh.md"]
+RECIPES = DOCS / "how-to/training-recipes.md"  # each of its blocks follows on the first one
 OTHERS = {"norse", "snntorch", "spikingjelly", "tensorboard", "torch"}  # of the extra `bench`
 TAKES_LONG = ["train_epoch(", "doctor(", "logs/", "install_import_hook("]
 
 
 def python_blocks(page):
     return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def programs(page):
+    """What a reader runs in one go."""
+    first, *others = python_blocks(page) or [""]
+    return [first + other for other in others] if page == RECIPES else python_blocks(page)
 
 
 def libraries(block):
@@ -58,7 +65,7 @@ def blocks(*, with_others):
         )
         for page in PAGES
         if page not in TUTORIALS
-        for k, block in enumerate(python_blocks(page))
+        for k, block in enumerate(programs(page))
         if bool(OTHERS.intersection(libraries(block))) == with_others
     ]
 
