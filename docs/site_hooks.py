@@ -9,7 +9,7 @@ from typing import Any
 
 from latex2mathml.converter import convert
 
-PROJECT = pathlib.Path(__file__).parent.parent / "pyproject.toml"
+ROOT = pathlib.Path(__file__).parent.parent
 LOG = logging.getLogger("mkdocs.hooks.site")  # a warning ends a strict build
 DOCUMENTED = re.compile(r"^::: (\S+)$", re.MULTILINE)
 EQUATION = re.compile(r'<(span|div) class="arithmatex">(.*?)</\1>', re.DOTALL)
@@ -24,11 +24,12 @@ EXTERNAL = re.compile(
 # Pages where `nn.Linear` may be another library's.
 COMPARISONS = {"from-spikingjelly.md", "how-to/snntorch-norse.md"}
 reference: set[str] = set()  # the names that have an entry
+aliases: dict[str, str] = {}  # names of jaxsnn itself, e.g. jaxsnn.doctor, to their entries
 
 
 def on_config(config: Any) -> None:
     """Show the version in the header, and the repository if pyproject.toml names one."""
-    project = tomllib.loads(PROJECT.read_text(encoding="utf-8"))["project"]
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
     config.site_name = f"jaxsnn {project['version']}"
     urls = {name.lower(): url for name, url in project.get("urls", {}).items()}
     config.repo_url = config.repo_url or urls.get("repository")
@@ -36,13 +37,20 @@ def on_config(config: Any) -> None:
 
 
 def on_files(files: Any, **_: Any) -> None:
-    """Collect the names that the reference documents."""
+    """Collect the names that the reference documents, and what they are called in jaxsnn."""
     pages = [file for file in files.documentation_pages() if in_reference(file)]
     reference.update(*(DOCUMENTED.findall(file.content_string) for file in pages))
+    package = (ROOT / "jaxsnn/__init__.py").read_text(encoding="utf-8")
+    imports = re.findall(r"^from (jaxsnn\.\w+) import (\w+)", package, re.MULTILINE)
+    aliases.update({f"jaxsnn.{name}": f"{module}.{name}" for module, name in imports})
 
 
 def on_page_content(content: str, *, page: Any, **_: Any) -> str:
-    """Set the equations of a page, and link names in code to the reference."""
+    """Set the equations of a page, and link names in code; source code is not searched."""
+    content = content.replace(
+        '<details class="mkdocstrings-source"',
+        '<details data-search-exclude class="mkdocstrings-source"',
+    )
     content = EQUATION.sub(lambda found: mathml(found[2], page.file.src_uri), content)
     return NAME.sub(lambda found: link(found, page), content)
 
@@ -79,6 +87,7 @@ def link(found: re.Match[str], page: Any) -> str:
         return found[0]
     if not name.startswith("jaxsnn."):
         name = qualified(name, page)
+    name = aliases.get(name, name)
     return f'<autoref identifier="{name}">{found[0]}</autoref>' if name else found[0]
 
 
