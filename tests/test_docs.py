@@ -30,12 +30,19 @@ DOCS = ROOT / "docs"
 PACKAGE = pathlib.Path(jaxsnn.__file__).parent
 PAGES = [ROOT / "README.md", *sorted(DOCS.rglob("*.md"))]
 TUTORIALS = [DOCS / "tutorial.md", DOCS / "tutorial.zh.md"]
+RECIPES = DOCS / "how-to/training-recipes.md"  # each of its blocks follows on the first one
 OTHERS = {"norse", "snntorch", "spikingjelly", "tensorboard", "torch"}  # of the extra `bench`
 TAKES_LONG = ["train_epoch(", "doctor(", "logs/", "install_import_hook("]
 
 
 def python_blocks(page):
     return re.findall(r"```python\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)
+
+
+def programs(page):
+    """What a reader runs in one go."""
+    first, *others = python_blocks(page) or [""]
+    return [first + other for other in others] if page == RECIPES else python_blocks(page)
 
 
 def libraries(block):
@@ -58,7 +65,7 @@ def blocks(*, with_others):
         )
         for page in PAGES
         if page not in TUTORIALS
-        for k, block in enumerate(python_blocks(page))
+        for k, block in enumerate(programs(page))
         if bool(OTHERS.intersection(libraries(block))) == with_others
     ]
 
@@ -146,13 +153,34 @@ def test_the_translation_has_the_same_code():
     assert translation == tutorial
 
 
-def test_every_public_name_is_in_the_reference():
-    page = (DOCS / "reference.md").read_text(encoding="utf-8")
+def test_every_public_name_is_on_one_page_of_the_reference():
+    pages = [page.read_text(encoding="utf-8") for page in (DOCS / "reference").rglob("*.md")]
+    entries = [name for page in pages for name in re.findall(r"^::: (\S+)$", page, re.MULTILINE)]
+    assert sorted(entries) == sorted(set(entries))
     for module in MEMBERS:
         for name, value in vars(module).items():
             defined_here = getattr(value, "__module__", "").startswith(module.__name__)
             if callable(value) and not name.startswith("_") and defined_here:
-                assert f"::: {module.__name__}.{name}\n" in page
+                assert f"{module.__name__}.{name}" in entries
+
+
+def test_every_neuron_and_synapse_points_to_its_equation():
+    """The site shows the equation of the function that the first paragraph mentions."""
+    cells = {name: cell for name, cell in vars(nn).items() if re.search("Node|PSN|Synapse", name)}
+    assert len(cells) > 25
+    for name, cell in cells.items():
+        mentioned = re.findall(r"`jaxsnn\.functional\.(\w+)`", cell.__doc__.split("\n\n")[0])
+        assert mentioned, name
+        assert all(hasattr(jaxsnn.functional, function) for function in mentioned), name
+
+
+def test_the_site_fetches_nothing_from_elsewhere():
+    """The build refuses external assets in its pages; these are the files they are made from."""
+    settings = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert "font: false" in settings
+    assert not re.search(r"^ *- .*//", settings, re.MULTILINE)  # a style sheet or a script
+    for file in [*(DOCS / "assets").glob("*.css"), *(DOCS / "theme").rglob("*.html")]:
+        assert "//" not in file.read_text(encoding="utf-8")
 
 
 @pytest.mark.parametrize("name", [name for name in MODULES if name != "jaxsnn.checkpointing"])

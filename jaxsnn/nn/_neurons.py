@@ -142,8 +142,11 @@ class LIFNode(_Neuron):
 
 
 class ParametricLIFNode(_Neuron):
-    """LIF neuron that learns its time constant, one for the whole layer (Fang et al. 2021,
-    "Incorporating learnable membrane time constant"): parameter `w`, `1/tau = sigmoid(w)`.
+    """LIF neuron that learns its time constant, one for the whole layer; the equation is in
+    `jaxsnn.functional.lif_step`.
+
+    The parameter is `w` with `1/tau = sigmoid(w)` (Fang et al. 2021, "Incorporating learnable
+    membrane time constant to enhance learning of spiking neural networks").
 
     Args:
         init_tau: membrane time constant at the start, in time steps, greater than 1.
