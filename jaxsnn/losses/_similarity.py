@@ -86,8 +86,10 @@ def spike_similar_loss(
                   mean_m of their binary cross-entropy             bce
 
     The kernels are those of `kernel_dot_product`, the linear one divided by the lengths:
-    `x . y / (|x| |y| + 1e-8)`. The slope of `|.|` at 0 is 0. A loss of pairs: the number of an example depends on the others
-    in the minibatch, so `training.evaluate` gives another mean for another batch size.
+    `x . y / (|x| |y| + 1e-8)`. The slope of `|.|` at 0 is 0, and so is that of the cross-entropy
+    where a logarithm is cut off at -100 (torch's is 1e12 there). A loss of pairs: the number of an
+    example depends on the others in the minibatch, so `training.evaluate` gives another mean for
+    another batch size.
 
     Args:
         spikes: output of all steps, `[T, N, ...]`.
