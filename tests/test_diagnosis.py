@@ -436,6 +436,57 @@ def test_each_warning(case):
     assert found.advice
 
 
+def at_threshold():
+    """Neurons that reach 1 at every step, where the steep surrogate makes of a gradient -5 times.
+
+    (1 - 1/tau) (1 - s - h alpha/2) = 0.5 (1 - 1 - 10)
+    """
+    return nn.Sequential(nn.LIFNode(surrogate_function=surrogate.ATan(20.0)))
+
+
+def in_a_circle():
+    """All fire at every step, and the straight-through gradient is fed back: w/tau = 4.5."""
+    neuron = nn.LIFNode(surrogate_function=surrogate.DeterministicPass(), detach_reset=True)
+    container = nn.LinearRecurrentContainer(neuron, F, F, feedback_only=True, rngs=nnx.Rngs(0))
+    container.rc.kernel[...] = 9 * jnp.eye(F)
+    container.rc.bias[...] = jnp.ones(F)
+    return nn.Sequential(container)
+
+
+@pytest.mark.parametrize(
+    ("make", "steps", "growth"),
+    [
+        (at_threshold, 10, 5.0),
+        (at_threshold, 40, 5.0),
+        (in_a_circle, 90, 4.5),
+    ],
+)
+def test_explosion_through_time(make, steps, growth):
+    """From 1e4 by way of 1e25, whose square is infinite in float32, to infinity."""
+    report = jaxsnn.doctor(make(), jnp.full((steps, N, F), 2.0), LABELS)
+    (found,) = (f for f in report.warnings if f.what == "exploding_time")
+    assert found.path == "0"
+    assert f"each step back in time multiplies it by {growth:g}" in found.message
+    assert not what(report) & {("not_finite", "0"), ("exploding_layers", "0")}
+    first = report.layers[0].gradient_by_step[0]
+    assert np.isfinite(first) == (steps < 50)
+    assert (first < 1e22) == (steps == 10)  # NaN for the longest
+    assert ("clip" in found.advice) == (steps == 10)
+    assert ("every update 0" in found.message) == (steps > 10)
+    np.testing.assert_allclose(report.layers[0].growth, growth, rtol=0.02)
+
+
+def test_what_vanishes_through_time_is_not_lost():
+    """Squares of 1e-25 are 0 in float32, the gradient is not."""
+    net = models.Classifier(nn.Sequential(linear(), nn.NonSpikingLIFNode()), last_step)
+    report = jaxsnn.doctor(net, jnp.ones((80, N, F)), LABELS)
+    (found,) = (f for f in report.warnings if f.what == "vanishing_time")
+    assert found.path == "1"
+    assert "each step back in time multiplies it by 0.5" in found.message
+    assert 0 < report.layers[1].gradient_by_step[0] < 1e-23
+    np.testing.assert_allclose(report.layers[1].early_late, 0.5**64, rtol=1e-5)
+
+
 def test_every_warning_is_provoked_and_documented():
     provoked = {expected[0] for *_, expected in PROVOKED.values()}
     named = set(jaxsnn.doctor.__doc__.split("as `what`:")[1].split(".\n")[0].split("`")[1::2])
