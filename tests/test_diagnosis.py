@@ -16,9 +16,11 @@ import jaxsnn
 from jaxsnn import losses, models, nn, surrogate
 from jaxsnn.diagnosis._drives import drives_of, order_of_calls
 from jaxsnn.diagnosis._follow import Sight
+from jaxsnn.diagnosis._loops import in_loops
 from jaxsnn.diagnosis._operations import operations
 from jaxsnn.diagnosis._stack import Part, layers
 from jaxsnn.diagnosis._window import window
+from jaxsnn.interop import nir
 
 T, N, F = 10, 8, 4
 LABELS = jnp.arange(N) % F
@@ -765,9 +767,15 @@ def test_calibrate_containers_and_normalisations():
         nn.LinearRecurrentContainer(nn.LIFNode(), F, F, feedback_only=True, rngs=rngs),
         *(linear(), nn.BatchNorm(F), nn.LIFNode()),
     )
-    model, done = jaxsnn.calibrate(models.Classifier(stack), UNIFORM, rate=0.2, tolerance=0.15)
+    calibration = jaxsnn.calibrate(models.Classifier(stack), UNIFORM, rate=0.2, tolerance=0.15)
+    model, done = calibration
     assert isinstance(model, models.Classifier)
-    assert [layer.scaled for layer in done] == [("0",), ("2.rc",), ("3", "4.rc"), ("6",)]
+    assert [layer.scaled for layer in done] == [("0",), ("2.rc",), ("3",), ("6",)]
+    assert [layer.recurrent for layer in done] == [(), ("2.rc",), ("4.rc",), ()]
+    for k, first in (("2", F), ("4", 0)):  # the weights of the feedback
+        now, before = (net[int(k)].rc.kernel[first:] for net in (model.stack, stack))
+        np.testing.assert_array_equal(now, before)
+    assert str(calibration).splitlines()[-1] == "recurrent weights left as they are: 2.rc, 4.rc"
     assert done[0].factor < 1  # that one fired too much
     run = nn.unroll(model.stack, UNIFORM, record=["1", "2", "4", "7"], training=jax.random.key(0))
     for layer, spikes in zip(done, run[2].records.values(), strict=True):
@@ -806,16 +814,52 @@ class Recurrent(nn.Cell):
 
 def test_calibrate_an_own_recurrence():
     (done,) = jaxsnn.calibrate(Recurrent(), UNIFORM, rate=0.3).layers
-    assert (done.path, done.scaled) == ("neuron", ("x", "back"))
+    assert (done.path, done.scaled, done.recurrent) == ("neuron", ("x",), ("back",))
     assert done.rate == pytest.approx(0.3, rel=0.1)
 
 
+def around_a_layer(gain=1.0):
+    """A container that feeds back to the layer inside of it."""
+    return nn.ElementWiseRecurrentContainer(
+        nn.Sequential(linear(gain=gain), nn.LIFNode(v_threshold=0.5)), operator.add
+    )
+
+
+def ring():
+    """A graph with a layer on the way to a neuron, and one on the way back."""
+    edges = [("input", "forth"), ("forth", "fire"), ("fire", "back"), ("back", "fire")]
+    cells = {"forth": linear(), "back": linear(), "fire": nn.LIFNode()}
+    return nir.Graph(cells, [*edges, ("fire", "output")])
+
+
+def radius(kernel):
+    return max(abs(np.linalg.eigvals(np.asarray(kernel))))
+
+
+def test_recurrent_weights_are_bound():
+    """Where all weights are recurrent they grow as far as a singular value of 1, or shrink."""
+    weak, strong = around_a_layer(gain=0.2), around_a_layer(gain=50.0)
+    calibration = jaxsnn.calibrate(weak, UNIFORM, rate=0.7)
+    (done,) = calibration.layers
+    assert done.factor == done.limit > 1
+    assert done.before < done.rate < 0.6
+    assert "all its weights are recurrent; not reached, at a factor of" in str(calibration)
+    kernel = calibration.model.sub_module[0].kernel[...]
+    np.testing.assert_allclose(np.linalg.norm(kernel, 2), 1.0, rtol=1e-5)
+    assert radius(kernel) <= 1
+    (done,) = jaxsnn.calibrate(strong, UNIFORM, rate=0.4).layers
+    assert done.factor < done.limit == 1
+    assert done.rate == pytest.approx(0.4, rel=0.1)
+
+
 def test_calibrate_neurons_that_change_each_other():
-    """The second one feeds back to the first, which was done before it."""
-    inside = nn.Sequential(linear(gain=0.5), nn.LIFNode(), linear(gain=0.1), nn.LIFNode())
+    """The second one feeds back to the first, which was done before it, and all is in the loop."""
+    neurons = nn.LIFNode(v_threshold=0.2), nn.LIFNode(v_threshold=0.05)
+    inside = nn.Sequential(linear(gain=0.5), neurons[0], linear(gain=0.1), neurons[1])
     net = nn.ElementWiseRecurrentContainer(inside, lambda y, x: x + 0.3 * y)
     model, done = jaxsnn.calibrate(net, UNIFORM, rate=0.3, tolerance=0.1)
     assert [layer.scaled for layer in done] == [("sub_module.0",), ("sub_module.2",)]
+    assert [layer.recurrent for layer in done] == [layer.scaled for layer in done]
     report = {layer.path: layer for layer in jaxsnn.doctor(model, UNIFORM).layers}
     for layer, k in zip(done, (0, 2), strict=True):
         assert layer.rate == pytest.approx(0.3, rel=0.1)
@@ -859,13 +903,19 @@ class Mixed(nn.Cell):
             },
         ),
         (lambda: nn.SpikingGRUCell(F, F, rngs=nnx.Rngs(0)), {"0": ()}),
+        (lambda: (linear(), nnx.GRUCell(F, F, rngs=nnx.Rngs(0)), nn.LIFNode()), {"2": ("0",)}),
+        (lambda: (linear(), in_a_circle().layers[0]), {"1.sub_module": ("0",)}),
+        (lambda: (linear(), around_a_layer()), {"1.sub_module.1": ("0",)}),
+        (around_a_layer, {"0.sub_module.1": ("0.sub_module.0",)}),
+        (ring, {"0.layers.2": ("0.layers.0",)}),
     ],
 )
 def test_what_is_scaled(make, expected):
     made = make()
     segment = layers(nn.Sequential(*made) if isinstance(made, tuple) else nn.Sequential(made))
+    loops = in_loops(segment, UNIFORM, jax.random.key(0))
     heard = order_of_calls(segment, UNIFORM, jax.random.key(0))
-    drives = drives_of(segment, heard)
+    drives = drives_of(segment, heard, loops)
     assert {d.part.path: tuple(p.path for p in d.chosen) for d in drives} == expected
 
 
