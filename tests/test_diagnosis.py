@@ -775,7 +775,9 @@ def test_calibrate_containers_and_normalisations():
     for k, first in (("2", F), ("4", 0)):  # the weights of the feedback
         now, before = (net[int(k)].rc.kernel[first:] for net in (model.stack, stack))
         np.testing.assert_array_equal(now, before)
-    assert str(calibration).splitlines()[-1] == "recurrent weights left as they are: 2.rc, 4.rc"
+    assert str(calibration).splitlines()[-1] == (
+        "recurrent weights left as they are: 2.rc (its feedback), 4.rc"
+    )
     assert done[0].factor < 1  # that one fired too much
     run = nn.unroll(model.stack, UNIFORM, record=["1", "2", "4", "7"], training=jax.random.key(0))
     for layer, spikes in zip(done, run[2].records.values(), strict=True):

@@ -70,7 +70,13 @@ class Calibration(NamedTuple):
             done = (f"{layer.before:.3f}", f"{layer.rate:.3f}", f"{layer.factor:.3g}")
             rows.append((layer.path or layer.kind, *done, ", ".join(layer.scaled) or "none"))
         lines = [table(rows)]
-        if kept := [path for each in self.layers if each.limit is None for path in each.recurrent]:
+        kept = [
+            f"{path} (its feedback)" if path in layer.scaled else path
+            for layer in self.layers
+            for path in layer.recurrent
+            if layer.limit is None
+        ]
+        if kept:
             lines.append(f"recurrent weights left as they are: {', '.join(kept)}")
         for layer in self.layers:
             if layer.limit is not None:
