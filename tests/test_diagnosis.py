@@ -814,6 +814,21 @@ class Recurrent(nn.Cell):
         return (v, y), self.after(y)
 
 
+class Late(nn.Cell):
+    """Spikes of the potential one step before, which reach it a step later."""
+
+    def __init__(self):
+        self.surrogate = surrogate.ATan()
+        self.back, self.x = linear(), linear()
+
+    def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
+        return jnp.zeros(input_shape, dtype), jnp.zeros(input_shape, dtype)
+
+    def __call__(self, carry, x):
+        v, y = carry
+        return (0.5 * v + self.x(x) + self.back(y), self.surrogate(v - 1)), y
+
+
 def test_calibrate_an_own_recurrence():
     (done,) = jaxsnn.calibrate(Recurrent(), UNIFORM, rate=0.3).layers
     assert (done.path, done.scaled, done.recurrent) == ("neuron", ("x",), ("back",))
@@ -909,6 +924,7 @@ class Mixed(nn.Cell):
         (lambda: (linear(), in_a_circle().layers[0]), {"1.sub_module": ("0",)}),
         (lambda: (linear(), around_a_layer()), {"1.sub_module.1": ("0",)}),
         (around_a_layer, {"0.sub_module.1": ("0.sub_module.0",)}),
+        (Late, {"0": ("0.x",)}),
         (ring, {"0.layers.2": ("0.layers.0",)}),
     ],
 )
