@@ -34,9 +34,8 @@ class CalibratedLayer(NamedTuple):
         factor: what they were multiplied by; 1 if there are none.
         before: spikes per neuron and time step before, when all layers in front were done.
         rate: the same after.
-        recurrent: paths of the recurrent layers before it. Of an `rc` among `scaled`, which sees
-            input and feedback, the weights of the feedback stay as they are, and so do all weights
-            of layers that are not among `scaled`.
+        recurrent: paths of the recurrent layers before it. Their weights stay as they are, unless
+            there is a `limit`; an `rc` is also in `scaled` if the weights of its input were scaled.
         limit: the largest factor, if recurrent weights are scaled; else None.
     """
 
@@ -105,14 +104,14 @@ def calibrate(
     between, its scale and bias. In a cell of your own it is all such layers that it calls before
     the neuron and after the neuron before, in the order of the calls.
 
-    Recurrent weights stay as they are, as larger ones make gradients explode through time: of a
-    `LinearRecurrentContainer` the input's share of `rc` is scaled, and its bias; with
-    `feedback_only`, in other containers and in cells and graphs with a loop, the layers outside of
-    the loop. Only where there is none, layers inside are scaled, by a factor that leaves their
-    largest singular value, and so their spectral radius, at 1 or at its value before; the rate that
-    this allows may be lower than `rate`, and the result shows so.
+    Recurrent weights stay as they are, because larger ones make gradients explode through time. In
+    a `LinearRecurrentContainer` the weights of the input in `rc` are scaled, and its bias. With
+    `feedback_only`, in other containers, and in cells and graphs with a loop, the layers outside
+    the loop are scaled. Only if there are none, the layers inside are scaled, by a factor that
+    leaves their largest singular value, and so their spectral radius, at most 1, or as it was. The
+    rate may then stay below `rate`, and the result shows so.
 
-    Left as they are, too: neurons with no such layer before them, the spiking RNN cells, which
+    Also left as they are: neurons with no such layer before them, the spiking RNN cells, which
     fire at 0 or more, at any scale of their weights, and `DSRIFNode` and `DSRLIFNode`, whose
     threshold is trained.
 

@@ -14,7 +14,6 @@ DEAD = 0.9  # of a layer's neurons; half of them do not keep a network from lear
 SATURATED = 0.5
 OUTSIDE = 0.01  # share of potentials inside the window
 RATIO = 1e3  # between gradients at either end, of layers or of time
-SQUARES_FIT = 1e19  # above, the square of a gradient is infinite in float32
 LARGE_INPUT = 50.0
 SOME = 8  # examples, from which to say what all have in common
 SAME = 0.7  # of the neurons that fire, or of the channels
@@ -163,7 +162,7 @@ def _beyond_numbers(seen: Seen, layer: LayerReport) -> Finding:
     finite = [g for g in around.gradient_by_step or () if math.isfinite(g)]
     late = around.gradient_by_step[-1] if around.gradient_by_step else math.nan
     if around.path in seen.cells and 0 < late < math.inf and max(finite) > late * RATIO:
-        return _exploding_time(around)
+        return _exploding_time(seen, around)
     return Finding(
         "not_finite",
         layer.path,
@@ -331,8 +330,8 @@ def _across_layers(seen: Seen) -> Iterator[Finding]:
             "exploding_layers",
             places[0],
             f"the gradient at its input is {first / last:.1g} times that at layer "
-            f"{by_path[places[-1]].name}{_too_large(first)}",
-            "smaller weights, a surrogate with a lower peak" + _clipping(first),
+            f"{by_path[places[-1]].name}{_too_large(seen, first)}",
+            "smaller weights, a surrogate with a lower peak" + _clipping(seen, first),
         )
 
 
@@ -355,7 +354,7 @@ def _through_time(seen: Seen) -> Iterator[Finding]:
             "looks at all steps",
         )
     if exploding:
-        yield _exploding_time(exploding[-1])
+        yield _exploding_time(seen, exploding[-1])
 
 
 def _explodes(seen: Seen, layer: LayerReport) -> bool:
@@ -363,18 +362,18 @@ def _explodes(seen: Seen, layer: LayerReport) -> bool:
     return layer.path in seen.cells and (layer.early_late or 0) > RATIO
 
 
-def _exploding_time(layer: LayerReport) -> Finding:
+def _exploding_time(seen: Seen, layer: LayerReport) -> Finding:
     largest = math.hypot(*(layer.gradient_by_step or ()))
-    seen = f"the gradient at the first steps is {layer.early_late or 0:.1g} times that at the last"
+    found = f"the gradient at the first steps is {layer.early_late or 0:.1g} times that at the last"
     if not math.isfinite(largest):
-        seen = "the gradient is finite at the last steps, and NaN or infinite at the first"
+        found = "the gradient is finite at the last steps, and NaN or infinite at the first"
     return Finding(
         "exploding_time",
         layer.path,
-        f"{seen}{_by_step(layer)}{_too_large(largest)}",
+        f"{found}{_by_step(layer)}{_too_large(seen, largest)}",
         "smaller recurrent weights, detach_reset=True, a surrogate with a lower peak, or gradients "
         "through fewer steps (pieces of the sequence, and jax.lax.stop_gradient of the carry "
-        f"between them){_clipping(largest)}",
+        f"between them){_clipping(seen, largest)}",
     )
 
 
@@ -384,19 +383,29 @@ def _by_step(layer: LayerReport) -> str:
     return f": each step back in time multiplies it by {layer.growth:.3g}"
 
 
-def _too_large(norm: float) -> str:
-    """The warning that a gradient has a square which is infinite in float32."""
-    if norm <= SQUARES_FIT:
+def _dtype(seen: Seen) -> Any:
+    """The dtype of gradients: that of the loss, or float32 where it is narrower."""
+    dtype = seen.whole["loss"].dtype
+    return dtype if dtype.itemsize > 4 else np.dtype(np.float32)
+
+
+def _squares_fit(seen: Seen, norm: float) -> bool:
+    return norm < math.sqrt(np.finfo(_dtype(seen)).max)
+
+
+def _too_large(seen: Seen, norm: float) -> str:
+    """The warning that the square of a gradient is infinite."""
+    if _squares_fit(seen, norm) or not math.isfinite(norm):
         return ""
     return (
-        "; its square is infinite in float32, so that optax.adam and optax.clip_by_global_norm "
-        "would make every update 0"
+        f"; its square is infinite in {_dtype(seen)}, so that optax.adam and "
+        "optax.clip_by_global_norm would make every update 0"
     )
 
 
-def _clipping(norm: float) -> str:
+def _clipping(seen: Seen, norm: float) -> str:
     """The advice to clip the gradient, unless it is so large that one step outweighs the others."""
-    if norm > SQUARES_FIT:
+    if not _squares_fit(seen, norm):
         return ""
     return (
         "; or clip the gradient (train.py: --clip-norm 1; in a loop of your own "

@@ -69,21 +69,22 @@ class LayerReport(NamedTuple):
 
     @property
     def growth(self) -> float | None:
-        """Factor between the gradient at its input at one step and at the step after, on average.
+        """Factor between the gradient at its input at one step and at the step after.
 
-        Above 1 the gradient explodes through time, below 1 it vanishes. Taken from the first fifth
-        and the last fifth of the steps at which `gradient_by_step` is neither 0 nor infinite; None
-        for fewer than two such steps.
+        Above 1 the gradient explodes through time, below 1 it vanishes. The geometric mean between
+        the first fifth and the last fifth of the steps at which `gradient_by_step` is neither 0
+        nor infinite; None for fewer than two such steps.
         """
-        known = [(t, g) for t, g in enumerate(self.gradient_by_step or ()) if 0 < g < math.inf]
+        known = [
+            (t, math.log(g)) for t, g in enumerate(self.gradient_by_step or ()) if 0 < g < math.inf
+        ]
         some = math.ceil(len(known) / 5)
         if len(known) < 2:
             return None
         (first, early), (last, late) = (
-            zip(*part, strict=True) for part in (known[:some], known[-some:])
+            map(statistics.fmean, zip(*part, strict=True)) for part in (known[:some], known[-some:])
         )
-        steps = statistics.mean(last) - statistics.mean(first)
-        return math.exp((math.log(math.hypot(*early)) - math.log(math.hypot(*late))) / steps)
+        return math.exp((early - late) / (last - first))
 
     @property
     def energy(self) -> float | None:
