@@ -815,18 +815,18 @@ class Recurrent(nn.Cell):
 
 
 class Late(nn.Cell):
-    """Spikes of the potential one step before, which reach it a step later."""
+    """Spikes of the potential one step before, which reach it a step later, and the last input."""
 
     def __init__(self):
         self.surrogate = surrogate.ATan()
         self.back, self.x = linear(), linear()
 
     def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
-        return jnp.zeros(input_shape, dtype), jnp.zeros(input_shape, dtype)
+        return (jnp.zeros(input_shape, dtype),) * 3
 
     def __call__(self, carry, x):
-        v, y = carry
-        return (0.5 * v + self.x(x) + self.back(y), self.surrogate(v - 1)), y
+        v, y, last = carry
+        return (0.5 * v + self.x(last) + self.back(y), self.surrogate(v - 1), x), y
 
 
 def test_calibrate_an_own_recurrence():

@@ -1,4 +1,4 @@
-"""Which layers of a cell are in a loop: their output comes back to their input at a later step."""
+"""Find the layers whose output comes back to their input at a later step."""
 
 import functools
 from collections.abc import Sequence
@@ -19,14 +19,17 @@ Names = frozenset[Any]  # keys of parameters, numbers of states
 
 
 def in_loops(segment: Sequence[Part], xs: jax.Array, key: jax.Array) -> set[Keys]:
-    """The parameters in a loop, e.g. `("1", "rc", "kernel")`, of layers run one after the other.
+    """Find the parameters in a loop, among those of layers that are run one after the other.
 
-    Each is named by the path of its layer and the way to it from there.
+    A parameter is in a loop if what it is multiplied with depends on a state that it changes.
 
     Args:
         segment: the layers.
         xs: input of the first, `[T, N, ...]`.
         key: random key of dropout.
+
+    Returns:
+        For each the path of its layer, and the keys from there, e.g. `("1", "rc", "kernel")`.
     """
     found: set[Keys] = set()
     for layer in segment:
@@ -41,7 +44,7 @@ def in_loops(segment: Sequence[Part], xs: jax.Array, key: jax.Array) -> set[Keys
 
 
 def _in_loops(cell: Part, xs: jax.ShapeDtypeStruct, key: jax.Array) -> set[Keys]:
-    """The same for one cell, from the traced program of a step."""
+    """Find them in one cell, from the traced program of a step: keys within the cell."""
     x = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
     carry = jax.eval_shape(lambda: first_carry(cell.module, x))
     split: Any = nnx.split(cell.module, nnx.Param, ...)
@@ -80,8 +83,9 @@ def _in_loops(cell: Part, xs: jax.ShapeDtypeStruct, key: jax.Array) -> set[Keys]
             if alive:
                 activity.add(v)
 
-    # The states of before that each new state depends on, and those of all steps before.
-    after = [frozenset() if isinstance(v, Literal) else needs[v] for v in program.outvars]
+    # The states that each new state depends on, of the last step, then of all steps before.
+    nothing: Names = frozenset()
+    after = [nothing if isinstance(v, Literal) else needs.get(v, nothing) for v in program.outvars]
     history = [set(after[k]) & set(states) | {k} for k in states]
     for through in states:
         for k in states:
