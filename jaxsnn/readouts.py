@@ -151,12 +151,12 @@ def max_membrane(
         (Array(2., dtype=float32), Array([0., 1., 0.], dtype=float32))
     """
     if mask is None:
-        return largest(v_seq, 0)
+        return largest(v_seq, (0,))
     counted = _spread(mask, v_seq)
     # Steps that do not count repeat the first one that does, which changes no maximum.
     first = counted & (jnp.cumsum(counted, axis=0, dtype=jnp.int32) == 1)
     start = jnp.sum(jnp.where(first, v_seq, 0), axis=0, keepdims=True)
-    return _if_any(counted, largest(jnp.where(counted, v_seq, start), 0))
+    return _if_any(counted, largest(jnp.where(counted, v_seq, start), (0,)))
 
 
 def max_abs_membrane(

@@ -51,10 +51,7 @@ def _largest(xs: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     Its gradient goes to the first of equals in torch's order of the axes, `[T, N, C, ...]`.
     """
     last = xs.ndim - 1
-    axes = tuple(sorted(axes, key=lambda k: 1.5 if k == last else k))
-    kept = tuple(k for k in range(xs.ndim) if k not in axes)
-    rows = jnp.transpose(xs, kept + axes)
-    return largest(rows.reshape(*rows.shape[: len(kept)], -1), -1)
+    return largest(xs, tuple(sorted(axes, key=lambda k: 1.5 if k == last else k)))
 
 
 class TemporalWiseAttention(SequenceLayer):
