@@ -26,10 +26,10 @@ def _largest_jvp(
 ) -> tuple[jax.Array, jax.Array]:
     (x,), (tangent,) = primals, tangents
     # Two reductions of numbers, which a CPU does faster than an argmax.
-    best = jnp.max(x, axes, keepdims=True)
+    best = jnp.max(jax.lax.stop_gradient(x), axes, keepdims=True)
     place, size = jnp.zeros((), jnp.int32), 1
     for axis in reversed(axes):
         place = place + size * jax.lax.broadcasted_iota(jnp.int32, x.shape, axis)
         size *= x.shape[axis]
     first = jnp.min(jnp.where(x == best, place, size), axes, keepdims=True)
-    return jnp.squeeze(best, axes), jnp.sum(jnp.where(place == first, tangent, 0), axes)
+    return largest(x, axes), jnp.sum(jnp.where(place == first, tangent, 0), axes)

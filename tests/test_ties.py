@@ -124,6 +124,11 @@ def test_slopes_at_ties():
         np.testing.assert_allclose(slope, ROWS[name][2], atol=1e-6, err_msg=name)
 
 
+def test_second_derivatives_follow_the_first():
+    curvature = jax.hessian(lambda v: readouts.max_membrane(v) ** 2)(jnp.array([1.0, 2.0, 2.0]))
+    np.testing.assert_array_equal(curvature, np.diag([0.0, 2.0, 0.0]))
+
+
 def test_fillers_are_finite():
     """Masked steps, and values that no logarithm takes, under JAX's own checks, step by step."""
     mask = jnp.array([[False, True, True, False], [False, False, False, False]]).T
