@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jaxsnn._ties import largest
 from jaxsnn.nn._cell import state_dtype
 from jaxsnn.nn._mode import over
 
@@ -131,6 +132,8 @@ def max_membrane(
 
         out[n, c] = max_t v[t, n, c]
 
+    The gradient goes to the step of the largest potential, of equal ones to the first.
+
     Args:
         v_seq: potentials, time first, `[T, N, C]`, e.g. of `jaxsnn.nn.NonSpikingLIFNode`.
         mask: bool, `[T, N]`, the steps that count; None for all.
@@ -141,11 +144,19 @@ def max_membrane(
     Raises:
         TypeError: `mask` is not bool.
         ValueError: `mask` has not the first axes of `v_seq`.
+
+    Examples:
+        >>> v = jnp.array([0.0, 2.0, 2.0])
+        >>> jax.value_and_grad(max_membrane)(v)
+        (Array(2., dtype=float32), Array([0., 1., 0.], dtype=float32))
     """
     if mask is None:
-        return jnp.max(v_seq, axis=0)
+        return largest(v_seq, (0,))
     counted = _spread(mask, v_seq)
-    return _if_any(counted, jnp.max(jnp.where(counted, v_seq, -jnp.inf), axis=0))
+    # Steps that do not count repeat the first one that does, which changes no maximum.
+    first = counted & (jnp.cumsum(counted, axis=0, dtype=jnp.int32) == 1)
+    start = jnp.sum(jnp.where(first, v_seq, 0), axis=0, keepdims=True)
+    return _if_any(counted, largest(jnp.where(counted, v_seq, start), (0,)))
 
 
 def max_abs_membrane(
@@ -155,7 +166,8 @@ def max_abs_membrane(
 
         out[n, c] = v[t*, n, c],  t* = argmax_t |v[t, n, c]|
 
-    Between a positive and a negative one of the same size the negative one is taken.
+    Between a positive and a negative one of the same size the negative one is taken. The gradient
+    goes to its step, of equal ones to the first.
 
     Args:
         v_seq: potentials, time first, `[T, N, C]`, e.g. of `jaxsnn.nn.NonSpikingLIFNode`.

@@ -16,9 +16,11 @@ import jaxsnn
 from jaxsnn import losses, models, nn, surrogate
 from jaxsnn.diagnosis._drives import drives_of, order_of_calls
 from jaxsnn.diagnosis._follow import Sight
+from jaxsnn.diagnosis._loops import in_loops
 from jaxsnn.diagnosis._operations import operations
 from jaxsnn.diagnosis._stack import Part, layers
 from jaxsnn.diagnosis._window import window
+from jaxsnn.interop import nir
 
 T, N, F = 10, 8, 4
 LABELS = jnp.arange(N) % F
@@ -436,6 +438,57 @@ def test_each_warning(case):
     assert found.advice
 
 
+def at_threshold():
+    """Neurons that reach 1 at every step, where the steep surrogate makes of a gradient -5 times.
+
+    (1 - 1/tau) (1 - s - h alpha/2) = 0.5 (1 - 1 - 10)
+    """
+    return nn.Sequential(nn.LIFNode(surrogate_function=surrogate.ATan(20.0)))
+
+
+def in_a_circle():
+    """All fire at every step, and the straight-through gradient is fed back: w/tau = 4.5."""
+    neuron = nn.LIFNode(surrogate_function=surrogate.DeterministicPass(), detach_reset=True)
+    container = nn.LinearRecurrentContainer(neuron, F, F, feedback_only=True, rngs=nnx.Rngs(0))
+    container.rc.kernel[...] = 9 * jnp.eye(F)
+    container.rc.bias[...] = jnp.ones(F)
+    return nn.Sequential(container)
+
+
+@pytest.mark.parametrize(
+    ("make", "steps", "growth"),
+    [
+        (at_threshold, 10, 5.0),
+        (at_threshold, 40, 5.0),
+        (in_a_circle, 90, 4.5),
+    ],
+)
+def test_explosion_through_time(make, steps, growth):
+    """From 1e4 by way of 1e25, whose square is infinite in float32, to infinity."""
+    report = jaxsnn.doctor(make(), jnp.full((steps, N, F), 2.0), LABELS)
+    (found,) = (f for f in report.warnings if f.what == "exploding_time")
+    assert found.path == "0"
+    np.testing.assert_allclose(report.layers[0].growth, growth, rtol=0.02)
+    assert f"each step back in time multiplies it by {report.layers[0].growth:.3g}" in found.message
+    assert not what(report) & {("not_finite", "0"), ("exploding_layers", "0")}
+    first = report.layers[0].gradient_by_step[0]
+    assert np.isfinite(first) == (steps < 50)
+    assert (first < 1e22) == (steps == 10)  # NaN for the longest
+    assert ("clip" in found.advice) == (steps == 10)
+    assert ("every update 0" in found.message) == (steps == 40)
+
+
+def test_what_vanishes_through_time_is_not_lost():
+    """Squares of 1e-25 are 0 in float32, the gradient is not."""
+    net = models.Classifier(nn.Sequential(linear(), nn.NonSpikingLIFNode()), last_step)
+    report = jaxsnn.doctor(net, jnp.ones((80, N, F)), LABELS)
+    (found,) = (f for f in report.warnings if f.what == "vanishing_time")
+    assert found.path == "1"
+    assert "each step back in time multiplies it by 0.5" in found.message
+    assert 0 < report.layers[1].gradient_by_step[0] < 1e-23
+    np.testing.assert_allclose(report.layers[1].early_late, 0.5**64, rtol=1e-5)
+
+
 def test_every_warning_is_provoked_and_documented():
     provoked = {expected[0] for *_, expected in PROVOKED.values()}
     named = set(jaxsnn.doctor.__doc__.split("as `what`:")[1].split(".\n")[0].split("`")[1::2])
@@ -714,9 +767,17 @@ def test_calibrate_containers_and_normalisations():
         nn.LinearRecurrentContainer(nn.LIFNode(), F, F, feedback_only=True, rngs=rngs),
         *(linear(), nn.BatchNorm(F), nn.LIFNode()),
     )
-    model, done = jaxsnn.calibrate(models.Classifier(stack), UNIFORM, rate=0.2, tolerance=0.15)
+    calibration = jaxsnn.calibrate(models.Classifier(stack), UNIFORM, rate=0.2, tolerance=0.15)
+    model, done = calibration
     assert isinstance(model, models.Classifier)
-    assert [layer.scaled for layer in done] == [("0",), ("2.rc",), ("3", "4.rc"), ("6",)]
+    assert [layer.scaled for layer in done] == [("0",), ("2.rc",), ("3",), ("6",)]
+    assert [layer.recurrent for layer in done] == [(), ("2.rc",), ("4.rc",), ()]
+    for k, first in (("2", F), ("4", 0)):  # the weights of the feedback
+        now, before = (net[int(k)].rc.kernel[first:] for net in (model.stack, stack))
+        np.testing.assert_array_equal(now, before)
+    assert str(calibration).splitlines()[-1] == (
+        "recurrent weights left as they are: 2.rc (its feedback), 4.rc"
+    )
     assert done[0].factor < 1  # that one fired too much
     run = nn.unroll(model.stack, UNIFORM, record=["1", "2", "4", "7"], training=jax.random.key(0))
     for layer, spikes in zip(done, run[2].records.values(), strict=True):
@@ -753,18 +814,69 @@ class Recurrent(nn.Cell):
         return (v, y), self.after(y)
 
 
+class Late(nn.Cell):
+    """Spikes of the potential one step before, which reach it a step later, and the last input."""
+
+    def __init__(self):
+        self.surrogate = surrogate.ATan()
+        self.back, self.x = linear(), linear()
+
+    def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
+        return (jnp.zeros(input_shape, dtype),) * 3
+
+    def __call__(self, carry, x):
+        v, y, last = carry
+        return (0.5 * v + self.x(last) + self.back(y), self.surrogate(v - 1), x), y
+
+
 def test_calibrate_an_own_recurrence():
     (done,) = jaxsnn.calibrate(Recurrent(), UNIFORM, rate=0.3).layers
-    assert (done.path, done.scaled) == ("neuron", ("x", "back"))
+    assert (done.path, done.scaled, done.recurrent) == ("neuron", ("x",), ("back",))
     assert done.rate == pytest.approx(0.3, rel=0.1)
 
 
+def around_a_layer(gain=1.0):
+    """A container that feeds back to the layer inside of it."""
+    return nn.ElementWiseRecurrentContainer(
+        nn.Sequential(linear(gain=gain), nn.LIFNode(v_threshold=0.5)), operator.add
+    )
+
+
+def ring():
+    """A graph with a layer on the way to a neuron, and one on the way back."""
+    edges = [("input", "forth"), ("forth", "fire"), ("fire", "back"), ("back", "fire")]
+    cells = {"forth": linear(), "back": linear(), "fire": nn.LIFNode()}
+    return nir.Graph(cells, [*edges, ("fire", "output")])
+
+
+def radius(kernel):
+    return max(abs(np.linalg.eigvals(np.asarray(kernel))))
+
+
+def test_recurrent_weights_are_bound():
+    """Where all weights are recurrent they grow as far as a singular value of 1, or shrink."""
+    weak, strong = around_a_layer(gain=0.2), around_a_layer(gain=50.0)
+    calibration = jaxsnn.calibrate(weak, UNIFORM, rate=0.7)
+    (done,) = calibration.layers
+    assert done.factor == done.limit > 1
+    assert done.before < done.rate < 0.6
+    assert "all its weights are recurrent; not reached, at a factor of" in str(calibration)
+    kernel = calibration.model.sub_module[0].kernel[...]
+    np.testing.assert_allclose(np.linalg.norm(kernel, 2), 1.0, rtol=1e-5)
+    assert radius(kernel) <= 1
+    (done,) = jaxsnn.calibrate(strong, UNIFORM, rate=0.4).layers
+    assert done.factor < done.limit == 1
+    assert done.rate == pytest.approx(0.4, rel=0.1)
+
+
 def test_calibrate_neurons_that_change_each_other():
-    """The second one feeds back to the first, which was done before it."""
-    inside = nn.Sequential(linear(gain=0.5), nn.LIFNode(), linear(gain=0.1), nn.LIFNode())
+    """The second one feeds back to the first, which was done before it, and all is in the loop."""
+    neurons = nn.LIFNode(v_threshold=0.2), nn.LIFNode(v_threshold=0.05)
+    inside = nn.Sequential(linear(gain=0.5), neurons[0], linear(gain=0.1), neurons[1])
     net = nn.ElementWiseRecurrentContainer(inside, lambda y, x: x + 0.3 * y)
     model, done = jaxsnn.calibrate(net, UNIFORM, rate=0.3, tolerance=0.1)
     assert [layer.scaled for layer in done] == [("sub_module.0",), ("sub_module.2",)]
+    assert [layer.recurrent for layer in done] == [layer.scaled for layer in done]
     report = {layer.path: layer for layer in jaxsnn.doctor(model, UNIFORM).layers}
     for layer, k in zip(done, (0, 2), strict=True):
         assert layer.rate == pytest.approx(0.3, rel=0.1)
@@ -808,13 +920,20 @@ class Mixed(nn.Cell):
             },
         ),
         (lambda: nn.SpikingGRUCell(F, F, rngs=nnx.Rngs(0)), {"0": ()}),
+        (lambda: (linear(), nnx.GRUCell(F, F, rngs=nnx.Rngs(0)), nn.LIFNode()), {"2": ("0",)}),
+        (lambda: (linear(), in_a_circle().layers[0]), {"1.sub_module": ("0",)}),
+        (lambda: (linear(), around_a_layer()), {"1.sub_module.1": ("0",)}),
+        (around_a_layer, {"0.sub_module.1": ("0.sub_module.0",)}),
+        (Late, {"0": ("0.x",)}),
+        (ring, {"0.layers.2": ("0.layers.0",)}),
     ],
 )
 def test_what_is_scaled(make, expected):
     made = make()
     segment = layers(nn.Sequential(*made) if isinstance(made, tuple) else nn.Sequential(made))
+    loops = in_loops(segment, UNIFORM, jax.random.key(0))
     heard = order_of_calls(segment, UNIFORM, jax.random.key(0))
-    drives = drives_of(segment, heard)
+    drives = drives_of(segment, heard, loops)
     assert {d.part.path: tuple(p.path for p in d.chosen) for d in drives} == expected
 
 

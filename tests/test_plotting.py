@@ -365,6 +365,10 @@ BAD = [
     (lambda: plotting.read_columns(np.zeros((2, 4, 4))), r"image .*got \[2, 4, 4\].*images\[0\]"),
     (lambda: plotting.read_columns(np.zeros((4, 0))), r"image .*got \[4, 0\]"),
     (
+        lambda: plotting.read_columns(np.zeros((4, 4, 1))),
+        r"image .*got \[4, 4, 1\].*image\[\.\.\., 0\]",
+    ),
+    (
         lambda: plotting.network_diagram("lstm"),
         "name must be one of 'plain', 'ss', 'fb', got 'lstm'",
     ),

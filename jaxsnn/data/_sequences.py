@@ -22,7 +22,7 @@ def columns(images: UInt8[Array | np.ndarray, "N H W"]) -> Float32[Array, "W N H
 
     Raises:
         TypeError: `images` is not uint8.
-        ValueError: `images` has not three axes.
+        ValueError: `images` has not three axes, or the last is of size 1, as a channel is.
     """
     return jnp.transpose(_unit_interval(images), (2, 0, 1))
 
@@ -38,7 +38,7 @@ def rows(images: UInt8[Array | np.ndarray, "N H W"]) -> Float32[Array, "H N W"]:
 
     Raises:
         TypeError: `images` is not uint8.
-        ValueError: `images` has not three axes.
+        ValueError: `images` has not three axes, or the last is of size 1, as a channel is.
     """
     return jnp.transpose(_unit_interval(images), (1, 0, 2))
 
@@ -54,6 +54,26 @@ def _unit_interval(images: Array | np.ndarray) -> Array:
             "only a transpose to [T, N, features]"
         )
     if images.ndim != 3:
-        raise ValueError(f"images must have shape [N, H, W], got {list(images.shape)}")
+        raise ValueError(
+            f"images must have shape [N, H, W], got {list(images.shape)}; {_remedy(images.shape)}"
+        )
+    if images.shape[2] == 1:
+        raise ValueError(
+            f"images must have shape [N, H, W] with W > 1, got {list(images.shape)}; a batch of "
+            "one image [H, W, 1] is images[None, ..., 0]"
+        )
     values = images.astype(jnp.float32)
     return values * _INVERSE_HIGH + values * _INVERSE_LOW
+
+
+def _remedy(shape: tuple[int, ...]) -> str:
+    """The expression that makes images of this shape `[N, H, W]`."""
+    if len(shape) == 2:
+        return "a batch of one image is images[None]"
+    if len(shape) == 4 and shape[-1] == 1:
+        return "without the axis of the channel they are images[..., 0]"
+    if len(shape) == 4 and shape[1] == 1:
+        return "without the axis of the channel they are images[:, 0]"
+    if len(shape) == 4:
+        return "take one channel, e.g. images[..., 0], or make sequences [T, N, features] yourself"
+    return "make sequences [T, N, features] yourself"

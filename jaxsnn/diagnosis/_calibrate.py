@@ -11,15 +11,15 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from jaxsnn import _checks
-from jaxsnn.diagnosis._drives import Drive, Keys, at, drives_of, order_of_calls, scale
+from jaxsnn.diagnosis._drives import LARGEST, Drive, Keys, at, drives_of, order_of_calls, scale
 from jaxsnn.diagnosis._follow import Sight, surrogates, watch
+from jaxsnn.diagnosis._loops import in_loops
 from jaxsnn.diagnosis._measure import spikes_of
 from jaxsnn.diagnosis._report import table
 from jaxsnn.diagnosis._stack import Part, check_input, find_stack, layers, parts, within
 from jaxsnn.nn._mode import Mode
 from jaxsnn.nn._spike_representation import _SpikeRepresentationNode
 
-LARGEST = 2.0**30  # factor, or one over it
 HALVINGS = 40
 SWEEPS = 5
 
@@ -34,6 +34,9 @@ class CalibratedLayer(NamedTuple):
         factor: what they were multiplied by; 1 if there are none.
         before: spikes per neuron and time step before, when all layers in front were done.
         rate: the same after.
+        recurrent: paths of the recurrent layers before it. Their weights stay as they are, unless
+            there is a `limit`; an `rc` is also in `scaled` if the weights of its input were scaled.
+        limit: the largest factor, if recurrent weights are scaled; else None.
     """
 
     path: str
@@ -42,6 +45,8 @@ class CalibratedLayer(NamedTuple):
     factor: float
     before: float
     rate: float
+    recurrent: tuple[str, ...] = ()
+    limit: float | None = None
 
 
 class Calibration(NamedTuple):
@@ -63,7 +68,24 @@ class Calibration(NamedTuple):
         for layer in self.layers:
             done = (f"{layer.before:.3f}", f"{layer.rate:.3f}", f"{layer.factor:.3g}")
             rows.append((layer.path or layer.kind, *done, ", ".join(layer.scaled) or "none"))
-        return table(rows)
+        lines = [table(rows)]
+        kept = [
+            f"{path} (its feedback)" if path in layer.scaled else path
+            for layer in self.layers
+            for path in layer.recurrent
+            if layer.limit is None
+        ]
+        if kept:
+            lines.append(f"recurrent weights left as they are: {', '.join(kept)}")
+        for layer in self.layers:
+            if layer.limit is not None:
+                reached = "not reached, at" if layer.factor == layer.limit else "bound by"
+                lines.append(
+                    f"{layer.path or layer.kind}: all its weights are recurrent; {reached} a "
+                    f"factor of {layer.limit:.3g}, which leaves their largest singular value at "
+                    "most 1, or as it was"
+                )
+        return "\n".join(lines)
 
 
 def calibrate(
@@ -79,11 +101,19 @@ def calibrate(
     A network starts to learn more easily if its neurons neither keep silent nor fire all the
     time. Layer by layer, front to back, kernel and bias of the last `Linear` or `Conv` before a
     neuron are multiplied by one factor, found by bisection; where a normalisation stands
-    between, its scale and bias. In a `LinearRecurrentContainer` it is `rc`, and with
-    `feedback_only` the layer before it, too. In a cell of your own it is all such layers that it
-    calls before the neuron and after the neuron before, in the order of the calls. Left as they
-    are: neurons with no such layer before them, the spiking RNN cells, which fire at 0 or more, at
-    any scale of their weights, and `DSRIFNode` and `DSRLIFNode`, whose threshold is trained.
+    between, its scale and bias. In a cell of your own it is all such layers that it calls before
+    the neuron and after the neuron before, in the order of the calls.
+
+    Recurrent weights stay as they are, because larger ones make gradients explode through time. In
+    a `LinearRecurrentContainer` the weights of the input in `rc` are scaled, and its bias. With
+    `feedback_only`, in other containers, and in cells and graphs with a loop, the layers outside
+    the loop are scaled. Only if there are none, the layers inside are scaled, by a factor that
+    leaves their largest singular value, and so their spectral radius, at most 1, or as it was. The
+    rate may then stay below `rate`, and the result shows so.
+
+    Also left as they are: neurons with no such layer before them, the spiking RNN cells, which
+    fire at 0 or more, at any scale of their weights, and `DSRIFNode` and `DSRLIFNode`, whose
+    threshold is trained.
 
     The network is run as in training. A batch normalisation takes the statistics of this batch;
     its running ones stay as they are, so that in inference the rates are others until those have
@@ -130,7 +160,8 @@ def calibrate(
         segment.append(layer)
         if not any(surrogates(part.module) for part in parts(layer)):
             continue
-        drives = drives_of(segment, order_of_calls(segment, xs, key))
+        loops = in_loops(segment, xs, key)
+        drives = drives_of(segment, order_of_calls(segment, xs, key), loops)
         for part in (part for drive in drives for part in drive.chosen):
             if any(part.module is other for other in scaled):
                 raise ValueError(
@@ -139,12 +170,17 @@ def calibrate(
                 )
             scaled.append(part.module)
         factors, before, reached, xs = _balance(segment, drives, xs, key, rate, tolerance)
-        for drive, factor, *rates in zip(drives, factors, before, reached, strict=True):
+        for drive, factor, was, now in zip(drives, factors, before, reached, strict=True):
             for part in drive.chosen:
                 scale(part.module, factor)
             paths = tuple(part.path for part in drive.chosen)
             kind = type(drive.part.module).__name__
-            done.append(CalibratedLayer(drive.part.path, kind, paths, factor, *rates))
+            limit = None if drive.limit == LARGEST else drive.limit
+            done.append(
+                CalibratedLayer(
+                    drive.part.path, kind, paths, factor, was, now, drive.recurrent, limit
+                )
+            )
         segment = []
     if not scaled:
         apart = [
@@ -201,18 +237,22 @@ def _balance(
         rates, ys = fire()
         return rates[k]
 
+    def settled(k: int) -> bool:
+        at_limit = factors[k] >= drives[k].limit and rates[k] < rate
+        return not drives[k].chosen or at_limit or _close(rates[k], rate, tolerance)
+
     for sweep in range(SWEEPS):
         for k, drive in enumerate(drives):
             if sweep == 0:
                 before[k] = rates[k]
-            if drive.chosen and not _close(rates[k], rate, tolerance):
+            if not settled(k):
                 fire_k = functools.partial(fire_at, k)
-                _search(fire_k, factors[k], rates[k], rate, tolerance, drive.part.name)
+                _search(fire_k, factors[k], rates[k], rate, tolerance, drive)
         # What feeds back may have changed those that were done before.
         off = [
             f"{drive.part.name} ({reached:.3g})"
-            for drive, reached in zip(drives, rates, strict=True)
-            if drive.chosen and not _close(reached, rate, tolerance)
+            for k, (drive, reached) in enumerate(zip(drives, rates, strict=True))
+            if not settled(k)
         ]
         if not off:
             return factors, before, rates, ys
@@ -238,14 +278,19 @@ def _search(
     before: float,
     rate: float,
     tolerance: float,
-    name: str,
+    drive: Drive,
 ) -> None:
-    """Runs with one factor after the other, from `start` on, until the rate is close."""
-    reached = before
+    """Runs with one factor after the other, from `start` on, until the rate is close.
+
+    It stops at the drive's limit, if the rate is still too low.
+    """
+    reached, name = before, drive.part.name
     step = 2.0 if before < rate else 0.5
     inner, outer = start, start  # the rate is between those at these two
     seen = [before]
     while (reached < rate) == (before < rate) and not _close(reached, rate, tolerance):
+        if outer == drive.limit < LARGEST and step > 1:
+            return
         inner, outer = outer, outer * step
         if not 1 / LARGEST <= outer <= LARGEST:
             raise ValueError(
@@ -254,7 +299,13 @@ def _search(
                 f"{max(seen):.3g}; ask for another rate. Neurons whose current is negative, or "
                 "which a silent layer feeds, are silent at any scale: a bias, or more neurons in "
                 "the layer before, may help"
+                + (
+                    f"; recurrent weights are not scaled: {', '.join(drive.recurrent)}"
+                    if drive.recurrent
+                    else ""
+                )
             )
+        outer = min(outer, drive.limit)
         reached = fire(outer)
         seen.append(reached)
     for _ in range(HALVINGS):

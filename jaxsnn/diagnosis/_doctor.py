@@ -2,7 +2,7 @@
 
 import itertools
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -188,7 +188,9 @@ def _check_range(labels: jax.Array, classes: int) -> None:
 
 def _row(part: Part, numbers: dict[str, Any]) -> LayerReport:
     own = numbers["parameters"]
-    by_step = numbers.get("by_step")
+    by_step = None
+    if "by_step" in numbers:
+        by_step = tuple(map(float, numbers["by_step"]))
     window = numbers.get("window")
     operations = numbers.get("operations", {})
 
@@ -205,7 +207,7 @@ def _row(part: Part, numbers: dict[str, Any]) -> LayerReport:
         saturated=number("saturated"),
         window=None if window is None else float(window.share),
         gradient=number("gradient"),
-        gradient_by_step=None if by_step is None else tuple(map(float, by_step)),
+        gradient_by_step=by_step,
         early_late=None if by_step is None else _early_late(by_step),
         param_dtype=_narrowest(own),
         state_dtype=_narrowest(numbers["states"]),
@@ -215,13 +217,13 @@ def _row(part: Part, numbers: dict[str, Any]) -> LayerReport:
     )
 
 
-def _early_late(by_step: np.ndarray) -> float | None:
+def _early_late(by_step: Sequence[float]) -> float | None:
     """The gradient of the first fifth of the steps over that of the last; None for 0 / 0."""
     some = math.ceil(len(by_step) / 5)
-    early, late = np.linalg.norm(by_step[:some]), np.linalg.norm(by_step[-some:])
-    if late == 0 or not np.isfinite(late):
+    early, late = math.hypot(*by_step[:some]), math.hypot(*by_step[-some:])  # whose squares fit
+    if late == 0 or not math.isfinite(late):
         return None
-    return float(early / late)
+    return early / late
 
 
 def _narrowest(arrays: list[np.ndarray]) -> str | None:

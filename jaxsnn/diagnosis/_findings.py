@@ -151,13 +151,24 @@ def _not_finite(seen: Seen) -> Iterator[Finding]:
     for layer in reversed(seen.layers):
         gradients = [layer.gradient or 0.0, *(layer.gradient_by_step or ())]
         if not all(map(math.isfinite, gradients)):
-            yield Finding(
-                "not_finite",
-                layer.path,
-                "its gradient is NaN or infinite, on the way back the first to be so",
-                "look at the derivative of its surrogate and of the loss; clip the gradient",
-            )
+            yield _beyond_numbers(seen, layer)
             return
+
+
+def _beyond_numbers(seen: Seen, layer: LayerReport) -> Finding:
+    """The finding for a gradient that is not finite: it explodes through time, or another."""
+    by_path = {layer.path: layer for layer in seen.layers}
+    around = by_path[next(path for path in seen.chain if within(layer.path, path))]
+    finite = [g for g in around.gradient_by_step or () if math.isfinite(g)]
+    late = around.gradient_by_step[-1] if around.gradient_by_step else math.nan
+    if around.path in seen.cells and 0 < late < math.inf and max(finite) > late * RATIO:
+        return _exploding_time(seen, around)
+    return Finding(
+        "not_finite",
+        layer.path,
+        "its gradient is NaN or infinite, on the way back the first to be so",
+        "look at the derivative of its surrogate and of the loss",
+    )
 
 
 def _spikes(seen: Seen) -> Iterator[Finding]:
@@ -314,14 +325,13 @@ def _across_layers(seen: Seen) -> Iterator[Finding]:
             f"bring the layers between into their windows ({SCALE}), a BatchNorm before each "
             "neuron, fewer layers, or connections that skip some",
         )
-    if first > last * RATIO:
+    if first > last * RATIO and not any(_explodes(seen, layer) for layer in seen.layers):
         yield Finding(
             "exploding_layers",
             places[0],
             f"the gradient at its input is {first / last:.1g} times that at layer "
-            f"{by_path[places[-1]].name}",
-            "clip the gradient (train.py: --clip-norm 1), smaller weights, a surrogate with a "
-            "lower peak",
+            f"{by_path[places[-1]].name}{_too_large(seen, first)}",
+            "smaller weights, a surrogate with a lower peak" + _clipping(seen, first),
         )
 
 
@@ -332,26 +342,75 @@ def _through_time(seen: Seen) -> Iterator[Finding]:
         if layer.path in seen.cells and layer.early_late is not None
     ]
     vanishing = [layer for layer, ratio in cells if ratio < 1 / RATIO]
-    exploding = [layer for layer, ratio in cells if ratio > RATIO]
+    exploding = [layer for layer, _ in cells if _explodes(seen, layer)]
     if vanishing:  # the last of them passes it on to those before
         layer = vanishing[-1]
         yield Finding(
             "vanishing_time",
             layer.path,
-            f"the gradient at the first steps is {layer.early_late:.1g} times that at the last: "
-            "what happens early is not learned from",
+            f"the gradient at the first steps is {layer.early_late:.1g} times that at the last"
+            f"{_by_step(layer)}; what happens early is not learned from",
             "a longer memory (a larger tau, a SynapseFilter), detach_reset=True, or a loss that "
             "looks at all steps",
         )
     if exploding:
-        layer = exploding[-1]
-        yield Finding(
-            "exploding_time",
-            layer.path,
-            f"the gradient at the first steps is {layer.early_late:.1g} times that at the last",
-            "clip the gradient (train.py: --clip-norm 1), smaller recurrent weights, "
-            "detach_reset=True, a surrogate with a lower peak",
-        )
+        yield _exploding_time(seen, exploding[-1])
+
+
+def _explodes(seen: Seen, layer: LayerReport) -> bool:
+    """Whether the gradient of a layer with a state explodes through time."""
+    return layer.path in seen.cells and (layer.early_late or 0) > RATIO
+
+
+def _exploding_time(seen: Seen, layer: LayerReport) -> Finding:
+    largest = math.hypot(*(layer.gradient_by_step or ()))
+    found = f"the gradient at the first steps is {layer.early_late or 0:.1g} times that at the last"
+    if not math.isfinite(largest):
+        found = "the gradient is finite at the last steps, and NaN or infinite at the first"
+    return Finding(
+        "exploding_time",
+        layer.path,
+        f"{found}{_by_step(layer)}{_too_large(seen, largest)}",
+        "smaller recurrent weights, detach_reset=True, a surrogate with a lower peak, or gradients "
+        "through fewer steps (pieces of the sequence, and jax.lax.stop_gradient of the carry "
+        f"between them){_clipping(seen, largest)}",
+    )
+
+
+def _by_step(layer: LayerReport) -> str:
+    if layer.growth is None:
+        return ""
+    return f": each step back in time multiplies it by {layer.growth:.3g}"
+
+
+def _dtype(seen: Seen) -> Any:
+    """The dtype of gradients: that of the loss, or float32 where it is narrower."""
+    dtype = seen.whole["loss"].dtype
+    return dtype if dtype.itemsize > 4 else np.dtype(np.float32)
+
+
+def _squares_fit(seen: Seen, norm: float) -> bool:
+    return norm < math.sqrt(np.finfo(_dtype(seen)).max)
+
+
+def _too_large(seen: Seen, norm: float) -> str:
+    """The warning that the square of a gradient is infinite."""
+    if _squares_fit(seen, norm) or not math.isfinite(norm):
+        return ""
+    return (
+        f"; its square is infinite in {_dtype(seen)}, so that optax.adam and "
+        "optax.clip_by_global_norm would make every update 0"
+    )
+
+
+def _clipping(seen: Seen, norm: float) -> str:
+    """The advice to clip the gradient, unless it is so large that one step outweighs the others."""
+    if not _squares_fit(seen, norm):
+        return ""
+    return (
+        "; or clip the gradient (train.py: --clip-norm 1; in a loop of your own "
+        "jaxsnn.training.clip_by_global_norm)"
+    )
 
 
 def _precision(seen: Seen) -> Iterator[Finding]:

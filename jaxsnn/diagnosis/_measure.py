@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxsnn._norm import global_norm
 from jaxsnn.diagnosis._follow import Sight, fires, surrogates, watch
 from jaxsnn.diagnosis._operations import operations
 from jaxsnn.diagnosis._stack import Part, layers, parts, parts_as_run, read_out
@@ -124,7 +125,7 @@ def _of_layer(
             here["puts_out"] = jnp.asarray(part.path == layer.path) | same
         learned = _own(gradients, part, inside)
         if learned:
-            here["gradient"] = _norm(learned)
+            here["gradient"] = global_norm(learned)
         own = _own(parameters, part, inside)
         here["parameters"] = [array[None][:0] for array in own]  # empty, for shape and dtype
         here["parameters_finite"] = jnp.all(jnp.array([True, *map(_finite, own)]))
@@ -139,8 +140,7 @@ def _of_layer(
         if synapses is not None:
             here["operations"] = synapses
         numbers[part.path] = here
-    by_step = to_inputs.astype(jnp.float32).reshape(len(to_inputs), -1)
-    numbers[layer.path]["by_step"] = jnp.linalg.norm(by_step, axis=1)
+    numbers[layer.path]["by_step"] = jax.vmap(global_norm)(to_inputs)
     return numbers
 
 
@@ -158,12 +158,6 @@ def _own(flat: dict[Any, jax.Array], part: Part, inside: Sequence[Part]) -> list
         if path[: len(part.keys)] == part.keys
         and not any(path[: len(keys)] == keys for keys in below)
     ]
-
-
-def _norm(arrays: Sequence[jax.Array]) -> jax.Array:
-    """The Euclidean norm of all numbers in the arrays."""
-    squares = [jnp.sum(jnp.square(a.astype(jnp.float32))) for a in arrays]
-    return jnp.sqrt(sum(squares, jnp.float32(0)))
 
 
 def _finite(array: jax.Array) -> jax.Array:

@@ -1,5 +1,7 @@
 """What `doctor` reports: as data, and as two tables and a list of warnings."""
 
+import math
+import statistics
 import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -66,6 +68,25 @@ class LayerReport(NamedTuple):
         return self.path or self.kind
 
     @property
+    def growth(self) -> float | None:
+        """Factor between the gradient at its input at one step and at the step after.
+
+        Above 1 the gradient explodes through time, below 1 it vanishes. The geometric mean between
+        the first fifth and the last fifth of the steps at which `gradient_by_step` is neither 0
+        nor infinite; None for fewer than two such steps.
+        """
+        known = [
+            (t, math.log(g)) for t, g in enumerate(self.gradient_by_step or ()) if 0 < g < math.inf
+        ]
+        some = math.ceil(len(known) / 5)
+        if len(known) < 2:
+            return None
+        (first, early), (last, late) = (
+            map(statistics.fmean, zip(*part, strict=True)) for part in (known[:some], known[-some:])
+        )
+        return math.exp((early - late) / (last - first))
+
+    @property
     def energy(self) -> float | None:
         """Of additions and multiply-adds for one example, in picojoules; see `Report.energy`."""
         if self.additions is None or self.multiply_adds is None:
@@ -128,7 +149,10 @@ class Report(NamedTuple):
     def as_dict(self) -> dict[str, Any]:
         """All of it as dicts, lists and numbers, e.g. for `json.dumps`."""
         named = self._asdict()
-        named["layers"] = [layer._asdict() | {"energy": layer.energy} for layer in self.layers]
+        named["layers"] = [
+            layer._asdict() | {"growth": layer.growth, "energy": layer.energy}
+            for layer in self.layers
+        ]
         named["warnings"] = [finding._asdict() for finding in self.warnings]
         return named | {"energy": self.energy}
 

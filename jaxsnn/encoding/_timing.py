@@ -42,14 +42,16 @@ def latency(
     """
     x, last = jnp.asarray(x), _checks.size("T", T) - 1
     value = within(x, 0.0, 1.0, "scale it, e.g. images / 255")
-    if function == "linear":
-        time = last * (1 - value)
-    elif function == "log":
-        # ln(alpha x + 1) from ln(alpha), since alpha itself overflows for some 90 steps.
-        ln_alpha = last + math.log1p(-math.exp(-last)) if last else -math.inf
-        time = last - jnp.logaddexp(jnp.log(value) + ln_alpha, jnp.zeros_like(value))
-    else:
+    if function not in ("linear", "log"):
         raise ValueError(f'function must be "linear" or "log", got {function!r}')
+    if function == "linear" or last == 0:
+        time = last * (1 - value)
+    else:
+        # ln(alpha x + 1) from ln(alpha), since alpha itself overflows for some 90 steps.
+        ln_alpha = last + math.log1p(-math.exp(-last))
+        ln_x = jnp.log(jnp.where(value > 0, value, 1))
+        sooner = jnp.logaddexp(ln_x + ln_alpha, jnp.zeros_like(value))
+        time = last - jnp.where(value > 0, sooner, 0)
     return jax.nn.one_hot(jnp.round(time).astype(jnp.int32), last + 1, dtype=x.dtype, axis=0)
 
 

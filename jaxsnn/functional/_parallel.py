@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxsnn import quantize
+
 
 def psn(
     xs: Float[Array, "T *shape"],
@@ -59,7 +61,7 @@ def masked_psn_weight(
     """
     steps = jnp.arange(len(weight))
     behind = steps[:, None] - steps[None]
-    left = 1 - jnp.clip(jnp.asarray(lambda_, weight.dtype), 0, 1)
+    left = 1 - quantize.clamp(jnp.asarray(lambda_, weight.dtype), 0.0, 1.0)
     return jnp.where((behind >= 0) & (behind < k), weight, left * weight)
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxsnn import _checks
+from jaxsnn import _checks, quantize
 from jaxsnn.nn import Cell
 from jaxsnn.nn._cell import check_step, state_dtype
 from jaxsnn.nn._neurons import SurrogateFunction
@@ -56,7 +56,7 @@ def leaky_step(
     Returns:
         `(v, s)`: the potential in the dtype of `v`, spikes in that of `x`.
     """
-    beta = jnp.clip(beta, 0, 1)
+    beta = quantize.clamp(beta, 0.0, 1.0)
     fixed = jax.lax.stop_gradient(threshold)
     above = jnp.nextafter(fixed, jnp.full_like(fixed, jnp.inf))
     above = jnp.where(fixed == 0, np.finfo(fixed.dtype).tiny, above)  # less would count as 0

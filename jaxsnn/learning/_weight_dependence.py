@@ -6,6 +6,7 @@ module-level function or a frozen dataclass compiles once; a new lambda compiles
 
 import dataclasses
 
+import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
@@ -49,7 +50,7 @@ class LowerBound:
 
     def __call__(self, w: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """The factor for each weight."""
-        return jnp.maximum(w - self.w_min, 0) ** self.mu
+        return _room(w - self.w_min, self.mu)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,4 +77,10 @@ class UpperBound:
 
     def __call__(self, w: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """The factor for each weight."""
-        return jnp.maximum(self.w_max - w, 0) ** self.mu
+        return _room(self.w_max - w, self.mu)
+
+
+def _room(distance: jax.Array, mu: float) -> jax.Array:
+    """`max(distance, 0)^mu`; from the bound on its gradient is 0, not NaN."""
+    inside = distance > 0
+    return jnp.where(inside, jnp.where(inside, distance, 1) ** mu, 0.0**mu)

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer, Shaped
 
 from jaxsnn import _checks
+from jaxsnn._ties import absolute
 from jaxsnn.nn._cell import state_dtype
 
 Kernel = Literal["linear", "polynomial", "sigmoid", "gaussian"]
@@ -85,8 +86,10 @@ def spike_similar_loss(
                   mean_m of their binary cross-entropy             bce
 
     The kernels are those of `kernel_dot_product`, the linear one divided by the lengths:
-    `x . y / (|x| |y| + 1e-8)`. A loss of pairs: the number of an example depends on the others
-    in the minibatch, so `training.evaluate` gives another mean for another batch size.
+    `x . y / (|x| |y| + 1e-8)`. The slope of `|.|` at 0 is 0, and so is that of the cross-entropy
+    where a logarithm is cut off at -100 (torch's is 1e12 there). A loss of pairs: the number of an
+    example depends on the others in the minibatch, so `training.evaluate` gives another mean for
+    another batch size.
 
     Args:
         spikes: output of all steps, `[T, N, ...]`.
@@ -123,7 +126,7 @@ def spike_similar_loss(
     if loss_type == "mse":
         by_pair = jnp.square(similarity - target)
     elif loss_type == "l1":
-        by_pair = jnp.abs(similarity - target)
+        by_pair = absolute(similarity - target)
     elif loss_type == "bce" and kernel_type != "polynomial":
         by_pair = -target * _log(similarity) - (1 - target) * _log(1 - similarity)
     elif loss_type == "bce":

@@ -96,13 +96,17 @@ NOTHING = Seen({}, {})
 Step = Callable[[Carry, jax.Array, Mode], tuple[Carry, jax.Array, Seen]]
 
 
-def over(mask: jax.Array, like: jax.Array) -> jax.Array:
-    """`mask` `[N]` with as many axes as `like` `[N, ...]`."""
+def over(mask: jax.Array, like: jax.Array, name: str = "an output") -> jax.Array:
+    """`mask` `[N]` with as many axes as `like` `[N, ...]`, which an error calls `name`."""
     if mask.shape != like.shape[: mask.ndim]:
+        remedy = (
+            f"; in initialize_carry, jnp.zeros(input_shape[:{mask.ndim}]) is one number for each"
+        )
         raise ValueError(
-            f"the mask, here of shape {list(mask.shape)}, does not fit a state or an output of "
-            f"shape {list(like.shape)}: what a mask tells apart, as a rule the sequences of a "
-            "batch, must have states and outputs apart, [N, ...], from the first layer to the last"
+            f"the mask, here of shape {list(mask.shape)}, does not fit {name} of shape "
+            f"{list(like.shape)}: what a mask tells apart, usually the sequences of a batch, must "
+            "have states and outputs apart, [N, ...], from the first layer to the last"
+            + ("" if name == "an output" else remedy)
         )
     return mask.reshape(mask.shape + (1,) * (like.ndim - mask.ndim))
 
@@ -112,8 +116,16 @@ def zero(mask: jax.Array, a: jax.Array) -> jax.Array:
     return jnp.where(over(mask, a), a, jnp.zeros((), a.dtype))
 
 
-def hold(mask: jax.Array | None, after: Carry, before: Carry) -> Carry:
-    """`after` where `mask` is true, elsewhere `before`: a masked step changes nothing."""
+def hold(mask: jax.Array | None, after: Carry, before: Carry, path: str = "") -> Carry:
+    """`after` where `mask` is true, elsewhere `before`: a masked step changes nothing.
+
+    An error names the state, of the layer at `path`.
+    """
     if mask is None:
         return after
-    return jax.tree.map(lambda a, b: jnp.where(over(mask, a), a, b), after, before)
+
+    def held(keys: Any, a: jax.Array, b: jax.Array) -> jax.Array:
+        name = f"the state carry{jax.tree_util.keystr(keys)}"
+        return jnp.where(over(mask, a, f"{name} of layer {path}" if path else name), a, b)
+
+    return jax.tree_util.tree_map_with_path(held, after, before)

@@ -25,7 +25,7 @@ def scan(step: Step, carry: Carry, xs: Any, mode: Mode) -> tuple[Carry, jax.Arra
     ) -> tuple[Carry, tuple[jax.Array, Any]]:
         x, mask = now
         after, y, seen = step(carry, x, mode.of_step(mask))
-        return hold(mask, after, carry), (y, seen)
+        return hold(mask, after, carry, mode.path), (y, seen)
 
     # prevent_cse guards against a merge of the two passes that cannot happen across a scan.
     kept = jax.checkpoint(body, policy=_KEEP_NAMED_AND_PRODUCTS, prevent_cse=False)

@@ -33,9 +33,10 @@ def read_columns(image: ArrayLike, *, seen_only: bool = False) -> FuncAnimation:
     """
     pixels = np.asarray(image, dtype=np.float64)
     if pixels.ndim != 2 or pixels.size == 0:
+        channel = pixels.ndim == 3 and pixels.shape[-1] == 1
         raise ValueError(
-            f"image must have shape [H, W] and not be empty, got {list(pixels.shape)}; of images "
-            "[N, H, W] take one, e.g. images[0]"
+            f"image must have shape [H, W] and not be empty, got {list(pixels.shape)}; "
+            + ("that is image[..., 0]" if channel else "of images [N, H, W] take one: images[0]")
         )
     _checks.boolean("seen_only", seen_only)
     height, width = pixels.shape

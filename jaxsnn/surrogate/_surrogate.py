@@ -95,7 +95,7 @@ class Surrogate(abc.ABC):
 
 
 def magnitude(u: jax.Array) -> jax.Array:
-    """`|u|` with slope 1 at 0, where `jnp.abs` has 0: for primals with a slope there."""
+    """`|u|` with slope 1 at 0, whatever slope `jnp.abs` has there: for primals with a slope."""
     return jnp.where(u >= 0, u, -u)
 
 

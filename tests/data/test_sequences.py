@@ -1,5 +1,7 @@
 """Images as sequences: which axis is time, and the exact division by 255."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -41,5 +43,14 @@ def test_all_256_values_are_exact_compiled_too(sequence):
 def test_other_arrays_are_refused(sequence):
     with pytest.raises(TypeError, match="images must be uint8"):
         sequence(jnp.zeros((2, 28, 28)))
-    with pytest.raises(ValueError, match=r"\[N, H, W\], got \[28, 28\]"):
-        sequence(jnp.zeros((28, 28), jnp.uint8))
+    for shape, remedy in {
+        (28, 28): "images[None]",
+        (28, 28, 1): "images[None, ..., 0]",
+        (5, 28, 28, 1): "images[..., 0]",
+        (5, 1, 28, 28): "images[:, 0]",
+        (5, 28, 28, 3): "one channel, e.g. images[..., 0]",
+        (2, 5, 28, 28, 3): "yourself",
+    }.items():
+        message = re.escape(f"got {list(shape)}") + ".*" + re.escape(remedy)
+        with pytest.raises(ValueError, match=message):
+            sequence(jnp.zeros(shape, jnp.uint8))

@@ -2,6 +2,7 @@
 
 import functools
 import operator
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -162,11 +163,39 @@ class Clock(nn.Cell):
         return carry + 1, x
 
 
-@pytest.mark.parametrize("module", [Clock(), lambda x: x.mean(0)], ids=["state", "output"])
-def test_what_is_masked_apart_must_be_apart(module):
-    with pytest.raises(
-        ValueError, match=r"mask, here of shape .* does not fit a state or an output"
-    ):
+class Ticks(NamedTuple):
+    """A potential, and a count of the steps."""
+
+    v: jax.Array
+    ticks: jax.Array
+
+
+class Ticking(Clock):
+    """Has a state for each sequence, and one for all of them."""
+
+    def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
+        return Ticks(jnp.zeros(input_shape, dtype), jnp.zeros((), jnp.int32))
+
+    def __call__(self, carry, x):
+        return Ticks(carry.v + x, carry.ticks + 1), x
+
+
+@pytest.mark.parametrize(
+    ("module", "name", "remedy"),
+    [
+        (Clock(), r"the state carry of shape \[\]", r"jnp.zeros\(input_shape\[:1\]\)"),
+        (
+            nn.Sequential(nn.IFNode(), Ticking()),
+            r"the state carry.ticks of layer 1 of shape \[\]",
+            r"jnp.zeros\(input_shape\[:1\]\)",
+        ),
+        (lambda x: x.mean(0), r"an output of shape \[4, 3\]", "from the first layer to the last$"),
+    ],
+    ids=["state", "state of a layer", "output"],
+)
+def test_what_is_masked_apart_must_be_apart(module, name, remedy):
+    message = rf"mask, here of shape .*, does not fit {name}: .*{remedy}"
+    with pytest.raises(ValueError, match=message):
         nn.unroll(module, inputs(), mask=jnp.ones((T, N), bool))
 
 
