@@ -882,7 +882,7 @@ def test_a_damaged_mini_set(tmp_path, monkeypatch):
 
 def test_no_data(tmp_path):
     assert "no such directory" in refused("--data-dir", tmp_path / "nowhere")
-    assert "an empty one" in refused("--data-dir", tmp_path)
+    assert "found an empty directory" in refused("--data-dir", tmp_path)
 
 
 def test_an_unwritable_output_directory(tmp_path):
