@@ -245,7 +245,8 @@ class Log:
     def __init__(self, run: str | os.PathLike[str], history: list[Row]) -> None:
         from tensorboardX.record_writer import RecordWriter
 
-        self._path = pathlib.Path(run)
+        # Absolute: tensorboardX would take a path that begins with "gs:" or "s3:" for a cloud's.
+        self._path = pathlib.Path(run).absolute()
         for events in self._path.glob("events.out.tfevents.*"):
             events.unlink()
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}"

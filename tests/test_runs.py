@@ -126,6 +126,17 @@ def test_each_epoch_is_there_once(tmp_path):
     }
 
 
+def test_a_folder_is_no_bucket(tmp_path, monkeypatch):
+    """A relative path that begins as an address in a cloud does is a folder all the same."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("gs:", "s3:x", "[a]*"):
+        (tmp_path / name / "run").mkdir(parents=True)
+        with runs.Log(f"{name}/run", [row(0)]):
+            pass
+        assert len(list((tmp_path / name / "run").iterdir())) == 2
+        assert run_files.curves(tmp_path / name / "run")["test_acc"] == [(0, 0.0)]
+
+
 def test_tensorboard_reads_the_curves(tmp_path):
     tensorboard = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
     with runs.Log(tmp_path, [row(0), row(1)]):
