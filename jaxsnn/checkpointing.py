@@ -1,6 +1,7 @@
 """Checkpoints of a run, and models out of them.
 
-A run keeps two: `latest`, and `max`, that of the best test accuracy so far. Orbax writes each
+A run keeps two: `latest`, and `max`, that of the best accuracy so far, on the held-out part of the
+training set if there is one, else on the test set (`jaxsnn.runs.best_row`). Orbax writes each
 under a temporary name and renames it. Then it is read back and compared, and only after that are
 old ones removed, so a kill or a failed write at any moment leaves what was there before. Each
 carries checksums of all that is read from it, so that damage is an error and never another number.
@@ -106,7 +107,7 @@ class Checkpoints:
             state: the state; it may be donated afterwards.
             history: one row per epoch that has ended.
         """
-        if history and _best_row(history) == len(history) - 1:
+        if history and runs.best_row(history) == len(history) - 1:
             self._held = jax.tree.map(jax.numpy.copy, state), list(history)
 
     def save_held(self) -> None:
@@ -128,7 +129,11 @@ class Checkpoints:
                 "another state; remove all that are not before the state to go on from"
             )
         best = None if latest is None else self._best(latest)
-        if history and _best_row(history) == len(history) - 1 and int(state.tally.minibatches) == 0:
+        if (
+            history
+            and runs.best_row(history) == len(history) - 1
+            and int(state.tally.minibatches) == 0
+        ):
             best = step
         record = {"step": step, "rows": list(history), "best": best, "sha256": digests}
         try:
@@ -167,7 +172,7 @@ class Checkpoints:
         """After how many minibatches a checkpoint was made, None if there is none yet.
 
         Args:
-            which: `latest`, or `max` for the best test accuracy.
+            which: `latest`, or `max` for the best accuracy, see `jaxsnn.runs.best_row`.
 
         Raises:
             CheckpointError: the record of the latest checkpoint, which knows the best, is damaged.
@@ -188,7 +193,7 @@ class Checkpoints:
         Args:
             like: a state of the same model and optimiser; its numbers do not matter. The arrays
                 that are read lie on the same devices as its arrays.
-            which: `latest`, or `max` for the best test accuracy.
+            which: `latest`, or `max` for the best accuracy, see `jaxsnn.runs.best_row`.
 
         Returns:
             The state, and one row per epoch up to it.
@@ -352,7 +357,7 @@ def load_model(run: str | os.PathLike[str], which: Which = "max") -> Any:
 
     Args:
         run: directory of a run of train.py.
-        which: `max` for the best test accuracy, or `latest`.
+        which: `max` for the best accuracy, see `jaxsnn.runs.best_row`, or `latest`.
 
     Returns:
         The module, with `net(xs) -> firing rates`.
@@ -375,11 +380,6 @@ def build_model(settings: Mapping[str, Any], seed: int) -> Any:
     """The untrained network that a run's settings name (`model`, `amp`)."""
     dtype = jax.numpy.bfloat16 if settings["amp"] else None
     return MODELS[settings["model"]](dtype=dtype, rngs=nnx.Rngs(seed))
-
-
-def _best_row(history: Sequence[runs.Row]) -> int:
-    """The epoch of the best test accuracy; of equal ones the earliest."""
-    return max(range(len(history)), key=lambda k: (history[k]["test_acc"], -k))
 
 
 def _progress(state: TrainState) -> dict[str, Any]:
@@ -407,7 +407,7 @@ def _digest(tree: Any) -> str:
     return digest.hexdigest()
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return line if len(line) < 300 else line[:300] + " ..."
 

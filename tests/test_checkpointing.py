@@ -30,7 +30,7 @@ def marked(state, epoch):
 
 
 def history(accuracies):
-    row = dict.fromkeys(runs.Row.__annotations__, 0.0)
+    row = dict.fromkeys(runs.Row.__required_keys__, 0.0)
     return [row | {"epoch": e, "test_acc": accuracy} for e, accuracy in enumerate(accuracies)]
 
 
