@@ -25,7 +25,7 @@ def hold_out(
         ValueError: the fraction is not between 0 and 1, or leaves one of the two parts empty.
 
     Examples:
-        >>> rest, (held_out, labels) = hold_out(fashion_mnist_mini(), 0.1)
+        >>> rest, (held_out, labels) = hold_out(jaxsnn.data.fashion_mnist_mini(), 0.1)
         >>> len(rest.train_images), len(held_out), np.bincount(labels).tolist()
         (1800, 200, [20, 20, 20, 20, 20, 20, 20, 20, 20, 20])
     """
