@@ -222,9 +222,9 @@ def train(args: argparse.Namespace) -> None:
     # The data.
     images, held_out, digest = load_data(args, settings)
     print(
-        f"data: {settings['dataset']}, {len(images.train_images)} training and "
-        + (f"{len(held_out[1])} validation and " if held_out else "")
-        + f"{len(images.test_images)} test images, from {images.source}"
+        f"data: {settings['dataset']}, {len(images.train_images)} training"
+        + (f", {len(held_out[1])} validation" if held_out else "")
+        + f" and {len(images.test_images)} test images, from {images.source}"
     )
     train_size, batch_size = len(images.train_images), settings["batch_size"]
     refuse_batch_size(batch_size, train_size)

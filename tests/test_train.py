@@ -578,7 +578,7 @@ def test_validation_chooses_the_epoch(tmp_path, monkeypatch, capsys):
     assert folder.name == "plain_b64_sgd_lr0.1_fashion_mnist_mini_val0.1"
     assert runs.read_config(folder)["settings"]["validation"] == 0.1
     printed = capsys.readouterr().out
-    assert "1800 training and 200 validation and 500 test images" in printed
+    assert "1800 training, 200 validation and 500 test images" in printed
     assert "val_acc = 0.5000, test_loss" in printed
     assert "max_val_acc = 0.6250" in printed
     assert "max_test_acc" not in printed
