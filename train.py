@@ -5,6 +5,7 @@
     python train.py --resume logs/ss_b256_sgd_lr0.1   # go on after an interruption
     python train.py --model fb --init-from fb.npz     # start from these parameters
     python train.py --model ss --devices all          # share minibatches out among all devices
+    python train.py --model ss --validation 0.1       # choose the best epoch without the test set
     python train.py --evaluate logs/ss_b256_sgd_lr0.1 # test accuracy of the best epoch
     python train.py --model ss --doctor               # would it learn? who fires, what gradients
     tensorboard --logdir logs
@@ -19,7 +20,6 @@ Ctrl-C and 143 SIGTERM, everything up to there is saved and --resume goes on.
 
 import argparse
 import contextlib
-import datetime
 import hashlib
 import json
 import os
@@ -49,6 +49,7 @@ from tqdm import tqdm
 
 from jaxsnn import checkpointing, data, devices, doctor, endings, losses, models, runs, training
 from jaxsnn.command_line import OneLineParser, integer, integer_or_all, number
+from jaxsnn.firing import firing_rates
 from jaxsnn.interop import spikingjelly
 
 # ----------------------------------------------------------------------------- settings
@@ -68,6 +69,7 @@ DEFAULTS: dict[str, Any] = {
     "dataset": "fashion_mnist",
     "sequence": "columns",
     "init_from": None,  # on the command line a file, in a run the SHA-256 of what it held
+    "validation": None,  # share of the training set that is held out to choose the best epoch
 }
 # Where it runs; free to differ when it is resumed.
 PLACE: dict[str, Any] = {
@@ -159,6 +161,23 @@ def parse(argv: list[str]) -> argparse.Namespace:
         help="start from the parameters in this file: .npz, .safetensors, .pth",
         metavar="FILE",
     )
+    flag(
+        "validation",
+        type=number(1e-9, 1),
+        help="hold out this share of the training set, and choose the best epoch by it "
+        "(default: by the test set, as the tutorial does)",
+        metavar="SHARE",
+    )
+    flag(
+        "overwrite",
+        action="store_true",
+        default=None,
+        help="remove the run of the same name, if there is one, and start anew",
+    )
+    if not argv:
+        parser.error(
+            f"choose a network with --model {', '.join(models.MODELS)}; --help lists all options"
+        )
     args = parser.parse_args(argv)
     if args.resume is not None and args.evaluate is not None:
         parser.error("--resume and --evaluate exclude each other")
@@ -172,6 +191,8 @@ def parse(argv: list[str]) -> argparse.Namespace:
     old = args.evaluate is not None or (args.doctor and args.resume is not None)
     if old and args.init_from is not None:
         parser.error("--init-from is for a new network, not for that of a run")
+    if args.overwrite and (args.doctor or args.resume is not None or args.evaluate is not None):
+        parser.error("--overwrite is for a new run, not with --resume, --evaluate or --doctor")
     return args
 
 
@@ -189,10 +210,9 @@ def train(args: argparse.Namespace) -> None:
     config = runs.read_config(args.resume) if args.resume is not None else None
     settings = DEFAULTS | (config["settings"] if config else {}) | given
     run = run_directory(args, settings)
+    checkpointing.check_path(run)
     if config:
         refuse_other_settings(given, config["settings"], run)
-    else:
-        runs.refuse_occupied(run)
     chosen = select_devices(args)
     leads = jax.process_index() == 0  # of several processes one reports and writes
     if not leads:
@@ -200,14 +220,16 @@ def train(args: argparse.Namespace) -> None:
     print_notes(args, chosen)
 
     # The data.
-    images = data.load(settings["dataset"], args.data_dir)
-    digest = data.fingerprint(images)
+    images, held_out, digest = load_data(args, settings)
     print(
-        f"data: {settings['dataset']}, {len(images.train_images)} training and "
-        f"{len(images.test_images)} test images, from {images.source}"
+        f"data: {settings['dataset']}, {len(images.train_images)} training"
+        + (f", {len(held_out[1])} validation" if held_out else "")
+        + f" and {len(images.test_images)} test images, from {images.source}"
     )
     train_size, batch_size = len(images.train_images), settings["batch_size"]
     refuse_batch_size(batch_size, train_size)
+    if not config:
+        runs.refuse_occupied(run, bool(args.overwrite))
     refuse_difference(settings, digest, str(run.absolute()), place(args, "data_placement"))
 
     # The model, the optimiser, the state.
@@ -229,6 +251,8 @@ def train(args: argparse.Namespace) -> None:
         if config is None:
             config = {"settings": settings, "data": digest, "sessions": []}
             if leads:
+                if args.overwrite and (run / "config.json").exists():
+                    runs.clear(run)
                 runs.create(run, config)
         elif config["data"] != digest:
             raise ValueError(
@@ -248,7 +272,9 @@ def train(args: argparse.Namespace) -> None:
         if args.resume is not None and checkpoints.step() is not None:
             state, history = checkpoints.restore(state)
             if len(history) >= settings["epochs"]:
-                raise ValueError(f"{run} has already finished its {settings['epochs']} epochs")
+                raise ValueError(
+                    f"{run} has already finished its {settings['epochs']} epochs; {LONGER}"
+                )
         session = runs.session(
             first_epoch=len(history),
             device=devices.describe(chosen),
@@ -261,15 +287,8 @@ def train(args: argparse.Namespace) -> None:
         print(f"run: {run}, {settings}")
         print(model)
         with runs.Log(run, history) if leads else contextlib.nullcontext() as log:
-            epochs(args, settings, recipe, state, images, checkpoints, history, log, told)
-        top = max(history, key=lambda row: row["test_acc"])
-        skipped = sum(row["skipped"] for row in history)
-        print(
-            f"done: test_acc = {history[-1]['test_acc']:.4f} after {len(history)} epochs, "
-            f"max_test_acc = {top['test_acc']:.4f} in epoch {top['epoch']}"
-            + (f", {skipped} updates were not finite and left out" if skipped else "")
-            + f"; {run}"
-        )
+            epochs(args, settings, recipe, state, images, held_out, checkpoints, history, log, told)
+        print(f"{runs.last_line(history)}; {run}")
 
 
 def epochs(
@@ -278,6 +297,7 @@ def epochs(
     recipe: training.Recipe,
     state: training.TrainState,
     images: data.ImageDataset,
+    held_out: tuple[np.ndarray, np.ndarray] | None,
     checkpoints: checkpointing.Checkpoints,
     history: list[runs.Row],
     log: runs.Log | None,
@@ -285,7 +305,7 @@ def epochs(
 ) -> None:
     """Trains and tests epoch by epoch, and saves now and then; `history` gets a row for each."""
     steps = len(images.train_images) // settings["batch_size"]
-    rates = training.cosine_learning_rates(settings["lr"], settings["epochs"])
+    learning_rates = training.cosine_learning_rates(settings["lr"], settings["epochs"])
     saved = time.monotonic()
 
     def told_or_due(state: training.TrainState) -> bool:
@@ -304,7 +324,8 @@ def epochs(
             refuse_nonfinite(len(history), steps, state.tally, True, checkpoints)
         return told_or_due(state)
 
-    train_epoch, evaluate = programs(args, recipe, state, images, between)
+    train_epoch, evaluate, validate = programs(args, recipe, state, images, held_out, between)
+    rates = firing_rates(recipe, images.test_images[: settings["batch_size"]])
     no_bar = log is None or not sys.stderr.isatty()
     total, first = settings["epochs"], len(history)
     with tqdm(total=total, initial=first, unit="epoch", disable=no_bar) as progress:
@@ -322,32 +343,37 @@ def epochs(
             middle = time.perf_counter()
             tested = jax.block_until_ready(evaluate(state))
             end = time.perf_counter()
+            validated = validate(state)
             finite = trained.finite and tested.finite
             refuse_nonfinite(epoch, steps, trained, finite, checkpoints)
 
-            state = state._replace(best_accuracy=jnp.maximum(state.best_accuracy, tested.accuracy))
+            accuracy = tested.accuracy if validated is None else validated.accuracy
+            state = state._replace(best_accuracy=jnp.maximum(state.best_accuracy, accuracy))
             images_seen = (steps - done) * settings["batch_size"]
-            history.append(
-                {
-                    "epoch": epoch,
-                    "train_loss": float(trained.loss),
-                    "train_acc": float(trained.accuracy),
-                    "test_loss": float(tested.loss),
-                    "test_acc": float(tested.accuracy),
-                    "gradient_norm": float(trained.gradient_norm),
-                    "skipped": int(trained.skipped),
-                    "train_images_per_s": images_seen / (middle - start),
-                    "test_images_per_s": len(images.test_labels) / (end - middle),
-                    "lr": float(np.float32(rates[epoch])),
-                }
-            )
+            row: runs.Row = {
+                "epoch": epoch,
+                "train_loss": float(trained.loss),
+                "train_acc": float(trained.accuracy),
+                "test_loss": float(tested.loss),
+                "test_acc": float(tested.accuracy),
+                "gradient_norm": float(trained.gradient_norm),
+                "skipped": int(trained.skipped),
+                "train_images_per_s": images_seen / (middle - start),
+                "test_images_per_s": len(images.test_labels) / (end - middle),
+                "lr": float(np.float32(learning_rates[epoch])),
+                "firing_rates": rates(state),
+            }
+            if validated is not None:
+                row["val_loss"] = float(validated.loss)
+                row["val_acc"] = float(validated.accuracy)
+            history.append(row)
             if log is not None:
                 log.write(history)  # before the checkpoint: a finished run has a complete log
             checkpoints.hold(state, history)
             progress.update()
             per_epoch = (time.perf_counter() - began) / (epoch + 1 - first)
             seconds_left = per_epoch * (total - epoch - 1)
-            tqdm.write(epoch_line(history, seconds_left), file=sys.stdout)
+            tqdm.write(runs.epoch_line(history, seconds_left), file=sys.stdout)
             sys.stdout.flush()
     checkpoints.save(state, history)
 
@@ -357,29 +383,42 @@ def programs(
     recipe: training.Recipe,
     state: training.TrainState,
     images: data.ImageDataset,
+    held_out: tuple[np.ndarray, np.ndarray] | None,
     between: Callable[[training.TrainState], bool],
-) -> tuple[Callable[..., Any], Callable[..., Any]]:
-    """How an epoch is trained, `state -> (state, metrics)`, and tested, `state -> metrics`."""
+) -> tuple[Callable[..., Any], Callable[..., Any], Callable[..., Any]]:
+    """Return the functions that train one epoch, `state -> (state, metrics)`, test and validate.
+
+    The last two are `state -> metrics`; without held-out images the last one returns None.
+    """
     train_set = images.train_images, images.train_labels
-    test_set = images.test_images, images.test_labels
+    start = time.perf_counter()
     if place(args, "data_placement") == "host":
         workers = place(args, "workers")
-        return (
-            lambda state: training.stream_epoch(
+
+        def train_epoch(state: training.TrainState) -> Any:
+            return training.stream_epoch(
                 recipe, state, *train_set, workers=workers, between=between
-            ),
-            lambda state: training.stream_evaluate(recipe, state, *test_set, workers=workers),
-        )
-    # On the device once and for all: one call trains a whole epoch, another tests it.
-    train_set, test_set = training.put(recipe, train_set), training.put(recipe, test_set)
-    start = time.perf_counter()
-    train_epoch = training.train_epoch.lower(recipe, state, *train_set).compile()
-    evaluate = training.evaluate.lower(recipe, state, *test_set).compile()
-    print(f"compiled in {time.perf_counter() - start:.1f} s", flush=True)
-    return (
-        lambda state: train_epoch(state, *train_set),
-        lambda state: evaluate(state, *test_set),
-    )
+            )
+
+        def test_on(*test_set: np.ndarray) -> Callable[..., Any]:
+            return lambda state: training.stream_evaluate(recipe, state, *test_set, workers=workers)
+    else:  # On the device once and for all: one call trains a whole epoch, another tests it.
+        train_set = training.put(recipe, train_set)
+        compiled = training.train_epoch.lower(recipe, state, *train_set).compile()
+
+        def train_epoch(state: training.TrainState) -> Any:
+            return compiled(state, *train_set)
+
+        def test_on(*test_set: np.ndarray) -> Callable[..., Any]:
+            on_device = training.put(recipe, test_set)
+            compiled = training.evaluate.lower(recipe, state, *on_device).compile()
+            return lambda state: compiled(state, *on_device)
+
+    evaluate = test_on(images.test_images, images.test_labels)
+    validate = test_on(*held_out) if held_out else lambda state: None
+    if place(args, "data_placement") == "device":
+        print(f"compiled in {time.perf_counter() - start:.1f} s", flush=True)
+    return train_epoch, evaluate, validate
 
 
 def evaluate_run(args: argparse.Namespace) -> None:
@@ -388,8 +427,8 @@ def evaluate_run(args: argparse.Namespace) -> None:
     settings = config["settings"]
     refuse_other_settings(given_settings(args), settings, pathlib.Path(args.evaluate))
     print_notes(args, select_devices(args))
-    images = data.load(settings["dataset"], args.data_dir)
-    if data.fingerprint(images) != config["data"]:
+    images, _, digest = load_data(args, settings)
+    if digest != config["data"]:
         print("note: not the data of the training, or the same in another order")
     recipe, state = training.create(
         checkpointing.load_model(args.evaluate, "max"),
@@ -404,7 +443,8 @@ def evaluate_run(args: argparse.Namespace) -> None:
     best = checkpointing.Checkpoints(args.evaluate).history("max")[-1]
     print(
         f"{args.evaluate}: epoch {best['epoch']}, "
-        f"test_loss = {metrics.loss:.4f}, test_acc = {metrics.accuracy:.4f} "
+        + (f"chosen by val_acc = {best['val_acc']:.4f}, " if "val_acc" in best else "")
+        + f"test_loss = {metrics.loss:.4f}, test_acc = {metrics.accuracy:.4f} "
         f"({len(images.test_images)} images)"
     )
 
@@ -418,7 +458,7 @@ def examine(args: argparse.Namespace) -> None:
         settings = runs.read_config(run)["settings"]
         refuse_other_settings(given, settings, pathlib.Path(run))
     print_notes(args, select_devices(args))
-    images = data.load(settings["dataset"], args.data_dir)
+    images, _, _ = load_data(args, settings)
     size, total = settings["batch_size"], len(images.train_images)
     refuse_batch_size(size, total)
     if run is None:
@@ -433,6 +473,22 @@ def examine(args: argparse.Namespace) -> None:
 
 
 # ----------------------------------------------------------------------------- its parts
+
+LONGER = (
+    "a longer run has another learning rate in every epoch, so it is a new run: start it with "
+    "--epochs and --overwrite, a --seed or --out-dir of its own, or go on from the trained "
+    "parameters with --init-from (docs/how-to/resume.md)"
+)
+
+
+def load_data(
+    args: argparse.Namespace, settings: dict[str, Any]
+) -> tuple[data.ImageDataset, tuple[np.ndarray, np.ndarray] | None, str]:
+    """Load the data and hold out the part for validation; the last value is a fingerprint."""
+    images, held_out = data.load(settings["dataset"], args.data_dir), None
+    if settings["validation"] is not None:
+        images, held_out = data.hold_out(images, settings["validation"])
+    return images, held_out, data.fingerprint(images)
 
 
 def new_model(args: argparse.Namespace, settings: dict[str, Any]) -> Any:
@@ -477,6 +533,7 @@ def run_directory(args: argparse.Namespace, settings: dict[str, Any]) -> pathlib
     for key in ("dataset", "sequence"):
         name += "" if settings[key] == DEFAULTS[key] else f"_{settings[key]}"
     name += "" if settings["init_from"] is None else f"_init{settings['init_from'][:8]}"
+    name += "" if settings["validation"] is None else f"_val{settings['validation']:g}"
     planned = pathlib.Path(args.out_dir or PLACE["out_dir"]) / name
     if args.resume is None:
         return planned
@@ -498,6 +555,7 @@ def refuse_other_settings(
             raise ValueError(
                 f"--{name.replace('_', '-')} {value} differs from the {settings[name]} with which "
                 f"{run} was started; leave it out to go on, or start a new run"
+                + (f": {LONGER}" if name == "epochs" else "")
             )
 
 
@@ -566,21 +624,6 @@ def refuse_nonfinite(
     raise ValueError(
         f"epoch {epoch}: {what}, so training stops; the checkpoints in {checkpoints.directory} are "
         "those of the epochs before. Try a smaller --lr, --clip-norm 1 or --skip-nonfinite"
-    )
-
-
-def epoch_line(history: list[runs.Row], seconds_left: float) -> str:
-    """One line for the epoch that has just ended."""
-    row = history[-1]
-    best = max(past["test_acc"] for past in history)
-    return (
-        f"epoch = {row['epoch']}, train_loss = {row['train_loss']:.4f}, "
-        f"train_acc = {row['train_acc']:.4f}, test_loss = {row['test_loss']:.4f}, "
-        f"test_acc = {row['test_acc']:.4f}, max_test_acc = {best:.4f}, "
-        + (f"skipped = {row['skipped']}, " if row["skipped"] else "")
-        + f"train {row['train_images_per_s']:,.0f} images/s, "
-        f"test {row['test_images_per_s']:,.0f} images/s, "
-        f"left = {datetime.timedelta(seconds=round(seconds_left))}"
     )
 
 

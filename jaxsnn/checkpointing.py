@@ -1,9 +1,10 @@
 """Checkpoints of a run, and models out of them.
 
-A run keeps two: `latest`, and `max`, that of the best test accuracy so far. Orbax writes each
-under a temporary name and renames it, and old ones are removed only afterwards, so a kill at any
-moment leaves what was there before. Each carries checksums of all that is read from it, so that
-damage is an error and never another number.
+A run keeps two: `latest`, and `max`, that of the best accuracy so far, on the held-out part of the
+training set if there is one, else on the test set (`jaxsnn.runs.best_row`). Orbax writes each
+under a temporary name and renames it. Then it is read back and compared, and only after that are
+old ones removed, so a kill or a failed write at any moment leaves what was there before. Each
+carries checksums of all that is read from it, so that damage is an error and never another number.
 
     run/config.json           the settings, see `jaxsnn.runs`
     run/checkpoints/<step>/   after so many minibatches:
@@ -73,7 +74,10 @@ class Checkpoints:
         self._held: tuple[TrainState, list[runs.Row]] | None = None
 
     def save(self, state: TrainState, history: Sequence[runs.Row]) -> None:
-        """Writes a checkpoint, as a rule of the epoch that has just ended, and what `hold` kept.
+        """Writes a checkpoint, usually of the epoch that has just ended, and what `hold` kept.
+
+        Every checkpoint is read back and compared with what was to be written; only then are older
+        ones removed.
 
         A state of the middle of an epoch can be kept too; it is the `latest` until the next one.
         The state that is the latest already is not written again.
@@ -83,8 +87,10 @@ class Checkpoints:
             history: one row per epoch that has ended.
 
         Raises:
-            CheckpointWriteError: it could not be written, e.g. because the disk is full.
+            CheckpointWriteError: it could not be written, e.g. because the disk is full, or what
+                was read back differs.
             CheckpointError: the checkpoint before it cannot be read, or is not before it.
+            ValueError: Orbax cannot write into a folder of this name, see `check_path`.
         """
         held, self._held = self._held, None
         if held is not None and int(held[0].step) < int(state.step):
@@ -101,7 +107,7 @@ class Checkpoints:
             state: the state; it may be donated afterwards.
             history: one row per epoch that has ended.
         """
-        if history and _best_row(history) == len(history) - 1:
+        if history and runs.best_row(history) == len(history) - 1:
             self._held = jax.tree.map(jax.numpy.copy, state), list(history)
 
     def save_held(self) -> None:
@@ -110,6 +116,7 @@ class Checkpoints:
             self.save(*self._held)
 
     def _write(self, state: TrainState, history: Sequence[runs.Row]) -> None:
+        check_path(self.directory.parent)
         step, latest = int(state.step), self.step()
         progress = _progress(state)
         digests = {"params": _digest(state.params), "progress": _digest(progress)}
@@ -122,7 +129,11 @@ class Checkpoints:
                 "another state; remove all that are not before the state to go on from"
             )
         best = None if latest is None else self._best(latest)
-        if history and _best_row(history) == len(history) - 1 and int(state.tally.minibatches) == 0:
+        if (
+            history
+            and runs.best_row(history) == len(history) - 1
+            and int(state.tally.minibatches) == 0
+        ):
             best = step
         record = {"step": step, "rows": list(history), "best": best, "sha256": digests}
         try:
@@ -139,15 +150,29 @@ class Checkpoints:
             raise CheckpointWriteError(
                 f"cannot write the checkpoint {path}: {_first_line(error)}"
             ) from error
-        self._bests[step] = best
+        self._verify(step, {"params": state.params, "progress": progress})
         if jax.process_index() == 0:
             self._remove_all_but(step, best)
+
+    def _verify(self, step: int, written: dict[str, Any]) -> None:
+        """Reads a new checkpoint back into host memory; one that is not right is removed."""
+        on_host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), written)
+        try:
+            self._arrays(step, self._record(step), on_host)
+        except CheckpointError as error:
+            self._bests.pop(step, None)
+            if jax.process_index() == 0:
+                self._remove(self.directory / str(step))
+            raise CheckpointWriteError(
+                f"the checkpoint {self.directory / str(step)} was written, but cannot be read back "
+                f"({_first_line(error.__cause__ or error)}); it was removed"
+            ) from error
 
     def step(self, which: Which = "latest") -> int | None:
         """After how many minibatches a checkpoint was made, None if there is none yet.
 
         Args:
-            which: `latest`, or `max` for the best test accuracy.
+            which: `latest`, or `max` for the best accuracy, see `jaxsnn.runs.best_row`.
 
         Raises:
             CheckpointError: the record of the latest checkpoint, which knows the best, is damaged.
@@ -168,7 +193,7 @@ class Checkpoints:
         Args:
             like: a state of the same model and optimiser; its numbers do not matter. The arrays
                 that are read lie on the same devices as its arrays.
-            which: `latest`, or `max` for the best test accuracy.
+            which: `latest`, or `max` for the best accuracy, see `jaxsnn.runs.best_row`.
 
         Returns:
             The state, and one row per epoch up to it.
@@ -193,6 +218,7 @@ class Checkpoints:
         return self._record(self._existing(which))["rows"]
 
     def _existing(self, which: Which) -> int:
+        check_path(self.directory.parent, write=False)
         step = self.step(which)
         if step is None:
             raise CheckpointError(
@@ -289,6 +315,38 @@ class Checkpoints:
             ) from error
 
 
+def check_path(run: str | os.PathLike[str], *, write: bool = True) -> None:
+    r"""Check that Orbax takes the path of a run for the path that it is.
+
+    Orbax and tensorstore are given text. They read `\` and `x:/` in it as parts of a URL or of a
+    Windows path, and when they write, `*`, `?` and `[` as patterns of file names, of which they
+    write half a checkpoint without an error. Names that are not UTF-8 they cannot take at all. A
+    symbolic link with another name leads around this.
+
+    Args:
+        run: the folder of a run; its absolute path is looked at, links are not followed.
+        write: whether checkpoints are to be written there, or only read.
+
+    Raises:
+        ValueError: the path holds such a character.
+
+    Examples:
+        >>> check_path("logs/ss_b256_sgd_lr0.1")
+    """
+    path = str(pathlib.Path(run).absolute())
+    if found := (_NOT_WRITTEN if write else _NOT_READ).search(path):
+        reads = "a pattern of file names" if found[0] in "*?[" else "part of an address or no text"
+        verb = "saved into" if write else "read from"
+        raise ValueError(
+            f"the path {ascii(path)[1:-1]} holds {found[0]!r}, which Orbax takes for {reads}, so "
+            f"that no checkpoint can be {verb} it; rename the folder, choose another, or go there "
+            "by a symbolic link of another name"
+        )
+
+
+_NOT_READ = re.compile(r"\\|:(?=/|$)|[\ud800-\udfff]")
+_NOT_WRITTEN = re.compile(rf"[*?\[]|{_NOT_READ.pattern}")
+
 # Other spellings of a number are not ours, e.g. 007, +7, 7 in other digits.
 _STEP = re.compile("0|[1-9][0-9]{0,9}")
 _UNFINISHED = re.compile(r"[0-9]+\.orbax-checkpoint-tmp.*")  # as Orbax names it
@@ -299,7 +357,7 @@ def load_model(run: str | os.PathLike[str], which: Which = "max") -> Any:
 
     Args:
         run: directory of a run of train.py.
-        which: `max` for the best test accuracy, or `latest`.
+        which: `max` for the best accuracy, see `jaxsnn.runs.best_row`, or `latest`.
 
     Returns:
         The module, with `net(xs) -> firing rates`.
@@ -324,11 +382,6 @@ def build_model(settings: Mapping[str, Any], seed: int) -> Any:
     return MODELS[settings["model"]](dtype=dtype, rngs=nnx.Rngs(seed))
 
 
-def _best_row(history: Sequence[runs.Row]) -> int:
-    """The epoch of the best test accuracy; of equal ones the earliest."""
-    return max(range(len(history)), key=lambda k: (history[k]["test_acc"], -k))
-
-
 def _progress(state: TrainState) -> dict[str, Any]:
     rest = state._asdict()
     del rest["params"]
@@ -337,7 +390,11 @@ def _progress(state: TrainState) -> dict[str, Any]:
 
 
 def _shapes(tree: Any) -> Any:
-    return jax.tree.map(ocp.utils.to_shape_dtype_struct, tree)
+    """The form in which Orbax is told what to read: into host memory where that is given."""
+    return jax.tree.map(
+        lambda leaf: leaf if type(leaf) is np.ndarray else ocp.utils.to_shape_dtype_struct(leaf),
+        tree,
+    )
 
 
 def _digest(tree: Any) -> str:
@@ -350,7 +407,7 @@ def _digest(tree: Any) -> str:
     return digest.hexdigest()
 
 
-def _first_line(error: Exception) -> str:
+def _first_line(error: BaseException) -> str:
     line = (str(error).strip() or type(error).__name__).splitlines()[0]
     return line if len(line) < 300 else line[:300] + " ..."
 

@@ -1,19 +1,44 @@
-"""What command lines share: one line for what is wrong, exit status 2, and types of arguments."""
+"""Command lines: one line and exit status 2 for an error, suggestions, types of arguments."""
 
 import argparse
+import difflib
 import math
+import re
 import sys
-from collections.abc import Callable
-from typing import NoReturn
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NoReturn
 
 
 class OneLineParser(argparse.ArgumentParser):
-    """Says what is wrong in one line and exits with 2."""
+    """Print an error in one line, if possible with a suggestion, and exit with 2."""
+
+    def parse_known_args(  # type: ignore[override]
+        self, args: Sequence[str] | None = None, namespace: Any = None
+    ) -> Any:
+        """Overrides: the first unknown option is an error before any value is looked at."""
+        options = self._option_string_actions
+        for word in sys.argv[1:] if args is None else args:
+            if word == "--":
+                break
+            name = word.partition("=")[0]
+            attached = word[:2] in options and re.match("[-+.0-9]", word[2:])  # -b64
+            if re.match("--?[a-zA-Z]", word) and name not in options and not attached:
+                self.error(f"unrecognized arguments: {name}{suggestion(name, options)}")
+        return super().parse_known_args(args, namespace)
 
     def error(self, message: str) -> NoReturn:
         """Overrides."""
+        if found := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
+            message += suggestion(found[1], re.findall(r"[^\s,']+", found[2]))
         print(one_line(self.prog, message), file=sys.stderr)
         raise SystemExit(2)
+
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """The end of an error about an unknown word: the known word that is most like it, if any is."""
+    spellings = {name.lower(): name for name in known}
+    similar = difflib.get_close_matches(word.lower(), spellings, n=1)
+    return f"; did you mean {spellings[similar[0]]}?" if similar else ""
 
 
 def one_line(program: str, message: str) -> str:

@@ -2,7 +2,7 @@
 
     run/config.json            everything needed to repeat the run
     run/metrics.csv            one line per epoch
-    run/events.out.tfevents.*  the same for TensorBoard: train_loss train_acc test_loss test_acc
+    run/events.out.tfevents.*  the same for TensorBoard
     run/checkpoints/           see `jaxsnn.checkpointing`
     run/.lock                  held by the process that trains there
 
@@ -22,20 +22,25 @@ import pathlib
 import platform
 import re
 import shlex
+import shutil
 import socket
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import metadata
-from typing import Any, Literal, Self, TypedDict
+from typing import Any, NotRequired, Self, TypedDict
 
-from jaxsnn import _replace
+from jaxsnn import _provenance, _replace
 from jaxsnn.data import DATASETS, SEQUENCES
 from jaxsnn.models import MODELS
 
 
 class Row(TypedDict):
-    """The figures of one epoch."""
+    """The figures of one epoch.
+
+    `val_loss` and `val_acc` are there if a part of the training set is held out. `firing_rates` are
+    spikes per neuron and time step of each spiking layer, on a fixed minibatch of the test set.
+    """
 
     epoch: int
     train_loss: float
@@ -47,6 +52,9 @@ class Row(TypedDict):
     train_images_per_s: float
     test_images_per_s: float
     lr: float
+    val_loss: NotRequired[float]
+    val_acc: NotRequired[float]
+    firing_rates: NotRequired[dict[str, float]]
 
 
 class Settings(TypedDict):
@@ -65,7 +73,11 @@ class Settings(TypedDict):
     dataset: str
     sequence: str
     init_from: str | None
+    validation: float | None
 
+
+# Settings that older runs lack, with the value that they had.
+_LATER: dict[str, Any] = {"init_from": None, "validation": None}
 
 _SHA256 = re.compile("[0-9a-f]{64}")
 
@@ -84,14 +96,8 @@ _VALID: dict[str, Callable[[Any], bool]] = {
     "dataset": lambda v: isinstance(v, str) and v in DATASETS,
     "sequence": lambda v: isinstance(v, str) and v in SEQUENCES,
     "init_from": lambda v: v is None or bool(isinstance(v, str) and _SHA256.fullmatch(v)),
+    "validation": lambda v: v is None or (type(v) in (int, float) and 0 < v < 1),
 }
-
-CURVES: tuple[Literal["train_loss", "train_acc", "test_loss", "test_acc"], ...] = (
-    "train_loss",
-    "train_acc",
-    "test_loss",
-    "test_acc",
-)
 
 
 def create(run: str | os.PathLike[str], config: dict[str, Any]) -> None:
@@ -111,26 +117,77 @@ def create(run: str | os.PathLike[str], config: dict[str, Any]) -> None:
     write_config(run, config)
 
 
-def refuse_occupied(path: pathlib.Path) -> None:
+def refuse_occupied(path: pathlib.Path, overwrite: bool = False) -> None:
     """A new run overwrites nothing; what a run that was killed at once has left does not count.
+
+    Args:
+        path: the directory of the new run.
+        overwrite: whether a run that is there, and nothing else, may be removed for it.
 
     Raises:
         FileExistsError: `path` is a run, or something else is there.
+        ValueError: `overwrite`, and the config.json that is there is damaged.
     """
-    if (path / "config.json").exists():
-        raise FileExistsError(
-            f"{path} holds a run; go on with it by --resume {path}, or choose another --out-dir"
-        )
-    if path.is_dir():
-        mine = (_LOCK, ".config.json.")
-        others = [file.name for file in path.iterdir() if not file.name.startswith(mine)]
-        if not others:
-            return
-        raise FileExistsError(
-            f"{path} holds {others[0]}, which is not of a run; choose another --out-dir"
-        )
-    if path.exists():
+    if path.exists() and not path.is_dir():
         raise FileExistsError(f"{path} is a file; choose another --out-dir")
+    names = [file.name for file in path.iterdir()] if path.exists() else []
+    if "config.json" in names and not overwrite:
+        raise FileExistsError(
+            f"{path} holds a run; go on with it by --resume {path}, replace it by --overwrite, or "
+            "choose another --out-dir"
+        )
+    if "config.json" in names:
+        _check_removable(path)
+    for name in names:
+        if "config.json" not in names and not _BEFORE_A_RUN.fullmatch(name):
+            raise FileExistsError(
+                f"{path} holds {name}, which is not of a run; choose another --out-dir"
+            )
+
+
+def _check_removable(path: pathlib.Path) -> None:
+    """Refuse to overwrite what is not surely a run and nothing else."""
+    try:
+        read_config(path)
+    except ValueError as error:
+        raise ValueError(
+            f"--overwrite removes sound runs only: {error}, or remove it yourself"
+        ) from error
+    checkpoints = path / "checkpoints"
+    there = [(file, _OF_A_RUN) for file in path.iterdir()]
+    if checkpoints.is_dir() and not checkpoints.is_symlink():
+        there += [(file, _OF_CHECKPOINTS) for file in checkpoints.iterdir()]
+    for file, names in there:
+        if not names.fullmatch(file.name) or file.is_symlink():
+            raise FileExistsError(
+                f"{path} holds {file.relative_to(path)}, which is not of a run, and --overwrite "
+                "would remove it; move it elsewhere, or choose another --out-dir"
+            )
+
+
+_BEFORE_A_RUN = re.compile(r"\.lock|\.config\.json\..*")
+_OF_A_RUN = re.compile(
+    r"config\.json|metrics\.csv|checkpoints|events\.out\.tfevents\..*|"
+    r"\.lock|\.(config\.json|metrics\.csv)\..*"
+)
+_OF_CHECKPOINTS = re.compile(r"[0-9]+(\.orbax-checkpoint-tmp.*)?|removed")
+
+
+def clear(path: pathlib.Path) -> None:
+    """Removes the run in a directory, its config.json at last; hold its `lock`.
+
+    Raises:
+        FileExistsError: there is more than a run in it; nothing is touched.
+        ValueError: its config.json is damaged; nothing is touched.
+        OSError: a file cannot be removed.
+    """
+    refuse_occupied(path, overwrite=True)
+    for file in path.iterdir():
+        if file.is_dir():
+            shutil.rmtree(file)
+        elif file.name not in (_LOCK, "config.json"):
+            file.unlink()
+    (path / "config.json").unlink(missing_ok=True)
 
 
 _LOCK = ".lock"
@@ -170,6 +227,7 @@ def session(**facts: Any) -> dict[str, Any]:
         "started": datetime.datetime.now().astimezone().isoformat(timespec="seconds"),
         "cpu_count": os.cpu_count(),
         "python": platform.python_version(),
+        "jaxsnn": _provenance.source(),
         "versions": {package: metadata.version(package) for package in packages},
         "xla_flags": os.environ.get("XLA_FLAGS", ""),
         **facts,
@@ -223,7 +281,7 @@ def read_config(run: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: it holds no settings")
     if not isinstance(config.get("data"), str) or not isinstance(config.get("sessions"), list):
         raise ValueError(f"{path} is damaged: data or sessions are missing")
-    settings = config["settings"] = {"init_from": None} | config["settings"]  # older runs lack it
+    settings = config["settings"] = _LATER | config["settings"]
     for name, valid in _VALID.items():
         if name not in settings:
             raise ValueError(f"{path} is damaged: the setting {name} is missing")
@@ -245,7 +303,8 @@ class Log:
     def __init__(self, run: str | os.PathLike[str], history: list[Row]) -> None:
         from tensorboardX.record_writer import RecordWriter
 
-        self._path = pathlib.Path(run)
+        # Absolute: tensorboardX would take a path that begins with "gs:" or "s3:" for a cloud's.
+        self._path = pathlib.Path(run).absolute()
         for events in self._path.glob("events.out.tfevents.*"):
             events.unlink()
         name = f"events.out.tfevents.{int(time.time())}.{socket.gethostname()}"
@@ -277,8 +336,9 @@ class Log:
 
         with _replace.named(pathlib.Path(self._events.path)):
             for row in rows:
-                for name in CURVES:
-                    self._add_event(step=row["epoch"], summary=scalar(name, row[name]))
+                for name, value in _figures(row).items():
+                    if name != "epoch":
+                        self._add_event(step=row["epoch"], summary=scalar(name, value))
             self._events.flush()
 
     def _add_event(self, **what: Any) -> None:
@@ -288,10 +348,75 @@ class Log:
 
     def _write_table(self, history: list[Row]) -> None:
         text = io.StringIO(newline="")
-        table = csv.DictWriter(text, list(Row.__annotations__), lineterminator="\n")
+        rows = [_figures(row) for row in history]
+        names = dict.fromkeys(name for row in rows for name in row)
+        table = csv.DictWriter(text, [*(names or _ALWAYS)], lineterminator="\n")
         table.writeheader()
-        table.writerows(history)
+        table.writerows(rows)
         replace(self._path / "metrics.csv", text.getvalue())
+
+
+# The columns of each run, in this order.
+_ALWAYS = tuple(name for name in Row.__annotations__ if name in Row.__required_keys__)
+
+
+def _figures(row: Row) -> dict[str, float]:
+    """The numbers of an epoch by the name of their column and of their curve."""
+    figures: dict[str, Any] = {**row}
+    rates = figures.pop("firing_rates", {})
+    return figures | {f"firing_rate/{layer}": rate for layer, rate in rates.items()}
+
+
+def best_row(history: Sequence[Row]) -> int:
+    """The epoch of the best accuracy; of equal ones the earliest.
+
+    Args:
+        history: one row per epoch, at least one, each with `val_acc` (accuracy on what was held out
+            of the training set, by which the epoch is then chosen) or else `test_acc`.
+    """
+    accuracies = [row.get("val_acc", row["test_acc"]) for row in history]
+    return accuracies.index(max(accuracies))
+
+
+def epoch_line(history: Sequence[Row], seconds_left: float) -> str:
+    """One line for the epoch that has just ended."""
+    row, best = history[-1], history[best_row(history)]
+    held_out = "val_acc" in row
+    top = (
+        f"max_val_acc = {best['val_acc']:.4f}"
+        if held_out
+        else f"max_test_acc = {best['test_acc']:.4f}"
+    )
+    return (
+        f"epoch = {row['epoch']}, train_loss = {row['train_loss']:.4f}, "
+        f"train_acc = {row['train_acc']:.4f}, "
+        + (
+            f"val_loss = {row['val_loss']:.4f}, val_acc = {row['val_acc']:.4f}, "
+            if held_out
+            else ""
+        )
+        + f"test_loss = {row['test_loss']:.4f}, test_acc = {row['test_acc']:.4f}, {top}, "
+        + (f"skipped = {row['skipped']}, " if row["skipped"] else "")
+        + f"train {row['train_images_per_s']:,.0f} images/s, "
+        f"test {row['test_images_per_s']:,.0f} images/s, "
+        f"left = {datetime.timedelta(seconds=round(seconds_left))}"
+    )
+
+
+def last_line(history: Sequence[Row]) -> str:
+    """One line for a run that has ended."""
+    last, best = history[-1], history[best_row(history)]
+    skipped = sum(row["skipped"] for row in history)
+    if "val_acc" in best:
+        top = (
+            f"best by validation: epoch {best['epoch']}, val_acc = {best['val_acc']:.4f}, "
+            f"test_acc = {best['test_acc']:.4f}"
+        )
+    else:
+        top = f"max_test_acc = {best['test_acc']:.4f} in epoch {best['epoch']}"
+    return f"done: test_acc = {last['test_acc']:.4f} after {len(history)} epochs, {top}" + (
+        f", {skipped} updates were not finite and left out" if skipped else ""
+    )
 
 
 def replace(path: pathlib.Path, text: str) -> None:

@@ -44,6 +44,7 @@ SETTINGS = {
     "dataset": "fashion_mnist_mini",
     "sequence": "columns",
     "init_from": None,
+    "validation": None,
 }
 
 

@@ -30,7 +30,7 @@ def marked(state, epoch):
 
 
 def history(accuracies):
-    row = dict.fromkeys(runs.Row.__annotations__, 0.0)
+    row = dict.fromkeys(runs.Row.__required_keys__, 0.0)
     return [row | {"epoch": e, "test_acc": accuracy} for e, accuracy in enumerate(accuracies)]
 
 
@@ -249,6 +249,79 @@ def test_what_a_kill_has_left_is_removed_next_time(tmp_path, monkeypatch):
     accuracies = [0.5, 0.4, 0.3, 0.2, 0.1]
     checkpointing.Checkpoints(tmp_path).save(marked(state, 4), history(accuracies))
     assert kept(tmp_path) == [0, 4]
+
+
+def test_names_of_folders(tmp_path, monkeypatch):
+    """All are used as they are, whatever a shell or an address would make of them."""
+    _, state = make("plain", optax.sgd(0.1))
+    monkeypatch.chdir(tmp_path)
+    names = ["sp ace ünïcode {a,b}] $HOME", "~", "gs:x", "a%20b#c '\"\n"]
+    for name in names:
+        checkpointing.Checkpoints(f"{name}/").save(state, [])  # relative, with a slash at the end
+        restored, _ = checkpointing.Checkpoints(tmp_path / name).restore(state)
+        assert_states_equal(restored, state)
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+
+
+def test_names_that_would_lose_a_checkpoint_are_refused(tmp_path):
+    """Before anything is written. A symbolic link leads around it."""
+    _, state = make("plain", optax.sgd(0.1))
+    # `?` and `*` match themselves, but they match the folder next to it too.
+    patterns = ["sweep [lr=0.1]", "st*r", "wh?t"]
+    for name in [*patterns, "back\\slash", "gs:", "not\udcffutf8"]:
+        run, link = tmp_path / name / "run", tmp_path / "link"
+        with pytest.raises(ValueError, match=r"no checkpoint can be saved into it; .* link"):
+            checkpointing.Checkpoints(run).save(state, [])
+        assert not (tmp_path / name).exists()
+        run.mkdir(parents=True)
+        link.symlink_to(run)
+        checkpointing.Checkpoints(link).save(state, [])
+        link.unlink()
+        assert kept(run) == [0]
+        if name in patterns:  # a run that was moved there can be read
+            restored, _ = checkpointing.Checkpoints(run).restore(state)
+            assert_states_equal(restored, state)
+        else:
+            with pytest.raises(ValueError, match="no checkpoint can be read from it"):
+                checkpointing.Checkpoints(run).restore(state)
+
+
+def lose_arrays(folder):
+    for path in folder.glob("params/**/d/*"):
+        path.unlink()
+
+
+def change_a_bit(folder):
+    for path in folder.glob("progress/**/d/*"):
+        content = bytearray(path.read_bytes())
+        content[len(content) // 2] ^= 1
+        path.write_bytes(content)
+
+
+def lose_the_record(folder):
+    shutil.rmtree(folder / "record")
+
+
+@pytest.mark.parametrize("fault", [lose_arrays, change_a_bit, lose_the_record])
+def test_what_was_not_written_right_takes_no_ones_place(tmp_path, monkeypatch, fault):
+    """However it comes: each checkpoint is read back before older ones are removed."""
+    _, state = make()
+    checkpoints = save_all(tmp_path, state, [0.5, 0.4])
+    save = checkpoints._orbax.save
+
+    def faulty(path, **kwargs):
+        save(path, **kwargs)
+        fault(path)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(checkpoints._orbax, "save", faulty)
+        with pytest.raises(checkpointing.CheckpointWriteError, match="cannot be read back"):
+            checkpoints.save(marked(state, 2), history([0.5, 0.4, 0.6]))
+    assert kept(tmp_path) == [0, 1]
+    assert (checkpoints.step(), checkpoints.step("max")) == (1, 0)
+    assert_states_equal(checkpoints.restore(state)[0], marked(state, 1))
+    checkpoints.save(marked(state, 2), history([0.5, 0.4, 0.6]))
+    assert kept(tmp_path) == [2]
 
 
 def test_no_checkpoint_yet(tmp_path):

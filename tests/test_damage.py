@@ -45,7 +45,7 @@ def numbers(state, seed):
 
 def history(step):
     """One row per 40 minibatches; the first is the best."""
-    row = dict.fromkeys(runs.Row.__annotations__, 1 / 3)
+    row = dict.fromkeys(runs.Row.__required_keys__, 1 / 3)
     return [row | {"epoch": e, "test_acc": 0.7 - e / 10} for e in range(step // 40)]
 
 

@@ -1,12 +1,15 @@
 """Run directories: settings, the table, the TensorBoard curves."""
 
 import json
+import re
 import resource
+import subprocess
+from importlib import metadata
 
 import pytest
 import run_files
 
-from jaxsnn import runs
+from jaxsnn import _provenance, runs
 
 
 def row(epoch):
@@ -69,7 +72,7 @@ def test_settings_of_another_making(tmp_path, name):
     config = run_files.config()
     del config["settings"][name]
     (tmp_path / "config.json").write_text(signed(config))
-    if name == "init_from":  # there were runs before there was this setting
+    if name in ("init_from", "validation"):  # there were runs before there were these settings
         assert runs.read_config(tmp_path)["settings"] == run_files.SETTINGS
         return
     with pytest.raises(ValueError, match=f"the setting {name} is missing"):
@@ -122,8 +125,125 @@ def test_each_epoch_is_there_once(tmp_path):
     assert run_files.table(tmp_path) == [row(epoch) for epoch in range(4)]
     assert run_files.curves(tmp_path) == {
         name: [(epoch, pytest.approx(row(epoch)[name])) for epoch in range(4)]
-        for name in ("train_loss", "train_acc", "test_loss", "test_acc")
+        for name in row(0)
+        if name != "epoch"
     }
+
+
+def test_figures_that_only_some_rows_have(tmp_path):
+    """As after resuming a run that was started by an older version."""
+    more = {"val_loss": 0.5, "val_acc": 0.25, "firing_rates": {"fc.1": 0.125, "fc.3": 0.75}}
+    with runs.Log(tmp_path, [row(0), row(1) | more]):
+        pass
+    header, first, second = (tmp_path / "metrics.csv").read_text().splitlines()
+    assert header.endswith(",lr,val_loss,val_acc,firing_rate/fc.1,firing_rate/fc.3")
+    assert first.endswith(",0.1,,,,")
+    assert second.endswith(",0.1,0.5,0.25,0.125,0.75")
+    curves = run_files.curves(tmp_path)
+    assert curves["firing_rate/fc.3"] == [(1, 0.75)]
+    assert len(curves["lr"]) == 2
+
+
+def test_the_best_epoch():
+    """By validation where there is one; of equal ones the earliest."""
+    tested = [{"test_acc": accuracy} for accuracy in (0.5, 0.7, 0.7, 0.6)]
+    assert runs.best_row(tested) == 1
+    validated = [
+        old | {"val_acc": accuracy}
+        for old, accuracy in zip(tested, (0.1, 0.2, 0.3, 0.3), strict=True)
+    ]
+    assert runs.best_row(validated) == 2
+    assert runs.best_row(validated[:1]) == 0
+
+
+def a_run(folder):
+    """All that train.py leaves in a folder, and what kills leave."""
+    runs.create(folder, run_files.config())
+    with runs.Log(folder, [row(0)]), runs.lock(folder):
+        pass
+    for name in ("12/params", "removed", "3.orbax-checkpoint-tmp"):
+        (folder / "checkpoints" / name).mkdir(parents=True)
+    (folder / ".metrics.csv.abc").write_text("")
+    return folder
+
+
+def test_a_run_can_be_cleared(tmp_path):
+    folder = a_run(tmp_path / "run")
+    runs.refuse_occupied(folder, overwrite=True)
+    runs.clear(folder)
+    assert [path.name for path in folder.iterdir()] == [".lock"]
+    runs.create(folder, run_files.config(model="fb"))
+
+
+@pytest.mark.parametrize(
+    "name", ["notes.txt", "metrics.csv.bak", "checkpoints/notes", "checkpoints/link", "events.txt"]
+)
+def test_what_is_not_of_a_run_is_not_cleared(tmp_path, name):
+    folder = a_run(tmp_path / "run")
+    if name.endswith("link"):
+        (folder / name).symlink_to(tmp_path)
+    else:
+        (folder / name).write_text("mine")
+    before = sorted(tmp_path.rglob("*"))
+    for remove in (runs.clear, lambda path: runs.refuse_occupied(path, overwrite=True)):
+        with pytest.raises(FileExistsError, match=f"holds {name}, which is not of a run"):
+            remove(folder)
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_what_may_not_be_a_run_is_not_cleared(tmp_path):
+    folder = a_run(tmp_path / "run")
+    (folder / "config.json").write_text('{"name": "another program"}')
+    with pytest.raises(ValueError, match=r"--overwrite removes sound runs only: .*yourself"):
+        runs.clear(folder)
+    (folder / "config.json").unlink()
+    with pytest.raises(FileExistsError, match="which is not of a run"):
+        runs.clear(folder)
+    assert (folder / "metrics.csv").exists()
+
+
+def test_version_and_commit(tmp_path):
+    """Of the package's own checkout alone, not of one that it is installed inside of."""
+
+    def git(*command):
+        who = ("-c", "user.name=a", "-c", "user.email=a@b")
+        subprocess.run(["git", "-C", tmp_path, *who, *command], check=True, capture_output=True)
+
+    package = tmp_path / "jaxsnn"
+    inside = tmp_path / "lib" / "jaxsnn"
+    for folder in (package, inside):
+        folder.mkdir(parents=True)
+        (folder / "a.py").write_text("1")
+    version = metadata.version("jaxsnn-nnx")
+    assert _provenance.source(package) == {"version": version}
+    git("init")
+    assert _provenance.source(package) == {"version": version}
+    git("add", ".")
+    git("commit", "-m", "a")
+    found = _provenance.source(package)
+    assert re.fullmatch("[0-9a-f]{40}", found["commit"])
+    assert found["clean"]
+    (tmp_path / "notes.txt").write_text("not of git")
+    assert _provenance.source(package) == found
+    (package / "a.py").write_text("2")
+    assert _provenance.source(package) == found | {"clean": False}
+    assert _provenance.source(inside) == {"version": version}
+
+
+def test_version_without_git(tmp_path, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert _provenance.source() == {"version": metadata.version("jaxsnn-nnx")}
+
+
+def test_a_folder_is_no_bucket(tmp_path, monkeypatch):
+    """A relative path that begins as an address in a cloud does is a folder all the same."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("gs:", "s3:x", "[a]*"):
+        (tmp_path / name / "run").mkdir(parents=True)
+        with runs.Log(f"{name}/run", [row(0)]):
+            pass
+        assert len(list((tmp_path / name / "run").iterdir())) == 2
+        assert run_files.curves(tmp_path / name / "run")["test_acc"] == [(0, 0.0)]
 
 
 def test_tensorboard_reads_the_curves(tmp_path):

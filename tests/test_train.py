@@ -24,7 +24,7 @@ import orbax.checkpoint as ocp
 import pytest
 import run_files
 
-from jaxsnn import checkpointing, data, losses, models, runs, training
+from jaxsnn import _provenance, checkpointing, data, losses, models, nn, runs, training
 from jaxsnn.data._builder import prepare
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
@@ -136,7 +136,11 @@ def assert_same_runs(actual, expected, opt="sgd"):
         assert {k: a[k] for k in ("epoch", "lr", *SCALARS)} == {
             k: b[k] for k in ("epoch", "lr", *SCALARS)
         }
-    assert run_files.curves(actual) == run_files.curves(expected)
+    curves, others = run_files.curves(actual), run_files.curves(expected)
+    assert curves.keys() == others.keys()
+    for name in curves:
+        if not name.endswith("_per_s"):
+            assert curves[name] == others[name]
 
 
 def signalled(number, epoch, *args):
@@ -241,19 +245,21 @@ def test_files(straight):
     header = (folder / "metrics.csv").read_text().splitlines()[0]
     assert header == (
         "epoch,train_loss,train_acc,test_loss,test_acc,gradient_norm,skipped,"
-        "train_images_per_s,test_images_per_s,lr"
+        "train_images_per_s,test_images_per_s,lr,firing_rate/fc.1,firing_rate/fc.4"
     )
     rows = run_files.table(folder)
     np.testing.assert_allclose(
         [row["lr"] for row in rows], training.cosine_learning_rates(0.1, 4), rtol=1e-6
     )
     assert run_files.curves(folder) == {
-        name: [(row["epoch"], pytest.approx(row[name])) for row in rows] for name in SCALARS
+        name: [(row["epoch"], pytest.approx(row[name])) for row in rows]
+        for name in header.split(",")[1:]
     }
     config = json.loads((folder / "config.json").read_text())
     assert config["settings"]["seed"] == 0
     (session,) = config["sessions"]
     assert session["versions"]["jax"] == jax.__version__
+    assert session["jaxsnn"] == _provenance.source()
     assert "--model ss --epochs 4" in session["command"]
 
 
@@ -264,6 +270,18 @@ def test_evaluate_prints_the_best_epoch(straight):
     assert done.returncode == 0, done.stderr
     assert f"epoch {best['epoch']}," in done.stdout
     assert f"test_acc = {best['test_acc']:.4f} (500 images)" in done.stdout
+
+
+def test_firing_rates_are_spikes_per_neuron_and_step(straight):
+    _, folder = straight
+    net = checkpointing.load_model(folder, "latest")
+    xs = data.columns(data.fashion_mnist_mini().test_images[:64])
+    _, _, extras = nn.unroll(net.fc, xs, record=["1", "4"])
+    last = run_files.table(folder)[-1]
+    for layer in ("1", "4"):
+        spikes = np.asarray(extras.records[layer])
+        assert set(np.unique(spikes)) == {0, 1}
+        assert last[f"firing_rate/fc.{layer}"] == pytest.approx(spikes.mean(), abs=1e-4)
 
 
 @pytest.mark.slow
@@ -511,10 +529,12 @@ def test_short_epochs_are_saved_now_and_then(tmp_path, monkeypatch):
     programs = train.programs
 
     def rigged(*args):
-        train_epoch, evaluate = programs(*args)
-        return train_epoch, lambda state: evaluate(state)._replace(
-            accuracy=np.float32(next(accuracies))
-        )
+        train_epoch, evaluate, validate = programs(*args)
+
+        def rigged_evaluate(state):
+            return evaluate(state)._replace(accuracy=np.float32(next(accuracies)))
+
+        return train_epoch, rigged_evaluate, validate
 
     monkeypatch.setattr(train, "time", types.SimpleNamespace(**clock))
     monkeypatch.setattr(train, "programs", rigged)
@@ -529,8 +549,8 @@ def test_what_was_good_is_kept_when_the_numbers_are_not(tmp_path, monkeypatch):
     programs, finite = train.programs, iter([True, True, False])
 
     def rigged(*args):
-        train_epoch, evaluate = programs(*args)
-        return train_epoch, lambda state: evaluate(state)._replace(finite=next(finite))
+        train_epoch, evaluate, validate = programs(*args)
+        return train_epoch, lambda state: evaluate(state)._replace(finite=next(finite)), validate
 
     monkeypatch.setattr(train, "programs", rigged)
     line = refused("--epochs", 3, *MINI, "--out-dir", tmp_path)
@@ -538,6 +558,69 @@ def test_what_was_good_is_kept_when_the_numbers_are_not(tmp_path, monkeypatch):
     best = max(run_files.table(only_run(tmp_path)), key=lambda row: row["test_acc"])
     history = checkpointing.Checkpoints(only_run(tmp_path)).history()
     assert history[-1]["epoch"] == best["epoch"]
+
+
+def test_validation_chooses_the_epoch(tmp_path, monkeypatch, capsys):
+    """Not the test set, whose best epoch here is another."""
+    programs = train.programs
+    tested, validated = iter([0.7, 0.4, 0.5]), iter([0.25, 0.625, 0.5])
+
+    def rig(measure, accuracies):
+        return lambda state: measure(state)._replace(accuracy=np.float32(next(accuracies)))
+
+    def rigged(*args):
+        train_epoch, evaluate, validate = programs(*args)
+        return train_epoch, rig(evaluate, tested), rig(validate, validated)
+
+    monkeypatch.setattr(train, "programs", rigged)
+    here("--epochs", 3, *MINI, "--out-dir", tmp_path, "--validation", 0.1, "--overwrite")
+    folder = only_run(tmp_path)
+    assert folder.name == "plain_b64_sgd_lr0.1_fashion_mnist_mini_val0.1"
+    assert runs.read_config(folder)["settings"]["validation"] == 0.1
+    printed = capsys.readouterr().out
+    assert "1800 training, 200 validation and 500 test images" in printed
+    assert "val_acc = 0.5000, test_loss" in printed
+    assert "max_val_acc = 0.6250" in printed
+    assert "max_test_acc" not in printed
+    assert "best by validation: epoch 1, val_acc = 0.6250, test_acc = 0.4000; " in printed
+    assert [row["val_acc"] for row in run_files.table(folder)] == [0.25, 0.625, 0.5]
+    assert all(0 < row["val_loss"] < 0.2 for row in run_files.table(folder))
+    assert run_files.curves(folder)["val_acc"] == [(0, 0.25), (1, 0.625), (2, 0.5)]
+    checkpoints = checkpointing.Checkpoints(folder)
+    assert (checkpoints.step(), checkpoints.step("max")) == (3 * 28, 2 * 28)
+    here("--evaluate", folder)
+    printed = capsys.readouterr().out
+    assert "epoch 1, chosen by val_acc = 0.6250, test_loss" in printed
+    assert "not the data of the training" not in printed
+    for share in (0.2, 0.0001):
+        line = refused("--resume", folder, "--validation", share)
+        assert f"--validation {share} differs from the 0.1" in line
+    line = refused(*MINI, "--validation", 0.0001, "--out-dir", tmp_path / "none")
+    assert "holds out 0 of them" in line
+    assert not (tmp_path / "none").exists()
+
+
+@pytest.mark.slow
+def test_validation_resumed_streamed_and_on_several_devices(tmp_path):
+    args = ("--model", "ss", "--epochs", 3, *MINI, "--validation", 0.25, "--out-dir")
+    host = ("--data-placement", "host")
+    assert run(*args, tmp_path / "straight").returncode == 0
+    assert run(*args, tmp_path / "streamed", *host).returncode == 0
+    kill_after(0, *args, tmp_path / "killed")
+    resumed = run("--resume", only_run(tmp_path / "killed"), *host)
+    assert resumed.returncode == 0, resumed.stderr
+    four = {"XLA_FLAGS": "--xla_force_host_platform_device_count=4"}
+    assert run(*args, tmp_path / "four", "--devices", 4, env=four).returncode == 0
+    straight = only_run(tmp_path / "straight")
+    rows = run_files.table(straight)
+    for name in ("streamed", "killed"):
+        assert_same_runs(only_run(tmp_path / name), straight)
+        others = run_files.table(only_run(tmp_path / name))
+        for key in ("val_loss", "val_acc", "firing_rate/fc.1", "firing_rate/fc.4"):
+            assert [row[key] for row in others] == [row[key] for row in rows]
+    for row, other in zip(rows, run_files.table(only_run(tmp_path / "four")), strict=True):
+        for key in ("val_loss", "val_acc", "firing_rate/fc.1", "firing_rate/fc.4"):
+            assert other[key] == pytest.approx(row[key], abs=0.02)
 
 
 def test_no_grain_no_run(tmp_path, monkeypatch):
@@ -658,8 +741,13 @@ def test_resume_with_other_settings(straight, option, value, kept):
 
 
 def test_resume_of_a_finished_run(straight):
+    """A longer run would have had another learning rate in every epoch: the line says so."""
     before = {path: path.stat().st_mtime_ns for path in straight[1].rglob("*")}
-    assert "has already finished its 4 epochs" in refused("--resume", straight[1])
+    finished = refused("--resume", straight[1])
+    assert "has already finished its 4 epochs" in finished
+    for line in (finished, refused("--resume", straight[1], "--epochs", 9)):
+        assert "another learning rate in every epoch, so it is a new run" in line
+        assert "--init-from" in line
     assert before == {path: path.stat().st_mtime_ns for path in straight[1].rglob("*")}
 
 
@@ -704,10 +792,44 @@ def test_resume_with_other_data(finished):
 
 def test_a_second_run_into_the_same_folder(straight):
     before = {path: path.stat().st_mtime_ns for path in straight[1].rglob("*")}
-    line = refused("--model", "ss", "--epochs", 4, *MINI, "--out-dir", straight[1].parent)
-    assert "--resume" in line
-    assert "--out-dir" in line
+    args = ("--model", "ss", "--epochs", 4, *MINI, "--out-dir", straight[1].parent)
+    line = refused(*args)
+    for way_out in ("--resume", "--overwrite", "--out-dir"):
+        assert way_out in line
+    # Other mistakes are reported first, and are noticed before --overwrite removes anything.
+    for more in ([], ["--overwrite"]):
+        assert "takes no directory" in refused(*args, "--data-dir", "nowhere", *more)
+        assert "--device must be" in refused(*args, "--device", "gpuu", *more)
+    with runs.lock(straight[1]):
+        assert "another process is training" in refused(*args, "--overwrite")
     assert before == {path: path.stat().st_mtime_ns for path in straight[1].rglob("*")}
+
+
+def test_overwrite(finished, monkeypatch):
+    folder = finished
+    args = ("--model", "ss", *MINI, "--out-dir", folder.parent, "--overwrite", "--epochs", 1)
+    (folder / "notes.txt").write_text("mine")
+    assert "holds notes.txt, which is not of a run" in refused(*args)
+    (folder / "notes.txt").unlink()
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    with monkeypatch.context() as patch:  # what else is wrong is noticed before
+        patch.setattr(training, "create", lambda *_, **__: int("wrong"))
+        assert "invalid literal" in refused(*args)
+    assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    here(*args)
+    assert [row["epoch"] for row in run_files.table(folder)] == [0]
+    assert len(runs.read_config(folder)["sessions"]) == 1
+    assert len(list(folder.glob("events.*"))) == 1
+    assert checkpointing.Checkpoints(folder).step() == 31
+
+
+@pytest.mark.parametrize("name", ["sweep [lr=0.1]", "wh?t", "back\\slash", "gs:"])
+def test_folders_in_which_checkpoints_would_be_lost(tmp_path, monkeypatch, name):
+    """They are refused before there is anything on the disk; relative ones too."""
+    monkeypatch.chdir(tmp_path)
+    for folder in (name, tmp_path / name / "logs"):
+        assert "no checkpoint can be saved into it" in refused(*MINI, "--out-dir", folder)
+    assert list(tmp_path.iterdir()) == []
 
 
 # ------------------------------------------------------------------ bad input
@@ -738,6 +860,15 @@ def test_a_second_run_into_the_same_folder(straight):
         (["--seed", "-1"], "must be at least 0"),
         (["--seed", "4294967296"], "must be at most 4294967295"),
         (["--what"], "unrecognized arguments: --what"),
+        ([], "choose a network with --model plain, ss, fb"),
+        (["--modle", "ss"], "unrecognized arguments: --modle; did you mean --model?"),
+        (["-modle=ss"], "unrecognized arguments: -modle; did you mean -model?"),
+        (["-batchsize", "64"], "unrecognized arguments: -batchsize; did you mean -batch-size?"),
+        (["--model", "SS"], "did you mean ss?"),
+        (["--dataset", "fashon_mnist"], "did you mean fashion_mnist?"),
+        (["--validation", "0"], "must be finite, at least"),
+        (["--validation", "1"], "below 1, got 1"),
+        (["--overwrite", "--resume", "a"], "--overwrite is for a new run, not with --resume"),
         (["--resume", "a", "--evaluate", "b"], "exclude each other"),
         (["--devices", "0"], "must be at least 1, got 0"),
         (["--devices", "some"], "must be an integer, got 'some'"),
@@ -753,7 +884,8 @@ def test_a_second_run_into_the_same_folder(straight):
     ],
 )
 def test_bad_options(args, message, tmp_path):
-    out = [] if {"--resume", "--evaluate"} & set(args) else ["--out-dir", tmp_path]
+    here_too = not args or {"--resume", "--evaluate"} & set(args)
+    out = [] if here_too else ["--out-dir", tmp_path]
     assert message in refused(*args, *out)
     assert list(tmp_path.iterdir()) == []
 
@@ -882,7 +1014,7 @@ def test_a_damaged_mini_set(tmp_path, monkeypatch):
 
 def test_no_data(tmp_path):
     assert "no such directory" in refused("--data-dir", tmp_path / "nowhere")
-    assert "an empty one" in refused("--data-dir", tmp_path)
+    assert "found an empty directory" in refused("--data-dir", tmp_path)
 
 
 def test_an_unwritable_output_directory(tmp_path):

@@ -2,6 +2,7 @@
 
 from jaxsnn.data._fashion_mnist import fashion_mnist as fashion_mnist
 from jaxsnn.data._fingerprint import fingerprint as fingerprint
+from jaxsnn.data._hold_out import hold_out as hold_out
 from jaxsnn.data._load import DATASETS as DATASETS
 from jaxsnn.data._load import load as load
 from jaxsnn.data._mini import fashion_mnist_mini as fashion_mnist_mini

@@ -7,7 +7,7 @@ import platformdirs
 
 from jaxsnn.data._acquire import acquire
 from jaxsnn.data._debian import INSTALLED_IN, PACKAGE
-from jaxsnn.data._files import find_idx_files, read_idx_files
+from jaxsnn.data._files import NAMES, find_idx_files, read_idx_files
 from jaxsnn.data._prepared import find_prepared, read_prepared
 from jaxsnn.data._records import OURS, STOCK
 from jaxsnn.data._types import ImageDataset
@@ -16,7 +16,7 @@ _VARIABLE = "JAXSNN_DATA_DIR"
 _DEBIAN_DIRECTORY = INSTALLED_IN
 _WAYS_OUT = f"""\
 There are three ways to get it:
-  - name a directory that holds the four IDX files (plain or .gz) or a Fashion-MNIST prepared by
+  - name a directory that holds the four IDX files ({NAMES}) or a Fashion-MNIST prepared by
     TFDS, with data_dir or with the environment variable {_VARIABLE};
   - on Debian or Ubuntu, install the distribution's package: apt-get install {PACKAGE};
   - call it with download=True where there is a network."""
@@ -40,8 +40,9 @@ def fashion_mnist(
 
     Args:
         data_dir: directory of the four IDX files, plain or ``.gz``, flat or as torchvision lays
-            them out, or of a Fashion-MNIST prepared by TFDS. Only this directory is looked at, and
-            nothing is written into it.
+            them out, with names as ``train-images-idx3-ubyte`` or ``train-images.idx3-ubyte``, or
+            of a Fashion-MNIST prepared by TFDS. Only this directory is looked at, and nothing is
+            written into it.
         download: whether to download when nothing is there.
 
     Returns:
@@ -119,13 +120,21 @@ def _read_named(directory: Path, cache: Path) -> ImageDataset:
     """Return the data set in the directory that the caller named, and look nowhere else."""
     dataset = _read(directory, cache)
     if dataset is None:
-        found = "an empty one or other files" if directory.exists() else "no such directory"
         raise FileNotFoundError(
-            f"data_dir={str(directory)!r}: expected four IDX files (plain or .gz, also in "
-            f"FashionMNIST/raw) or a Fashion-MNIST prepared by TFDS, found {found}; name another "
-            "directory, or leave data_dir out to have the data set looked for and downloaded"
+            f"data_dir={str(directory)!r}: expected four IDX files ({NAMES}; here or in "
+            f"FashionMNIST/raw) or a Fashion-MNIST prepared by TFDS, found {_found(directory)}; "
+            "name another directory, or leave data_dir out to have the data set looked for and "
+            "downloaded"
         )
     return dataset
+
+
+def _found(directory: Path) -> str:
+    """Say in words, for an error, that a directory is missing or empty, or name its first files."""
+    if not directory.exists():
+        return "no such directory"
+    names = sorted(path.name for path in directory.iterdir())
+    return ", ".join(names[:4]) + (", ..." if names[4:] else "") if names else "an empty directory"
 
 
 def _read_variable(directory: Path, user_cache: Path) -> ImageDataset | None:

@@ -42,11 +42,16 @@ def check_pair(images: NDArray[np.uint8], labels: NDArray[np.integer], where: st
         )
 
 
+NAMES = f"{', '.join(SHA256)}; also with .idx for -idx, and each plain or .gz"
+"""The names of the four files, for messages."""
+
+
 def find_idx_files(directory: Path) -> dict[str, Path] | None:
     """Return the path of each of the four files, or None where there is none of them.
 
-    The files may be plain or ``.gz`` (plain wins) and lie in the directory itself, in its
-    ``raw`` or in its ``FashionMNIST/raw`` folder, as torchvision leaves them.
+    The files may be plain or ``.gz`` (plain wins), be named with ``-idx`` or, as some archives
+    have them, ``.idx`` (the hyphen wins), and lie in the directory itself, in its ``raw`` or in
+    its ``FashionMNIST/raw`` folder, as torchvision leaves them.
 
     Args:
         directory: an existing directory.
@@ -58,15 +63,16 @@ def find_idx_files(directory: Path) -> dict[str, Path] | None:
     for folder in (directory, directory / "raw", directory / "FashionMNIST" / "raw"):
         found = {}
         for name in SHA256:
-            for path in (folder / name, folder / f"{name}.gz"):
-                if path.is_file():
-                    found[name] = path
+            dotted = name.replace("-idx", ".idx")
+            for spelling in (name, f"{name}.gz", dotted, f"{dotted}.gz"):
+                if (folder / spelling).is_file():
+                    found[name] = folder / spelling
                     break
         if len(found) == len(SHA256):
             return found
         if found and incomplete is None:
             missing = ", ".join(name for name in SHA256 if name not in found)
-            incomplete = f"{folder}: expected four IDX files (plain or .gz), missing {missing}"
+            incomplete = f"{folder}: expected four IDX files ({NAMES}), missing {missing}"
     if incomplete is not None:
         raise FileNotFoundError(f"{incomplete}; add them, or name another directory with data_dir")
     return None

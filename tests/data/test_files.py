@@ -26,6 +26,36 @@ def test_reads_every_layout(
     assert dataset.source.startswith(f"IDX files in {folder} (unchecked: ")
 
 
+@pytest.mark.parametrize("compressed", [False, True])
+def test_reads_names_with_a_dot(
+    tmp_path: Path, write_idx, write_sums, same, fake: ImageDataset, compressed: bool
+) -> None:
+    """As many archives and unpackers name them; some of the four, or all."""
+    for count in (1, 4):
+        folder = write_idx(tmp_path / str(count), compressed)
+        for path in sorted(folder.iterdir())[:count]:
+            path.rename(folder / path.name.replace("-idx", ".idx"))
+        same(fashion_mnist(write_sums(folder)), fake)
+        assert len(list(folder.glob("*.idx?-ubyte*"))) == count
+    write_idx(folder)  # the hyphen wins
+    (folder / NAMES[0].replace("-idx", ".idx")).write_bytes(b"not read")
+    same(fashion_mnist(write_sums(folder)), fake)
+
+
+def test_the_error_names_what_is_looked_for_and_what_is_there(tmp_path: Path) -> None:
+    for number in range(6):
+        (tmp_path / f"TRAIN-IMAGES.{number}").touch()
+    with pytest.raises(FileNotFoundError) as caught:
+        fashion_mnist(tmp_path, download=False)
+    message = str(caught.value)
+    assert all(name in message for name in NAMES)
+    assert "also with .idx for -idx" in message
+    assert "found TRAIN-IMAGES.0, TRAIN-IMAGES.1, TRAIN-IMAGES.2, TRAIN-IMAGES.3, ...;" in message
+    with pytest.raises(FileNotFoundError, match="Tried") as caught:
+        fashion_mnist(download=False)
+    assert all(name in str(caught.value) for name in NAMES)
+
+
 def test_plain_files_win_over_compressed_ones(tmp_path: Path, write_idx) -> None:
     write_idx(tmp_path, compressed=False)
     for name in NAMES:
