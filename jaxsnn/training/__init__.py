@@ -4,6 +4,7 @@ The data set lives on the device, or is streamed to it from the host; either way
 same to the last bit. A minibatch can be shared out among several devices.
 """
 
+from jaxsnn._norm import global_norm as global_norm
 from jaxsnn.training._epoch import epoch_order as epoch_order
 from jaxsnn.training._epoch import evaluate as evaluate
 from jaxsnn.training._epoch import train_epoch as train_epoch
