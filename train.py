@@ -450,7 +450,7 @@ def build_optimizer(settings: dict[str, Any], steps_per_epoch: int) -> optax.Gra
         optimizer = optax.adam(rate)
     if settings["clip_norm"] is None:
         return optimizer
-    return optax.chain(optax.clip_by_global_norm(settings["clip_norm"]), optimizer)
+    return optax.chain(training.clip_by_global_norm(settings["clip_norm"]), optimizer)
 
 
 def refuse_difference(*things: Any) -> None:
