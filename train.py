@@ -554,13 +554,13 @@ def refuse_nonfinite(
     where = int(seen.first_nonfinite)
     if finite and (where < 0 or seen.skipped):
         return
-    what = "the loss or a parameter is not finite"
+    what = "the loss or a parameter is not finite, or the optimiser's state is not"
     if seen.skipped:
         what += f" though {seen.skipped} updates of {steps} were left out"
     if where >= 0:
         what += (
             f" since minibatch {where} of {steps} (its gradient has the norm "
-            f"{seen.nonfinite_norm:.3g}, the largest before {seen.gradient_norm:.3g})"
+            f"{seen.nonfinite_norm:.3g}, the largest finite one {seen.gradient_norm:.3g})"
         )
     checkpoints.save_held()
     raise ValueError(

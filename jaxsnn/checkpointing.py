@@ -332,6 +332,8 @@ def _best_row(history: Sequence[runs.Row]) -> int:
 def _progress(state: TrainState) -> dict[str, Any]:
     rest = state._asdict()
     del rest["params"]
+    if not state.constants:  # as before there were any
+        del rest["constants"]
     rest["key"] = jax.random.key_data(state.key)
     return rest
 

@@ -186,8 +186,13 @@ def create(
         best_accuracy=jnp.full((), -1, jnp.float32),
         constants=constants,
     )
-    # The model keeps its arrays, and no two leaves share one, since all of them are donated.
-    return recipe, put(recipe, jax.tree.map(jnp.copy, state))
+    return recipe, put(recipe, jax.tree.map(_own, state))
+
+
+def _own(leaf: Any) -> jax.Array:
+    """A copy: all leaves are donated, so that none may be shared, nor be one of the model."""
+    leaf = jnp.asarray(leaf)
+    return jnp.array(leaf, dtype=leaf.dtype)  # with dtype= not weakly typed: compiled once
 
 
 def merge(recipe: Recipe, state: TrainState) -> Any:
