@@ -161,7 +161,7 @@ def test_labels_and_inputs_that_are_no_arrays():
     runs = (training.train_epoch, training.evaluate, training.train_step)
     for run in (*runs, training.stream_epoch, training.stream_evaluate):
         with pytest.raises(
-            TypeError, match=r"^labels must be .* a list that holds a int .*asarray"
+            TypeError, match=r"^labels must be .* got 0 \(int\) in it; .*asarray"
         ):
             run(recipe, state, XS, labels.tolist())
         with pytest.raises(TypeError, match=r"^inputs must be an array \[n, \.\.\.\]"):

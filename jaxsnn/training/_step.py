@@ -164,9 +164,9 @@ def examples(inputs: Any, labels: Any) -> int:
         for leaf in jax.tree.leaves(tree):
             if not getattr(leaf, "shape", ()):
                 raise TypeError(
-                    f"{name} must be an array [n, ...] or a pytree of such arrays, got a "
-                    f"{type(tree).__name__} that holds a {type(leaf).__name__} without axes; make "
-                    f"an array of it, e.g. jnp.asarray({name})"
+                    f"{name} must be an array [n, ...] or a pytree of arrays, or have a shape as "
+                    f"arrays do, got {leaf!r} ({type(leaf).__name__}) in it; make an array of it, "
+                    f"e.g. jnp.asarray({name})"
                 )
     shapes, targets = ([leaf.shape for leaf in jax.tree.leaves(t)] for t in (inputs, labels))
     sizes = {shape[0] for shape in shapes + targets}
