@@ -160,9 +160,7 @@ def test_labels_and_inputs_that_are_no_arrays():
     recipe, state = create(Product(), loss=losses.firing_rate_mse)
     runs = (training.train_epoch, training.evaluate, training.train_step)
     for run in (*runs, training.stream_epoch, training.stream_evaluate):
-        with pytest.raises(
-            TypeError, match=r"^labels must be .* got 0 \(int\) in it; .*asarray"
-        ):
+        with pytest.raises(TypeError, match=r"^labels must be .* got 0 \(int\) in it; .*asarray"):
             run(recipe, state, XS, labels.tolist())
         with pytest.raises(TypeError, match=r"^inputs must be an array \[n, \.\.\.\]"):
             run(recipe, state, XS.tolist(), labels)
@@ -225,7 +223,7 @@ MORE = {
         name: functools.partial(getattr(module, name), 0.01)
         for module, names in (
             (optax, "adabelief adadelta adafactor adagrad adam adamax adamaxw adamw adan amsgrad"),
-            (optax, "fromage lamb lars lion nadam nadamw noisy_sgd novograd optimistic_adam_v2"),
+            (optax, "fromage lamb lars lion nadam nadamw novograd optimistic_adam_v2"),
             (optax, "optimistic_gradient_descent radam rmsprop rprop sgd sign_sgd sm3 yogi"),
             (optax.contrib, "acprop ademamix adopt galore madgrad muon simplified_ademamix"),
         )
