@@ -506,7 +506,7 @@ def build_optimizer(settings: dict[str, Any], steps_per_epoch: int) -> optax.Gra
         optimizer = optax.adam(rate)
     if settings["clip_norm"] is None:
         return optimizer
-    return optax.chain(optax.clip_by_global_norm(settings["clip_norm"]), optimizer)
+    return optax.chain(training.clip_by_global_norm(settings["clip_norm"]), optimizer)
 
 
 def refuse_difference(*things: Any) -> None:
@@ -612,13 +612,13 @@ def refuse_nonfinite(
     where = int(seen.first_nonfinite)
     if finite and (where < 0 or seen.skipped):
         return
-    what = "the loss or a parameter is not finite"
+    what = "the loss or a parameter is not finite, or the optimiser's state is not"
     if seen.skipped:
         what += f" though {seen.skipped} updates of {steps} were left out"
     if where >= 0:
         what += (
             f" since minibatch {where} of {steps} (its gradient has the norm "
-            f"{seen.nonfinite_norm:.3g}, the largest before {seen.gradient_norm:.3g})"
+            f"{seen.nonfinite_norm:.3g}, the largest finite one {seen.gradient_norm:.3g})"
         )
     checkpoints.save_held()
     raise ValueError(

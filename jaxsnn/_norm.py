@@ -30,8 +30,9 @@ def global_norm(tree: Any) -> Float[Array, ""]:
     Examples:
         >>> import jax.numpy as jnp
         >>> from jaxsnn import training
-        >>> print(training.global_norm({"a": jnp.array([3e25, 0.0]), "b": jnp.float32(4e25)}))
-        5e+25
+        >>> norm = training.global_norm({"a": jnp.array([3e25, 0.0]), "b": jnp.float32(4e25)})
+        >>> print(f"{norm:.1e}")
+        5.0e+25
     """
     scale, scaled = scaled_norm(tree)
     largest = np.finfo(scaled.dtype).max

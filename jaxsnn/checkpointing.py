@@ -385,6 +385,8 @@ def build_model(settings: Mapping[str, Any], seed: int) -> Any:
 def _progress(state: TrainState) -> dict[str, Any]:
     rest = state._asdict()
     del rest["params"]
+    if not state.constants:  # as before there were any
+        del rest["constants"]
     rest["key"] = jax.random.key_data(state.key)
     return rest
 

@@ -149,6 +149,51 @@ def check_checkpoints_move_between_numbers_of_devices():
                 assert len(leaf.sharding.device_set) == devices
 
 
+class Line(nnx.Module):
+    """A line through the inputs, off which a constant is taken."""
+
+    def __init__(self):
+        self.layer, self.mean = nn.Linear(3, 2, rngs=nnx.Rngs(0)), jnp.full((1, 3), 0.5)
+
+    def __call__(self, xs):
+        return self.layer(xs - self.mean)
+
+
+def check_targets_constants_and_what_optimizers_ask_for():
+    """Losses and gradients that an optimiser asks for are those of the whole minibatch."""
+    rng = np.random.default_rng(0)
+    data = rng.normal(size=(32, 3)).astype(np.float32), rng.normal(size=(32, 2)).astype(np.float32)
+    inner = optax.chain(optax.contrib.normalize(), optax.sgd(0.1))
+    plateau = optax.contrib.reduce_on_plateau(0.5, patience=0, accumulation_size=1)
+    for optimizer in (
+        optax.lbfgs(memory_size=2),
+        optax.contrib.sophia(0.01, update_interval=1),
+        optax.contrib.sam(optax.sgd(0.1), inner, opaque_mode=True),
+        optax.chain(SGD, plateau),
+        optax.contrib.prodigy(1.0),
+    ):
+        outcomes = []
+        for devices in (1, 4):
+            recipe, state = training.create(
+                Line(),
+                optimizer,
+                loss=lambda outputs, targets: jnp.mean(jnp.square(outputs - targets), axis=-1),
+                to_sequence=lambda inputs: inputs,
+                batch_size=16,
+                seed=0,
+                devices=None if devices == 1 else jax.devices()[:devices],
+            )
+            on_devices = training.put(recipe, data)
+            for _ in range(2):
+                state, metrics = training.train_epoch(recipe, state, *on_devices)
+            tested = training.evaluate(recipe, state, *on_devices)
+            outcomes.append((state.params, metrics, tested))
+            assert metrics.accuracy is tested.accuracy is None
+            assert metrics.finite
+            assert jnp.all(training.merge(recipe, state).mean == 0.5)
+        assert_close(*outcomes, rtol=1e-4, atol=1e-5)
+
+
 def check_what_cannot_be_shared_out():
     for make_it, message in (
         (lambda: make(8, batch_size=60), "batch_size=60 cannot be shared out evenly among 8"),

@@ -374,11 +374,22 @@ def test_every_minibatch_drops_others():
         np.testing.assert_allclose(metrics.loss, np.mean(seen), rtol=1e-6)
 
 
-def test_training_apart_needs_a_key():
+def test_steps_of_ones_own_draw_the_keys_of_an_epoch():
+    """A loop over `train_step` in the order of the epoch is `train_epoch`, with dropout too."""
     inputs, labels = ragged()
     recipe, state = normalised()
-    with pytest.raises(ValueError, match="give train_step a random key"):
-        training.train_step(recipe, state, inputs, labels)
+    own, step = state, jax.jit(training.train_step, static_argnums=0)
+    for _ in range(2):
+        order = training.epoch_order(own.key, own.epoch, 120)[:100].reshape(4, 25)
+        for batch in order:
+            picked = jax.tree.map(lambda array, batch=batch: array[batch], (inputs, labels))
+            own, _ = step(recipe, own, *picked)
+        own = own._replace(epoch=own.epoch + 1)
+        state, _ = training.train_epoch(recipe, jax.tree.map(jnp.copy, state), inputs, labels)
+    assert (int(own.epoch), int(own.step)) == (int(state.epoch), int(state.step)) == (2, 8)
+    close = functools.partial(np.testing.assert_allclose, rtol=1e-4, atol=1e-6)
+    jax.tree.map(close, own.params, state.params)
+    jax.tree.map(close, own.statistics, state.statistics)
 
 
 def test_losses_that_look_at_every_step():

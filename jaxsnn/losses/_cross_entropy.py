@@ -6,7 +6,7 @@ import optax
 from jaxtyping import Array, Bool, Float, Integer
 
 from jaxsnn import _checks, readouts
-from jaxsnn.losses._labels import check_labels
+from jaxsnn.losses._labels import check_labels, of_classes
 from jaxsnn.nn._cell import state_dtype
 
 
@@ -142,4 +142,5 @@ def _cross_entropy(logits: jax.Array, labels: jax.Array, name: str) -> jax.Array
     """Cross-entropy over the last axis in float32 or wider; shapes and dtypes checked."""
     labels = check_labels(logits, labels, name)
     logits = logits.astype(state_dtype(logits.dtype))
-    return optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+    loss = optax.losses.softmax_cross_entropy_with_integer_labels(logits, labels)
+    return of_classes(loss, labels, logits.shape[-1])

@@ -23,6 +23,15 @@ def check_labels(
     return labels
 
 
+def of_classes(loss: jax.Array, labels: jax.Array, classes: int) -> jax.Array:
+    """NaN instead of the loss of each label that is none of the classes, 0 to `classes - 1`."""
+    if labels.dtype.itemsize < 4:  # 8 bits do not hold a large number of classes
+        labels = labels.astype(jnp.int32)
+    there = (labels >= 0) & (labels < classes)
+    # Added rather than chosen between, so that gradients keep their bits.
+    return loss + jnp.where(there, 0, jnp.nan).astype(loss.dtype)
+
+
 def redundant_one_hot(
     labels: Integer[Array | np.ndarray, " N"],
     num_classes: int,

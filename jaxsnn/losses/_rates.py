@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float, Integer
 
-from jaxsnn.losses._labels import check_labels
+from jaxsnn.losses._labels import check_labels, of_classes
 
 
 def firing_rate_mse(
@@ -24,13 +24,13 @@ def firing_rate_mse(
 
     Args:
         rates: firing rates (spikes per time step), `[N, classes]`.
-        labels: class numbers, `[N]`, integers. One that is none of the classes, which inside a
-            `jit` cannot be seen, asks all of them for `incorrect_rate`.
+        labels: class numbers, `[N]`, integers.
         correct_rate: the rate wanted of the class of the label, in spikes per time step.
         incorrect_rate: that of all others.
 
     Returns:
-        Loss of each example, `[N]`.
+        Loss of each example, `[N]`; NaN for a label that is none of the classes, which inside a
+        `jit` cannot be an error.
 
     Raises:
         TypeError: `labels` are not integers.
@@ -39,7 +39,8 @@ def firing_rate_mse(
     labels = check_labels(rates, labels, "rates [N, classes]")
     chosen = jax.nn.one_hot(labels, rates.shape[-1], dtype=rates.dtype)
     target = chosen * (correct_rate - incorrect_rate) + incorrect_rate
-    return jnp.mean(jnp.square(rates - target), axis=-1)
+    loss = jnp.mean(jnp.square(rates - target), axis=-1)
+    return of_classes(loss, labels, rates.shape[-1])
 
 
 def correct(outputs: Float[Array, "N C"], labels: Integer[Array, " N"]) -> Bool[Array, " N"]:

@@ -99,7 +99,7 @@ def optimizer(arm: Arm, steps_per_epoch: int) -> optax.GradientTransformation:
     step = optax.adam(rate) if arm.adam else optax.sgd(rate, momentum=0.9)
     if arm.clip_norm is None:
         return step
-    return optax.chain(optax.clip_by_global_norm(arm.clip_norm), step)
+    return optax.chain(training.clip_by_global_norm(arm.clip_norm), step)
 
 
 def standardized_columns(images: jax.Array) -> jax.Array:

@@ -39,7 +39,7 @@ def recorded_norms(steps: int) -> optax.GradientTransformation:
     """Passes gradients on and keeps their last `steps` norms."""
 
     def update(grads: Any, state: Norms, params: Any = None) -> tuple[Any, Norms]:
-        norms = state.norms.at[state.step % steps].set(optax.tree.norm(grads))
+        norms = state.norms.at[state.step % steps].set(training.global_norm(grads))
         return grads, Norms(norms, state.step + 1)
 
     first = Norms(jnp.zeros(steps), jnp.zeros((), jnp.int32))

@@ -5,6 +5,7 @@ same to the last bit. A minibatch can be shared out among several devices.
 """
 
 from jaxsnn._norm import global_norm as global_norm
+from jaxsnn.training._clipping import clip_by_global_norm as clip_by_global_norm
 from jaxsnn.training._epoch import epoch_order as epoch_order
 from jaxsnn.training._epoch import evaluate as evaluate
 from jaxsnn.training._epoch import train_epoch as train_epoch

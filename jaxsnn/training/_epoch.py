@@ -1,7 +1,8 @@
 """Whole epochs and whole tests as one compiled call each, over data that live on the device."""
 
 import functools
-from typing import Any
+from collections.abc import Callable
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -9,14 +10,38 @@ import numpy as np
 from jaxtyping import Array, Integer, Key
 
 from jaxsnn.training import _shares
-from jaxsnn.training._metrics import EpochMetrics, Metrics, Sums, end_epoch, no_sums, tested
-from jaxsnn.training._recipe import Recipe, TrainState, merge
-from jaxsnn.training._step import add_test, counted_update
+from jaxsnn.training._metrics import (
+    EpochMetrics,
+    Metrics,
+    Sums,
+    are_classes,
+    end_epoch,
+    no_sums,
+    tested,
+)
+from jaxsnn.training._recipe import Recipe, TrainState, merge, refuse_donated
+from jaxsnn.training._step import add_test, counted_update, examples
+
+Compiled = TypeVar("Compiled", bound=Callable[..., Any])
 
 
+def _checked(compiled: Compiled) -> Compiled:
+    """Check state and data before a compiled call, where JAX's own errors name no argument."""
+
+    @functools.wraps(compiled)
+    def call(recipe: Recipe, state: TrainState, inputs: Any, labels: Any) -> Any:
+        refuse_donated(state)
+        examples(inputs, labels)
+        return compiled(recipe, state, inputs, labels)
+
+    vars(call).update(lower=compiled.lower, _cache_size=compiled._cache_size)  # type: ignore[attr-defined]
+    return cast(Compiled, call)
+
+
+@_checked
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def train_epoch(
-    recipe: Recipe, state: TrainState, inputs: Any, labels: Integer[Array, " n"]
+    recipe: Recipe, state: TrainState, inputs: Any, labels: Any
 ) -> tuple[TrainState, EpochMetrics]:
     """One pass over the data in a fresh order; the last partial minibatch is dropped.
 
@@ -28,37 +53,39 @@ def train_epoch(
         state: of the epoch before; donated, so use the one returned from now on.
         inputs: the whole training set, `[n, ...]`, or a pytree of such arrays; for a recipe with
             several devices, from `put`.
-        labels: `[n]`, integers, likewise.
+        labels: class numbers, `[n]`, integers; or other targets that the loss takes, `[n, ...]`, or
+            a pytree of them. Likewise from `put`.
 
     Returns:
         The new state, and the figures of the epoch. A state that was kept in the middle of an
         epoch goes on there.
 
     Raises:
-        ValueError: inputs and labels differ in length or are fewer than one minibatch.
+        TypeError: inputs or labels are not arrays.
+        ValueError: inputs and labels differ in length or are fewer than one minibatch, `state` was
+            donated before; or what `train_step` raises.
     """
     n = examples(inputs, labels)
     steps = minibatches(recipe, n)
 
-    def epoch(state: TrainState, inputs: Any, labels: jax.Array) -> TrainState:
+    def epoch(state: TrainState, inputs: Any, labels: Any) -> TrainState:
         order = epoch_order(state.key, state.epoch, n)[: steps * recipe.batch_size]
         order = order.reshape(steps, recipe.batch_size)
 
         def body(k: jax.Array, state: TrainState) -> TrainState:
             batch = _shares.part(recipe.mesh, order[k])
-            return counted_update(recipe, state, _pick(inputs, batch), labels[batch])
+            return counted_update(recipe, state, _pick(inputs, batch), _pick(labels, batch))
 
         return jax.lax.fori_loop(state.tally.minibatches, steps, body, state)
 
     whole = _shares.WHOLE
     state = _shares.everywhere(recipe.mesh, epoch, whole, whole, whole)(state, inputs, labels)
-    return end_epoch(state, recipe.batch_size)
+    return end_epoch(state, recipe.batch_size, are_classes(labels))
 
 
+@_checked
 @functools.partial(jax.jit, static_argnums=0)
-def evaluate(
-    recipe: Recipe, state: TrainState, inputs: Any, labels: Integer[Array, " n"]
-) -> Metrics:
+def evaluate(recipe: Recipe, state: TrainState, inputs: Any, labels: Any) -> Metrics:
     """Loss and accuracy over all examples, whatever the batch size.
 
     Args:
@@ -66,27 +93,29 @@ def evaluate(
         state: its parameters and running statistics are used.
         inputs: `[n, ...]`, or a pytree of such arrays; for a recipe with several devices, from
             `put`.
-        labels: `[n]`, integers, likewise.
+        labels: as for `train_epoch`.
 
     Raises:
-        ValueError: inputs and labels differ in length or are empty.
+        TypeError: inputs or labels are not arrays.
+        ValueError: inputs and labels differ in length or are empty, or `state` was donated before.
     """
     n = examples(inputs, labels)
     batches = jnp.asarray(test_batches(recipe, n))
 
-    def all_batches(state: TrainState, inputs: Any, labels: jax.Array) -> Sums:
+    def all_batches(state: TrainState, inputs: Any, labels: Any) -> Sums:
         model = merge(recipe, state)
 
         def body(sums: Sums, batch: jax.Array) -> tuple[Sums, None]:
             batch = _shares.part(recipe.mesh, batch)
             seen = jnp.minimum(batch, n - 1)
-            return add_test(recipe, model, sums, _pick(inputs, seen), labels[seen], batch < n), None
+            picked = _pick(inputs, seen), _pick(labels, seen)
+            return add_test(recipe, model, sums, *picked, batch < n), None
 
         return jax.lax.scan(body, no_sums(), batches)[0]
 
     whole = _shares.WHOLE
     sums = _shares.everywhere(recipe.mesh, all_batches, whole, whole, whole)(state, inputs, labels)
-    return tested(sums, n, state)
+    return tested(sums, n, state, are_classes(labels))
 
 
 def epoch_order(
@@ -126,27 +155,5 @@ def test_batches(recipe: Recipe, n: int) -> np.ndarray:
     return np.arange(steps * size, dtype=np.int32).reshape(steps, size)
 
 
-def examples(inputs: Any, labels: Any) -> int:
-    """How many examples there are, checked."""
-    for array in jax.tree.leaves((inputs, labels)):
-        if not hasattr(array, "shape"):
-            raise TypeError(
-                f"inputs and labels must be arrays, or have a shape as arrays do, got {array!r} "
-                f"({type(array).__name__})"
-            )
-    shapes = [array.shape for array in jax.tree.leaves(inputs)]
-    if (
-        labels.ndim != 1
-        or not len(labels)
-        or not shapes
-        or any(shape[:1] != labels.shape for shape in shapes)
-    ):
-        raise ValueError(
-            "inputs [n, ...] and labels [n] must hold the same number of examples, at least one; "
-            f"got shapes {', '.join(str(list(shape)) for shape in shapes)} and {list(labels.shape)}"
-        )
-    return len(labels)
-
-
-def _pick(inputs: Any, batch: jax.Array) -> Any:
-    return jax.tree.map(lambda array: array[batch], inputs)
+def _pick(tree: Any, batch: jax.Array) -> Any:
+    return jax.tree.map(lambda array: array[batch], tree)

@@ -48,10 +48,13 @@ class TrainState(NamedTuple):
         statistics: running statistics of its normalisations, likewise; `{}` if it has none.
         opt_state: state of the optimiser.
         key: random key of the run; the order of epoch e is drawn from `fold_in(key, e)`.
-        epoch: number of epochs that have ended, int32.
+        epoch: number of epochs that have ended, int32; `train_epoch` and `stream_epoch` count
+            them. A loop over `train_step` ends one by `state._replace(epoch=state.epoch + 1)`.
         step: number of minibatches since the start, int32.
         tally: what has been counted in the epoch under way.
         best_accuracy: best test accuracy so far, float32; -1 before the first test.
+        constants: arrays of the model that are not learned, e.g. fixed recurrent weights, a nested
+            dict; `{}` if it has none.
     """
 
     params: Params
@@ -62,6 +65,7 @@ class TrainState(NamedTuple):
     step: Integer[Array, ""]
     tally: Tally
     best_accuracy: Float[Array, ""]
+    constants: Any = {}  # noqa: RUF012
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +75,8 @@ class Recipe:
     Attributes:
         graphdef: the model without its parameters, from `create`.
         optimizer: an optax optimiser.
-        loss: `(outputs, labels) -> [N]`, one number per example, e.g. `losses.firing_rate_mse`.
+        loss: `(outputs, labels) -> [N]`, one number per example, e.g. `losses.firing_rate_mse`;
+            `labels` are a minibatch of class numbers or of other targets.
         to_sequence: makes the model's input of a minibatch of `inputs`, e.g. `data.columns`; a
             tuple is several inputs, e.g. a padded sequence and its mask.
         batch_size: examples per minibatch, on all devices together.
@@ -116,18 +121,23 @@ def create(
     """Splits a model into what stays fixed while training and what changes.
 
     Args:
-        model: a module with `model(xs) -> outputs`, one number per class, `[N, classes]` or, if
-            the loss looks at every step, `[T, N, classes]`; its parameters are copied. One that
-            behaves differently in training (dropout, batch normalisation) takes a random key,
-            `model(xs, training=key) -> (outputs, statistics)`, as `jaxsnn.models.Classifier` does.
-        optimizer: an optax optimiser; keep it for a second run, since to JAX one that is
-            built anew is another, which compiles again.
-        loss: `(outputs, labels) -> [N]`, one number per example.
+        model: a module with `model(xs) -> outputs`; for class numbers as labels, `[N, classes]` or,
+            if the loss looks at every step, `[T, N, classes]`. Every `nnx.Param` is learned. Other
+            arrays and variables, e.g. `self.mean = jnp.asarray(mean)`, stay as they are. All are
+            copied. A model that behaves differently in training (dropout, batch normalisation)
+            takes a random key, `model(xs, training=key) -> (outputs, statistics)`, as
+            `jaxsnn.models.Classifier` does.
+        optimizer: an optax optimiser; keep it for a second run, since to JAX a second one with the
+            same settings is different, which compiles again. Those that ask for `value`, `grad`,
+            `value_fn`, `grad_fn` or `obj_fn`, e.g. `optax.lbfgs`, get them of each minibatch.
+        loss: `(outputs, labels) -> [N]`, one number per example. Outputs and labels are those of a
+            minibatch, so a loss for targets per step sees outputs `[T, N, ...]` and labels
+            `[N, T, ...]`.
         to_sequence: makes the model's `xs` of a minibatch of inputs.
         batch_size: examples per minibatch, on all devices together.
         seed: of the order of the data.
-        skip_nonfinite: leave out an update after which loss, parameters or running statistics
-            would not be finite, and count it, in place of letting it ruin the network.
+        skip_nonfinite: leave out an update that is not finite (`StepMetrics.finite`), and count
+            it, instead of letting it ruin the network.
         devices: share every minibatch out among these, e.g. `jax.devices()`: each device takes
             an equal part, and the gradients are averaged. The data then go through `put`. None
             is JAX's default device. With several processes, the devices of all of them.
@@ -136,24 +146,22 @@ def create(
         The recipe and the first state.
 
     Raises:
-        ValueError: the model holds variables that are neither parameters nor running statistics,
-            or layers that behave differently in training though its call takes no `training`;
-            `batch_size` is below 1 or not a multiple of the number of devices, or `seed` is not
-            one of the 2^32 that JAX tells apart; several devices for a model with dropout or batch
-            normalisation, which look at a whole minibatch.
+        ValueError: the model holds random state, as Flax's `nnx.Dropout` does, or layers that
+            behave differently in training though its call takes no `training`; `batch_size` is
+            below 1 or not a multiple of the number of devices, or `seed` is not one of the 2^32
+            that JAX tells apart; several devices for a model with dropout or batch normalisation,
+            which look at a whole minibatch.
     """
     split: Any = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
     graphdef, params, statistics, rest = split
-    others = {type(v).__name__ for _, v in nnx.to_flat_state(rest)}
-    if others:
+    random = {type(v).__name__ for _, v in nnx.to_flat_state(rest) if isinstance(v, nnx.RngState)}
+    if random:
         raise ValueError(
             f"{type(model).__name__} holds variables that are neither nnx.Param nor nnx.BatchStat "
-            f"({', '.join(sorted(others))}): state must be a carry, not a variable; take those "
-            "layers out"
+            f"({', '.join(sorted(random))}), and that change when it is called: state must be a "
+            "carry, not a variable; use jaxsnn.nn.Dropout instead of Flax's"
         )
-    arrays, running = (
-        jax.tree.map(jnp.copy, nnx.to_pure_dict(part)) for part in (params, statistics)
-    )
+    arrays, running, constants = map(nnx.to_pure_dict, (params, statistics, rest))
     apart = needs_training_mode(model) or bool(running)
     if apart and not takes_training(model):
         raise ValueError(
@@ -176,8 +184,15 @@ def create(
         step=jnp.zeros((), jnp.int32),
         tally=no_tally(),
         best_accuracy=jnp.full((), -1, jnp.float32),
+        constants=constants,
     )
-    return recipe, put(recipe, state)
+    return recipe, put(recipe, jax.tree.map(_own, state))
+
+
+def _own(leaf: Any) -> jax.Array:
+    """A copy: all leaves are donated, so that none may be shared, nor be one of the model."""
+    leaf = jnp.asarray(leaf)
+    return jnp.array(leaf, dtype=leaf.dtype)  # with dtype= not weakly typed: compiled once
 
 
 def merge(recipe: Recipe, state: TrainState) -> Any:
@@ -185,9 +200,13 @@ def merge(recipe: Recipe, state: TrainState) -> Any:
 
     Args:
         recipe: from `create`.
-        state: its parameters and running statistics are used.
+        state: its parameters, running statistics and constants are used.
+
+    Raises:
+        ValueError: `state` was donated to an earlier call.
     """
-    return nnx.merge(recipe.graphdef, state.params, state.statistics)
+    refuse_donated(state)
+    return nnx.merge(recipe.graphdef, state.params, state.statistics, state.constants)
 
 
 def put(recipe: Recipe, tree: Any) -> Any:
@@ -202,7 +221,7 @@ def put(recipe: Recipe, tree: Any) -> Any:
 
 
 def no_tally() -> Tally:
-    """The tally of an epoch that begins; each leaf an array of its own, since all are donated."""
+    """The tally of an epoch that begins."""
     return Tally(
         minibatches=jnp.zeros((), jnp.int32),
         loss=jnp.zeros((), jnp.float32),
@@ -212,6 +231,19 @@ def no_tally() -> Tally:
         first_nonfinite=jnp.full((), -1, jnp.int32),
         nonfinite_norm=jnp.zeros((), jnp.float32),
     )
+
+
+def refuse_donated(state: TrainState) -> None:
+    """Raise if the memory of this state was given to an earlier call."""
+    for leaf in jax.tree.leaves(state):
+        array = isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer)
+        if array and leaf.is_deleted():
+            raise ValueError(
+                "this state was donated to an earlier call, e.g. of train_epoch, which used its "
+                "memory again: continue with the state that the call returned, `state, metrics = "
+                "train_epoch(recipe, state, ...)`; to keep a state, pass a copy, "
+                "jax.tree.map(jnp.copy, state)"
+            )
 
 
 def takes_training(model: Any) -> bool:

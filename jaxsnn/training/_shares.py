@@ -78,6 +78,19 @@ def part(mesh: Mesh | None, examples: jax.Array) -> jax.Array:
     return jax.lax.dynamic_slice_in_dim(examples, jax.lax.axis_index(AXIS) * size, size)
 
 
+def mean_of(mesh: Mesh | None, function: Callable[[Any], jax.Array]) -> Callable[[Any], jax.Array]:
+    """The mean of `function(params)` over all devices, whose gradient is the mean of theirs."""
+    if mesh is None:
+        return function
+    # `psum` is its own transpose, so that the gradient of a plain mean would be of one device only.
+    mean = functools.partial(jax.lax.pmean, axis_name=AXIS)
+    enter = jax.custom_vjp(lambda params: params)
+    enter.defvjp(lambda params: (params, None), lambda _, gradient: (mean(gradient),))
+    leave = jax.custom_vjp(mean)
+    leave.defvjp(lambda value: (mean(value), None), lambda _, gradient: (gradient,))
+    return lambda params: leave(function(enter(params)))
+
+
 def total(mesh: Mesh | None, tree: Any) -> Any:
     """The sum over all devices, of everything in one message."""
     return tree if mesh is None else jax.lax.psum(tree, AXIS)

@@ -14,14 +14,21 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Integer
 
 from jaxsnn import _checks
 from jaxsnn.training import _shares
-from jaxsnn.training._epoch import epoch_order, examples, minibatches, test_batches
-from jaxsnn.training._metrics import EpochMetrics, Metrics, Sums, end_epoch, no_sums, tested
-from jaxsnn.training._recipe import Recipe, TrainState, merge
-from jaxsnn.training._step import add_test, counted_update
+from jaxsnn.training._epoch import epoch_order, minibatches, test_batches
+from jaxsnn.training._metrics import (
+    EpochMetrics,
+    Metrics,
+    Sums,
+    are_classes,
+    end_epoch,
+    no_sums,
+    tested,
+)
+from jaxsnn.training._recipe import Recipe, TrainState, merge, refuse_donated
+from jaxsnn.training._step import add_test, counted_update, examples
 
 CHUNK_BYTES = 4 * 2**20
 
@@ -46,7 +53,7 @@ def stream_epoch(
     recipe: Recipe,
     state: TrainState,
     inputs: Any,
-    labels: Integer[Any, " n"],
+    labels: Any,
     *,
     workers: int = 2,
     between: Callable[[TrainState], bool] = lambda state: False,
@@ -62,7 +69,8 @@ def stream_epoch(
         inputs: the whole training set, `[n, ...]`, or a pytree of such: NumPy arrays, memory maps,
             or anything that has a `shape` and takes an array of indices in brackets. With several
             processes each reads its part of every minibatch.
-        labels: `[n]`, integers, likewise.
+        labels: class numbers, `[n]`, integers; or other targets that the loss takes, `[n, ...]`, or
+            a pytree of them. Likewise on the host.
         workers: threads that read ahead; 0 reads when it is needed.
         between: called with the state between chunks, e.g. to save it; True ends the call there.
 
@@ -71,8 +79,11 @@ def stream_epoch(
 
     Raises:
         ImportError: Grain is not installed.
-        ValueError: inputs and labels differ in length or are fewer than one minibatch.
+        TypeError: inputs or labels are not arrays.
+        ValueError: inputs and labels differ in length or are fewer than one minibatch, or `state`
+            was donated before.
     """
+    refuse_donated(state)
     n = examples(inputs, labels)
     steps, size = minibatches(recipe, n), recipe.batch_size
     order = np.asarray(_order(state.key, state.epoch, n))[: steps * size].reshape(steps, size)
@@ -82,11 +93,11 @@ def stream_epoch(
         if between(state):
             return state, None
         state = _train_chunk(recipe, state, *chunk, count)
-    return _end_epoch(state, size)
+    return _end_epoch(state, size, are_classes(labels))
 
 
 def stream_evaluate(
-    recipe: Recipe, state: TrainState, inputs: Any, labels: Integer[Any, " n"], *, workers: int = 2
+    recipe: Recipe, state: TrainState, inputs: Any, labels: Any, *, workers: int = 2
 ) -> Metrics:
     """`evaluate` over data that need not fit on the device.
 
@@ -99,8 +110,10 @@ def stream_evaluate(
 
     Raises:
         ImportError: Grain is not installed.
-        ValueError: inputs and labels differ in length or are empty.
+        TypeError: inputs or labels are not arrays.
+        ValueError: inputs and labels differ in length or are empty, or `state` was donated before.
     """
+    refuse_donated(state)
     n = examples(inputs, labels)
     batches = test_batches(recipe, n)
     sums = _shares.put_whole(recipe.mesh, no_sums())
@@ -109,18 +122,18 @@ def stream_evaluate(
         jax.block_until_ready(sums)
         sums = _test_chunk(recipe, state, sums, *chunk, count, first, n)
         first += int(count) * batches.shape[1]
-    return _tested(sums, n, state)
+    return _tested(sums, n, state, are_classes(labels))
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def _train_chunk(
-    recipe: Recipe, state: TrainState, inputs: Any, labels: jax.Array, count: jax.Array
+    recipe: Recipe, state: TrainState, inputs: Any, labels: Any, count: jax.Array
 ) -> TrainState:
     """Trains on the first `count` minibatches of a chunk `[K, N, ...]`."""
 
-    def chunk(state: TrainState, inputs: Any, labels: jax.Array, count: jax.Array) -> TrainState:
+    def chunk(state: TrainState, inputs: Any, labels: Any, count: jax.Array) -> TrainState:
         def body(k: jax.Array, state: TrainState) -> TrainState:
-            return counted_update(recipe, state, _at(inputs, k), labels[k])
+            return counted_update(recipe, state, _at(inputs, k), _at(labels, k))
 
         return jax.lax.fori_loop(0, count, body, state)
 
@@ -134,7 +147,7 @@ def _test_chunk(
     state: TrainState,
     sums: Sums,
     inputs: Any,
-    labels: jax.Array,
+    labels: Any,
     count: jax.Array,
     first: jax.Array,
     n: jax.Array,
@@ -145,17 +158,17 @@ def _test_chunk(
         state: TrainState,
         sums: Sums,
         inputs: Any,
-        labels: jax.Array,
+        labels: Any,
         count: jax.Array,
         first: jax.Array,
         n: jax.Array,
     ) -> Sums:
         model = merge(recipe, state)
-        size = labels.shape[1] * recipe.shares
+        size = jax.tree.leaves(labels)[0].shape[1] * recipe.shares
 
         def body(k: jax.Array, sums: Sums) -> Sums:
             numbers = _shares.part(recipe.mesh, first + k * size + jnp.arange(size))
-            return add_test(recipe, model, sums, _at(inputs, k), labels[k], numbers < n)
+            return add_test(recipe, model, sums, _at(inputs, k), _at(labels, k), numbers < n)
 
         return jax.lax.fori_loop(0, count, body, sums)
 
@@ -166,21 +179,21 @@ def _test_chunk(
 
 
 _order = jax.jit(epoch_order, static_argnums=2)
-_end_epoch = jax.jit(end_epoch, static_argnums=1, donate_argnums=0)
-_tested = jax.jit(tested, static_argnums=1)
+_end_epoch = jax.jit(end_epoch, static_argnums=(1, 2), donate_argnums=0)
+_tested = jax.jit(tested, static_argnums=(1, 3))
 
 
 class _Chunks:
     """The chunks of a list of minibatches, for Grain: `len()` of them, each to be had by number."""
 
-    def __init__(self, inputs: Any, labels: np.ndarray, batches: np.ndarray, length: int) -> None:
+    def __init__(self, inputs: Any, labels: Any, batches: np.ndarray, length: int) -> None:
         self._inputs, self._labels = inputs, labels
         self._batches, self._length = batches, length
 
     def __len__(self) -> int:
         return math.ceil(len(self._batches) / self._length)
 
-    def __getitem__(self, number: int) -> tuple[tuple[Any, np.ndarray], np.int32]:
+    def __getitem__(self, number: int) -> tuple[tuple[Any, Any], np.int32]:
         """`((inputs [K, N, ...], labels [K, N]), how many of the K count)`."""
         rows = self._batches[number * self._length :][: self._length]
         count = len(rows)
@@ -189,12 +202,12 @@ class _Chunks:
         def pick(array: Any) -> np.ndarray:
             return np.asarray(array[rows.ravel()]).reshape(*rows.shape, *array.shape[1:])
 
-        return (jax.tree.map(pick, self._inputs), pick(self._labels)), np.int32(count)
+        return jax.tree.map(pick, (self._inputs, self._labels)), np.int32(count)
 
 
 def _chunks(
-    recipe: Recipe, inputs: Any, labels: np.ndarray, batches: np.ndarray, workers: int
-) -> Iterator[tuple[tuple[Any, jax.Array], np.int32]]:
+    recipe: Recipe, inputs: Any, labels: Any, batches: np.ndarray, workers: int
+) -> Iterator[tuple[tuple[Any, Any], np.int32]]:
     """The minibatches, in chunks that lie on the device, and how many of each chunk count."""
     workers, grain = _checks.count("workers", workers), import_grain()
     mine = batches[:, _shares.own_share(recipe.mesh, batches.shape[1])]
