@@ -5,6 +5,7 @@ JAX makes eight devices of one CPU before it starts only, so they run in a proce
 
 import json
 import os
+import re
 import sys
 import tempfile
 import traceback
@@ -18,6 +19,8 @@ import numpy as np
 import optax
 import pytest
 from flax import nnx
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 from jaxsnn import checkpointing, data, models, nn, training
 
@@ -211,6 +214,107 @@ def batch_norm(devices):
     return training.create(
         net, SGD, to_sequence=data.columns, batch_size=8, seed=0, devices=devices
     )
+
+
+SHARED = P(None, "batch")
+
+
+def stacks():
+    """A stack for each way in which layers merge axes, and the shape of its inputs."""
+    rngs = nnx.Rngs(0)
+    dense = nn.Sequential(
+        nn.Linear(16, 16, rngs=rngs),
+        nn.LinearRecurrentContainer(nn.LIFNode(v_threshold=0.5), 16, 16, rngs=rngs),
+        nn.SynapseFilter(learnable=True),
+        nn.Linear(16, 6, rngs=rngs),
+        nn.LIFNode(v_threshold=0.2),
+        nn.SpikingGRUCell(6, 8, rngs=rngs),
+        nnx.Linear(8, 4, rngs=rngs),
+    )
+    images = nn.Sequential(
+        nn.Conv(2, 4, (3, 3), rngs=rngs),
+        nn.BatchNorm(4),
+        nn.LIFNode(v_threshold=0.3),
+        nn.MaxPool((2, 2)),
+        nn.AvgPool((2, 2)),
+        nn.Flatten(),
+        nn.Linear(4, 6, rngs=rngs),
+    )
+    attention = nn.SpikingSelfAttention(8, num_heads=2, rngs=rngs)
+    return (dense, (5, 8, 16)), (images, (3, 8, 4, 4, 2)), (attention, (3, 8, 2, 8))
+
+
+def outputs_and_gradients(net, xs):
+    def total(net, xs):
+        ys = nn.unroll(net, xs)[1]
+        return jnp.sum(jnp.square(ys)), ys
+
+    gradients, ys = jax.grad(total, (0, 1), has_aux=True)(net, xs)
+    return ys, gradients
+
+
+@jax.jit
+def on_one_device(net, xs):
+    return outputs_and_gradients(net, xs)
+
+
+def shared_out(mesh, net, xs):
+    return jax.device_put((net, xs), (NamedSharding(mesh, P()), NamedSharding(mesh, SHARED)))
+
+
+def collectives(program):
+    """Their kinds and the shapes of their results, of a compiled program."""
+    kinds = "all-gather|all-reduce|all-to-all|collective-permute|reduce-scatter"
+    return re.findall(rf"= (.*?) ({kinds})(?:-start)?\(", program.as_text())
+
+
+def check_a_mesh_with_automatic_axes():
+    """Half the operations on each of two devices; all that crosses are gradients of parameters."""
+    mesh = jax.make_mesh((2,), ("batch",), (AxisType.Auto,), devices=jax.devices()[:2])
+    for net, shape in stacks():
+        xs = 2 * jax.random.normal(jax.random.key(0), shape)
+        there = shared_out(mesh, net, xs)
+        forward = jax.jit(lambda net, xs: nn.unroll(net, xs)[1])
+        program = forward.lower(*there).compile()
+        alone = forward.lower(net, xs).compile()
+        assert collectives(program) == []
+        share = program.cost_analysis()["flops"] / alone.cost_analysis()["flops"]
+        assert 0.45 < share < 0.55
+        assert program.output_shardings.spec[:2] == (None, "batch")
+
+        program = jax.jit(outputs_and_gradients).lower(*there).compile()
+        largest = max(leaf.size for leaf in jax.tree.leaves(net))
+        assert largest < xs.size
+        for result, kind in collectives(program):
+            assert kind == "all-reduce"
+            for dims in re.findall(r"\w+\[([\d,]*)\]", result):
+                assert np.prod([int(d) for d in dims.split(",") if d]) <= largest, result
+        assert_close(program(*there), on_one_device(net, xs), rtol=1e-4, atol=1e-5)
+
+
+def check_a_mesh_with_explicit_axes():
+    mesh = jax.make_mesh((2,), ("batch",), devices=jax.devices()[:2])
+    for net, shape in stacks():
+        xs = 2 * jax.random.normal(jax.random.key(0), shape)
+        with jax.set_mesh(mesh):
+            actual = jax.jit(outputs_and_gradients)(*shared_out(mesh, net, xs))
+        assert actual[0].sharding.spec[:2] == (None, "batch")
+        assert actual[1][1].sharding.spec[:2] == (None, "batch")
+        assert_close(actual, on_one_device(net, xs), rtol=1e-4, atol=1e-5)
+
+
+def check_shard_map():
+    """With its default settings; the gradient of what all devices share is their sum."""
+    mesh = jax.make_mesh((2,), ("batch",), (AxisType.Auto,), devices=jax.devices()[:2])
+    run = jax.shard_map(
+        outputs_and_gradients,
+        mesh=mesh,
+        in_specs=(P(), SHARED),
+        out_specs=(SHARED, (P(), SHARED)),
+    )
+    for net, shape in stacks():
+        xs = 2 * jax.random.normal(jax.random.key(0), shape)
+        assert_close(jax.jit(run)(net, xs), on_one_device(net, xs), rtol=1e-4, atol=1e-5)
 
 
 CHECKS = {name: value for name, value in globals().items() if name.startswith("check_")}

@@ -21,7 +21,7 @@ def outcome():
         check=True,
         stdout=subprocess.PIPE,
         env={"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"} | os.environ,
-        timeout=600,
+        timeout=900,
     )
     return json.loads(done.stdout)
 

@@ -41,5 +41,5 @@ def delay(xs: Shaped[Array, "T *shape"], delay_steps: int) -> Shaped[Array, "T *
         ValueError: `delay_steps` is below 0.
     """
     delay_steps = _checks.count("delay_steps", delay_steps)
-    first = jnp.zeros((min(delay_steps, len(xs)), *xs.shape[1:]), xs.dtype)
+    first = jnp.zeros_like(xs[:delay_steps])
     return jnp.concatenate([first, xs])[: len(xs)]

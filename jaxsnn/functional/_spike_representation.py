@@ -4,11 +4,12 @@ whole sequence, however the spikes lie in it.
 
 import functools
 import math
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
+
+from jaxsnn import _layout
 
 
 def dsr_if(
@@ -100,66 +101,53 @@ def _run(
         s = jnp.where(h >= alpha * v_threshold, v_threshold, 0)
         return h - s, s
 
-    return jax.lax.scan(step, jnp.zeros_like(xs[0]), xs)[1]
+    return _layout.scan(step, jnp.zeros_like(xs[0]), xs)[1]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _dsr_if(settings: tuple[float, ...], xs: jax.Array, v_threshold: jax.Array) -> jax.Array:
     return _run(xs, v_threshold, settings[0], 1.0, 1.0)
 
 
-def _dsr_if_forward(settings: tuple[float, ...], xs: jax.Array, v_threshold: jax.Array) -> Any:
-    return _dsr_if(settings, xs, v_threshold), (jnp.mean(xs, 0), v_threshold)
-
-
-def _dsr_if_backward(
-    settings: tuple[float, ...], kept: tuple[jax.Array, jax.Array], g: jax.Array
+@_dsr_if.defjvp
+def _dsr_if_jvp(
+    settings: tuple[float, ...], primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]
 ) -> tuple[jax.Array, jax.Array]:
-    (_, scaling), (rate, limit), total = settings, kept, jnp.sum(g, 0)
-    inside = (rate >= 0) & (rate <= limit)
-    return _spread(total, inside, g), scaling * _sum_where(total, rate > limit)
+    (_, scaling), (xs, limit), (to_xs, to_limit) = settings, primals, tangents
+    rate = jnp.mean(xs, 0)
+    inside, above = (rate >= 0) & (rate <= limit), rate > limit
+    to_rate = _where(inside, jnp.mean(to_xs, 0)) + scaling * _where(above, to_limit)
+    return _dsr_if(settings, xs, limit), jnp.broadcast_to(to_rate[None], xs.shape)
 
 
-_dsr_if.defvjp(_dsr_if_forward, _dsr_if_backward)
-
-
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
+@functools.partial(jax.custom_jvp, nondiff_argnums=(0,))
 def _dsr_lif(settings: tuple[float, ...], xs: jax.Array, v_threshold: jax.Array) -> jax.Array:
     tau, delta_t, alpha, _ = settings
     beta = math.exp(-delta_t / tau)
     return _run(xs, v_threshold, alpha, beta, 1 - beta) / delta_t
 
 
-def _dsr_lif_forward(settings: tuple[float, ...], xs: jax.Array, v_threshold: jax.Array) -> Any:
-    return _dsr_lif(settings, xs, v_threshold), (_late_mean(xs, settings), v_threshold)
-
-
-def _dsr_lif_backward(
-    settings: tuple[float, ...], kept: tuple[jax.Array, jax.Array], g: jax.Array
+@_dsr_lif.defjvp
+def _dsr_lif_jvp(
+    settings: tuple[float, ...], primals: tuple[jax.Array, ...], tangents: tuple[jax.Array, ...]
 ) -> tuple[jax.Array, jax.Array]:
     tau, delta_t, _, scaling = settings
-    rate, v_threshold = kept
-    total, limit = len(g) * _late_mean(g, settings), v_threshold * (tau / delta_t)
-    inside = (rate > 0) & (rate < limit)
-    to_threshold = delta_t * scaling * _sum_where(total, rate > limit)
-    return _spread(total / tau, inside, g), to_threshold
+    (xs, v_threshold), (to_xs, to_threshold) = primals, tangents
+    weights = _late_weights(xs, settings)
+    rate, limit = jnp.sum(weights * xs, 0), v_threshold * (tau / delta_t)
+    inside, above = (rate > 0) & (rate < limit), rate > limit
+    to_rate = _where(inside, jnp.mean(to_xs, 0) / tau)
+    to_rate += delta_t * scaling * _where(above, to_threshold)
+    return _dsr_lif(settings, xs, v_threshold), len(xs) * weights * to_rate[None]
 
 
-_dsr_lif.defvjp(_dsr_lif_forward, _dsr_lif_backward)
-
-
-def _late_mean(xs: jax.Array, settings: tuple[float, ...]) -> jax.Array:
-    """Mean over time, a step weighed by how much of it the membrane still remembers at the end."""
+def _late_weights(xs: jax.Array, settings: tuple[float, ...]) -> jax.Array:
+    """Weights of a mean over time: how much of a step the membrane still remembers at the end."""
     tau, delta_t, *_ = settings
     left = jnp.arange(xs.shape[0] - 1, -1, -1, dtype=xs.dtype).reshape(-1, *(1,) * (xs.ndim - 1))
     weights = jnp.exp(-delta_t / tau * left)
-    return jnp.sum(weights * xs, 0) / jnp.sum(weights)
+    return weights / jnp.sum(weights)
 
 
-def _spread(total: jax.Array, inside: jax.Array, like: jax.Array) -> jax.Array:
-    """`total` in equal parts over the steps of `like`, where it is `inside`."""
-    return jnp.broadcast_to(jnp.where(inside, total, 0) / len(like), like.shape)
-
-
-def _sum_where(total: jax.Array, where: jax.Array) -> jax.Array:
-    return jnp.sum(jnp.where(where, total, 0))
+def _where(condition: jax.Array, value: jax.Array) -> jax.Array:
+    return jnp.where(condition, value, 0)

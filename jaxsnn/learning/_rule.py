@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxsnn import _checks
+from jaxsnn import _checks, _layout
 from jaxsnn.learning._synapses import Synapses, dense, pairs
 from jaxsnn.learning._weight_dependence import proportional
 from jaxsnn.nn._cell import state_dtype
@@ -73,7 +73,7 @@ class PairRule(abc.ABC):
             return (state, total + dw), None
 
         start = jnp.zeros(weight.shape, state_dtype(sequences[0].dtype))
-        (state, total), _ = jax.lax.scan(step, (state, start), sequences)
+        (state, total), _ = _layout.scan(step, (state, start), sequences)
         return state, total
 
     def _follow(self, traces: Traces, pre: jax.Array, post: jax.Array) -> Traces:

@@ -6,6 +6,7 @@ from typing import Any
 import jax
 from jaxtyping import Array, Float
 
+from jaxsnn import _layout
 from jaxsnn.learning._rule import PairRule, Traces, no_traces
 
 
@@ -81,7 +82,7 @@ class STDP(PairRule):
             traces = self._follow(traces, *now)
             return traces, traces
 
-        last, traces = jax.lax.scan(step, state, sequences)
+        last, traces = _layout.scan(step, state, sequences)
         return last, self._change(traces, weight, *sequences)
 
     @staticmethod

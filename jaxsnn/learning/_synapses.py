@@ -18,6 +18,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxsnn._layout import is_shared_out
+
 Synapses = Callable[[jax.Array, jax.Array], jax.Array]
 
 
@@ -89,6 +91,8 @@ def pairs(
             f"than the weight {list(weight.shape)} has), got {list(pre.shape)} and "
             f"{list(post.shape)}"
         )
+    if len(batch) > 1 and not each and is_shared_out(pre):  # [T, N] keeps a share of N as [N T]
+        pre, post = (jnp.moveaxis(spikes, 0, len(batch) - 1) for spikes in (pre, post))
     pre = pre.reshape(-1, *pre.shape[len(batch) :])
     post = post.reshape(-1, *post.shape[len(batch) :])
     like = jax.ShapeDtypeStruct(weight.shape, pre.dtype)

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxsnn import _checks
+from jaxsnn import _checks, _layout
 from jaxsnn.nn._modal_layer import refuse_untold
 from jaxsnn.nn._mode import NOTHING, Mode, Seen
 from jaxsnn.nn._repr import Printable
@@ -76,8 +76,8 @@ class Cell(Printable, nnx.RNNCellBase):
     def _start(self, carry: Carry, xs: jax.Array) -> Carry:
         """`carry`, or the first one for the sequence `xs` where it is None."""
         if carry is None:
-            return self.initialize_carry(xs.shape[1:], dtype=xs.dtype)
-        return carry
+            carry = self.initialize_carry(xs.shape[1:], dtype=xs.dtype)
+        return _layout.follow(carry, xs, 1)
 
     @property
     def num_feature_axes(self) -> int:

@@ -1,6 +1,5 @@
 """`DropConnectLinear`: a linear layer that drops weights, other ones for each example."""
 
-import math
 from collections.abc import Callable
 from typing import Any
 
@@ -11,7 +10,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks
-from jaxsnn.nn._layers import Linear
+from jaxsnn._layout import follow
+from jaxsnn.nn._layers import Linear, on_rows
 from jaxsnn.nn._modal_layer import ModalLayer
 from jaxsnn.nn._mode import NOTHING, Mode, Seen
 
@@ -141,7 +141,7 @@ class DropConnectLinear(ModalLayer, Linear):
                 f"[N, ..., {self.in_features}] a step, got {list(xs.shape[1:])}"
             )
         xs, w, b = self._operands(xs)
-        kept_w, kept_b = self._kept(key, xs.shape[1])
+        kept_w, kept_b = follow(self._kept(key, xs.shape[1]), xs, 1)
         ys = jnp.einsum("tn...i,nio->tn...o", xs, jnp.where(kept_w, w[None], 0))
         if b is not None:
             dropped = jnp.where(kept_b, b[None], 0)
@@ -161,5 +161,5 @@ class DropConnectLinear(ModalLayer, Linear):
 
 
 def _affine(x: jax.Array, w: jax.Array, b: jax.Array | None) -> jax.Array:
-    y = (x.reshape(math.prod(x.shape[:-1]), -1) @ w).reshape(*x.shape[:-1], -1)
+    y = on_rows(lambda rows: rows @ w, x)
     return y if b is None else y + b.reshape((1,) * (y.ndim - 1) + (-1,))

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Array, Shaped
 
 from jaxsnn import _checks
+from jaxsnn._layout import follow
 from jaxsnn.nn._modal_layer import ModalLayer
 from jaxsnn.nn._mode import NOTHING, Mode, Seen
 
@@ -55,7 +56,7 @@ class Dropout(ModalLayer):
         if not mode.training:
             return xs, NOTHING
         _checks.floating(f"the input of {type(self).__name__}", xs)
-        kept = self._kept(mode.layer_key(), xs.shape[1:])[None]
+        kept = follow(self._kept(mode.layer_key(), xs.shape[1:])[None], xs)
         return jnp.where(kept, xs / (1 - self.p), jnp.zeros((), xs.dtype)), NOTHING
 
 

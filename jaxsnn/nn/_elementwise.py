@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxsnn._layout import is_shared_out
 from jaxsnn.nn._cell import Carry, Cell, see_states
 from jaxsnn.nn._mode import NOTHING, Mode, Seen, over
 from jaxsnn.nn._schedule import scan
@@ -51,7 +52,8 @@ def scan_elements(
     carries = [cell._start(carry, xs) for cell, carry in zip(cells, carries, strict=True)]
     shape = xs.shape[1:]
     fits = all(getattr(state, "shape", None) == shape for state in jax.tree.leaves(carries))
-    flat = (math.prod(shape),) if fits else shape  # if not, the cell itself says what is wrong
+    # Where it does not fit, the cell itself says what is wrong.
+    flat = (math.prod(shape),) if fits and not is_shared_out(xs) else shape
     # Spread over the elements, a scalar gets its gradient by one sum at the end, not at each step.
     spread = [[jnp.broadcast_to(s, flat) for s in cell._scalars()] for cell in cells]
 

@@ -16,6 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks
+from jaxsnn._layout import is_shared_out
 from jaxsnn.nn._repr import Printable
 
 
@@ -35,8 +36,11 @@ def on_rows(layer: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
     """Runs a layer that acts on the last axis on `x` `[..., k]` as one matrix of rows.
 
     The gradient of the weights is then one plain matrix product, which XLA runs several times
-    faster on a CPU than the same sum over more than one axis.
+    faster on a CPU than the same sum over more than one axis. Where the batch is shared out over
+    devices the axes stay apart, so that each device computes its own rows.
     """
+    if is_shared_out(x):
+        return layer(x)
     rows = layer(x.reshape(-1, x.shape[-1]))
     return rows.reshape(*x.shape[:-1], rows.shape[-1])
 

@@ -3,8 +3,9 @@
     i[t] = fed[t] + W y[t-1],  carry[t], y[t] = step(carry[t-1], i[t])
 
 Plain autodiff of the scan adds `y[t-1]^T dL/di[t]` to the gradient of `W` at every step. As
-`fed[t]` enters `i[t]` with weight 1, `dL/di[t] = dL/dfed[t]`, so that the sum over all steps is
-one product of matrices after the scan.
+`fed[t]` enters `i[t]` with weight 1, a change `dW` is the same as a change `dW y[t-1]` of
+`fed[t]`. All steps of it are one product of matrices before the scan of the tangents; its
+transpose, the gradient of `W`, is one product after the scan back.
 """
 
 import dataclasses
@@ -51,7 +52,8 @@ def linear_recurrence(
         `((carry, y), ys, seen)`, `ys` `[T, ..., out]`.
     """
 
-    def forward(w: jax.Array, drawn: Any, params: Any, carry: Carry, fed: jax.Array) -> Any:
+    @jax.custom_jvp
+    def recurrence(w: jax.Array, drawn: Any, params: Any, carry: Carry, fed: jax.Array) -> Any:
         key, mask = drawn
 
         def body(carry: Carry, fed: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
@@ -64,19 +66,14 @@ def linear_recurrence(
 
         return scan(body, carry, fed, dataclasses.replace(mode, key=key, mask=mask))
 
-    def keep(w: jax.Array, drawn: Any, params: Any, carry: Carry, fed: jax.Array) -> Any:
-        outputs, pull = jax.vjp(lambda *args: forward(w, drawn, *args), params, carry, fed)
-        return outputs, (pull, carry[1], outputs[1])
-
-    def backward(kept: Any, cotangents: Any) -> tuple[Any, ...]:
-        pull, y_first, ys = kept
-        to_params, to_carry, to_fed = pull(cotangents)
+    @recurrence.defjvp
+    def recurrence_jvp(primals: Any, tangents: Any) -> Any:
+        w, drawn, *rest = primals
+        to_w, _, to_params, to_carry, to_fed = tangents
+        outputs, push = jax.linearize(lambda *args: recurrence.fun(w, drawn, *args), *rest)
+        (_, y_first), ys = rest[1], outputs[1]
         y_before = jnp.concatenate([y_first[None], ys[:-1].astype(y_first.dtype)])
-        rows = y_before.reshape(-1, w.shape[0]).astype(w.dtype)
-        columns = to_fed.reshape(-1, w.shape[1]).astype(w.dtype)
-        to_w = jnp.matmul(rows.T, columns, preferred_element_type=to_fed.dtype)
-        return to_w.astype(w.dtype), None, to_params, to_carry, to_fed
+        to_fed = to_fed + product(y_before.astype(w.dtype), to_w).astype(to_fed.dtype)
+        return outputs, push(to_params, to_carry, to_fed)
 
-    recurrence = jax.custom_vjp(forward)
-    recurrence.defvjp(keep, backward)
     return recurrence(w, (mode.key, mode.mask), params, carry, fed)

@@ -4,9 +4,11 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 from flax import nnx
 
-from jaxsnn.nn._cell import Carry, Cell, first_carry, is_cell, see_states
+from jaxsnn._layout import follow, is_shared_out
+from jaxsnn.nn._cell import Carry, Cell, feature_axes, first_carry, is_cell, see_states
 from jaxsnn.nn._layers import Linear, on_rows
 from jaxsnn.nn._modal_layer import ModalLayer, SequenceLayer, refuse_untold
 from jaxsnn.nn._mode import NOTHING, Mode, Seen
@@ -22,6 +24,7 @@ def run(module: Any, carry: Carry, xs: jax.Array, mode: Mode) -> tuple[Carry, ja
     elif is_cell(module):  # one of Flax's
         if carry is None:
             carry = first_carry(module, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))
+        carry = follow(carry, xs, 1)
         carry, ys, seen = scan(lambda *now: step(module, *now), carry, xs, mode)
     else:
         _check_no_carry(module, carry)
@@ -61,11 +64,25 @@ def step(module: Any, carry: Carry, x: jax.Array, mode: Mode) -> tuple[Carry, ja
 def map_steps(layer: Callable[[jax.Array], jax.Array], xs: jax.Array) -> jax.Array:
     """A layer without state, on every step."""
     _refuse_flax_in_training(layer)
+    if isinstance(layer, nnx.Conv | Pool) and is_shared_out(xs):
+        return _batch_first(layer, xs)
     if isinstance(layer, Linear | Pool):  # which take any leading axes
         return layer(xs)
     if isinstance(layer, nnx.Linear):
         return on_rows(layer, xs)
     return jax.vmap(layer)(xs)
+
+
+def _batch_first(layer: Callable[[jax.Array], jax.Array], xs: jax.Array) -> jax.Array:
+    """Run a layer that makes one axis of all batch axes, with the axis that is shared out first.
+
+    `[T, N, ...]` is run as `[N T, ...]`, where the layer itself would make `[T N, ...]` of it.
+    """
+    axes = feature_axes(layer) or 0
+    if xs.ndim < axes + 2:
+        return jax.vmap(layer)(xs)
+    ys = layer(jnp.moveaxis(xs, 0, -axes - 1))
+    return jnp.moveaxis(ys, ys.ndim - axes - 1, 0)
 
 
 def _check_no_carry(module: Any, carry: Carry) -> None:

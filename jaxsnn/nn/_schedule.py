@@ -4,7 +4,7 @@ from typing import Any
 
 import jax
 
-from jaxsnn import functional
+from jaxsnn import _layout, functional
 from jaxsnn.nn._mode import Carry, Mode, Step, hold
 
 _KEEP_NAMED = jax.checkpoint_policies.save_only_these_names(functional.KEPT)
@@ -29,5 +29,5 @@ def scan(step: Step, carry: Carry, xs: Any, mode: Mode) -> tuple[Carry, jax.Arra
 
     # prevent_cse guards against a merge of the two passes that cannot happen across a scan.
     kept = jax.checkpoint(body, policy=_KEEP_NAMED_AND_PRODUCTS, prevent_cse=False)
-    carry, (ys, seen) = jax.lax.scan(kept, carry, (xs, mode.mask))
+    carry, (ys, seen) = _layout.scan(kept, carry, (xs, mode.mask))
     return carry, ys, seen

@@ -80,5 +80,5 @@ class TemporalBinSum(_Conversion):
 
     def __call__(self, xs: Shaped[Array, "T *shape"]) -> Shaped[Array, "S *shape"]:
         rest = -xs.shape[0] % self.num_slots
-        xs = jnp.concatenate([xs, jnp.zeros((rest, *xs.shape[1:]), xs.dtype)])
+        xs = jnp.pad(xs, ((0, rest), *((0, 0),) * (xs.ndim - 1)))
         return jnp.sum(xs.reshape(-1, self.num_slots, *xs.shape[1:]), axis=1)

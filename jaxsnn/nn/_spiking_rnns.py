@@ -193,7 +193,7 @@ class SpikingGRUCell(_SpikingRNNCell):
         """The drives of r and z, the bias of what the spikes give n, what the input gives n."""
         _, w, b = self._promoted(self.linear_ih, x.dtype)
         a = product(x.astype(w.dtype), w)
-        a_h = jnp.zeros((*a.shape[:-1], self.hidden_size), a.dtype)
+        a_h = jnp.zeros_like(a[..., : self.hidden_size])
         if b is not None:
             b_rz, b_n = jnp.split(self._promoted(self.linear_hh, x.dtype)[2], [2 * a_h.shape[-1]])
             a += self._spread(b + jnp.pad(b_rz, (0, b_n.size)), a)

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxsnn import _layout
 from jaxsnn.nn._mode import Batch
 
 
@@ -41,7 +42,7 @@ class Statistics(nnx.Module):
             lambda b: jax.lax.stop_gradient(b).reshape(-1, *shape),
             batches,
         )
-        after, _ = jax.lax.scan(update, before, in_a_row)
+        after, _ = _layout.scan(update, before, in_a_row)
         return after
 
 

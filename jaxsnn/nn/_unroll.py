@@ -12,7 +12,7 @@ from flax import nnx
 from flax.errors import TraceContextError
 from jaxtyping import Array, Bool, Integer, Key, Shaped
 
-from jaxsnn import _checks
+from jaxsnn import _checks, _layout
 from jaxsnn.nn._cell import Carry
 from jaxsnn.nn._mode import Mode, Seen, zero
 from jaxsnn.nn._run import run
@@ -150,6 +150,7 @@ def _run_all(
     length: int | None,
 ) -> tuple[Carry, jax.Array, Extras]:
     if mask is not None:
+        mask = _layout.follow(mask, xs)
         xs = zero(mask, xs)  # of NaN or infinity even a gradient of 0 makes NaN
     mode = Mode(record=record, key=key, mask=mask)
     variables = jax.tree.leaves(module)
@@ -190,7 +191,7 @@ def _run_stretches(
     steps = xs, mode.mask
     carry, head = jax.checkpoint(stretch)(carry, jax.tree.map(lambda a: a[:first], steps))
     rest = jax.tree.map(lambda a: a[first:].reshape(-1, length, *a.shape[1:]), steps)
-    carry, tail = jax.lax.scan(jax.checkpoint(stretch, prevent_cse=False), carry, rest)
+    carry, tail = _layout.scan(jax.checkpoint(stretch, prevent_cse=False), carry, rest)
 
     def join(a: jax.Array, b: jax.Array) -> jax.Array:
         return jnp.concatenate([a, b.reshape(-1, *b.shape[2:])])

@@ -2,11 +2,12 @@
 
 import abc
 import dataclasses
-import functools
-from typing import Annotated
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
+from jax.extend.core import Primitive
+from jax.interpreters import ad, batching, mlir
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks
@@ -15,20 +16,29 @@ Positive = Annotated[float, _checks.positive]
 NonNegative = Annotated[float, _checks.non_negative]
 
 
-@functools.partial(jax.custom_vjp, nondiff_argnums=(0,))
-def _spike(surrogate: "Surrogate", u: jax.Array) -> jax.Array:
+def _spikes(u: jax.Array, *, surrogate: "Surrogate") -> jax.Array:
     return surrogate.spikes(u)
 
 
-def _spike_forward(surrogate: "Surrogate", u: jax.Array) -> tuple[jax.Array, jax.Array]:
-    return _spike(surrogate, u), u
+def _jvp(
+    primals: tuple[jax.Array], tangents: tuple[Any], *, surrogate: "Surrogate"
+) -> tuple[jax.Array, Any]:
+    """One rule for both directions: it is linear in the tangent, so JAX transposes it."""
+    (u,), (to_u,) = primals, tangents
+    spikes = _spike.bind(u, surrogate=surrogate)
+    if isinstance(to_u, ad.Zero):
+        return spikes, to_u
+    return spikes, to_u * surrogate.derivative(u)
 
 
-def _spike_backward(surrogate: "Surrogate", u: jax.Array, g: jax.Array) -> tuple[jax.Array]:
-    return (g * surrogate.derivative(u),)
-
-
-_spike.defvjp(_spike_forward, _spike_backward)
+# An operation of its own rather than a `jax.custom_jvp`, whose rule JAX 0.10 drops from the loop
+# when it differentiates a scan: second derivatives would be wrong.
+_spike = Primitive("spike")
+_spike.def_impl(_spikes)
+_spike.def_abstract_eval(lambda u, *, surrogate: u.update(weak_type=False))
+ad.primitive_jvps[_spike] = _jvp
+batching.defvectorized(_spike)
+mlir.register_lowering(_spike, mlir.lower_fun(_spikes, multiple_results=False))
 
 
 class Surrogate(abc.ABC):
@@ -91,7 +101,7 @@ class Surrogate(abc.ABC):
         """
         u = jnp.asarray(u)
         _checks.floating("u", u)
-        return _spike(self, u) if self.spiking else self.primal(u)
+        return _spike.bind(u, surrogate=self) if self.spiking else self.primal(u)
 
 
 def magnitude(u: jax.Array) -> jax.Array:

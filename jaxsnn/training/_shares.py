@@ -2,8 +2,8 @@
 
 Every device holds all parameters and computes the gradient of its part of a minibatch; the mean
 over the devices, one all-reduce a step, is the gradient of the whole. This is written out with
-`jax.shard_map`: left to partition the program by itself, XLA would gather the whole minibatch on
-every device, since the neurons see batch and features as one axis.
+`jax.shard_map`: each device gathers its examples itself, everything is summed in one message, and
+a layer may make one axis of time and batch, which is faster.
 """
 
 import functools
