@@ -1,8 +1,11 @@
 """Argument checks: one line a check, one message style (argument, value, way out)."""
 
+import contextlib
+import dis
 import functools
 import math
 import numbers
+import types
 from typing import Any
 
 import jax
@@ -113,24 +116,39 @@ def seed(value: Any) -> int:
 
 
 def function(name: str, value: Any) -> Any:
-    """Returns `value`, which must be callable, an instance, and not hide a module's parameters."""
+    """Returns `value`, which must be callable, an instance, and name no module of its own."""
     if not callable(value):
         raise TypeError(f"{name} must be callable, got {value!r} ({type(value).__name__})")
     if isinstance(value, type):
         raise TypeError(
             f"{name} must be an instance, got the class {value.__name__}; write {value.__name__}()"
         )
-    hidden = [getattr(value, "__self__", None), getattr(value, "__wrapped__", None)]
-    if isinstance(value, functools.partial):
-        hidden += [value.func, *value.args, *value.keywords.values()]
-    hidden += [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
-    for module in hidden:
+    for module in _names(value):
         if isinstance(module, nnx.Module):
             raise TypeError(
                 f"{name} is a function that holds the module {type(module).__name__}, whose "
                 "parameters would be neither trained nor kept up to date; pass the module itself"
             )
     return value
+
+
+def _names(function: Any) -> list[Any]:
+    """The objects that a function names: bound, by default, in its closure, or as a global.
+
+    `_captured` finds modules that a function reaches in other ways, once the function is traced.
+    """
+    named = [getattr(function, "__self__", None), getattr(function, "__wrapped__", None)]
+    if isinstance(function, functools.partial):
+        named += [function.func, *function.args, *function.keywords.values()]
+    if isinstance(function, types.FunctionType):
+        named += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+        for cell in function.__closure__ or ():
+            with contextlib.suppress(ValueError):  # not assigned yet
+                named.append(cell.cell_contents)
+        for step in dis.get_instructions(function):
+            if step.opname == "LOAD_GLOBAL":
+                named.append(function.__globals__.get(step.argval))
+    return named
 
 
 def floating(name: str, array: jax.Array | jax.ShapeDtypeStruct) -> None:

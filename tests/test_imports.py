@@ -11,7 +11,7 @@ PACKAGE = pathlib.Path(jaxsnn.__file__).parent
 
 # Each module may import those that stand before it.
 LAYERS = [
-    {"_checks", "_replace", "command_line"},
+    {"_captured", "_checks", "_replace", "command_line"},
     {"devices"},
     {"quantize"},
     {"surrogate"},

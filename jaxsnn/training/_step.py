@@ -8,6 +8,7 @@ import optax
 from jaxtyping import Array, Integer, Key
 
 from jaxsnn import losses
+from jaxsnn._captured import no_captured_variables
 from jaxsnn.nn._statistics import shapes
 from jaxsnn.training import _shares
 from jaxsnn.training._metrics import StepMetrics, Sums, all_finite
@@ -46,6 +47,7 @@ def train_step(
     return update(recipe, state, inputs, labels, key)
 
 
+@no_captured_variables(static=1)
 def update(
     recipe: Recipe, state: TrainState, inputs: Any, labels: jax.Array, key: jax.Array | None
 ) -> tuple[TrainState, StepMetrics]:
@@ -95,6 +97,7 @@ def counted_update(recipe: Recipe, state: TrainState, inputs: Any, labels: jax.A
     return state._replace(tally=_count(state.tally, seen, recipe.skip_nonfinite))
 
 
+@no_captured_variables(static=1)
 def add_test(
     recipe: Recipe, model: Any, sums: Sums, inputs: Any, labels: jax.Array, counts: jax.Array
 ) -> Sums:
