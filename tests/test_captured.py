@@ -21,16 +21,22 @@ xs = jnp.ones((3, 2, 4))
 
 
 class Calls:
+    """Reads the layer in a method."""
+
     def method(self, x):
         return layer(x)
 
 
 class Module(nnx.Module):
+    """Reads the layer by an object that is not a module."""
+
     def __call__(self, x):
         return held.layer(x)
 
 
 class Own(nn.Cell):
+    """Likewise, as a cell."""
+
     def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
         return jnp.zeros(input_shape, dtype)
 

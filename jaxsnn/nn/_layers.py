@@ -73,7 +73,12 @@ class Linear(Printable, nnx.Linear):
     printed: ClassVar[tuple[str, ...]] = ("in_features", "out_features", "use_bias")
 
     def __init__(
-        self, in_features: int, out_features: int, *, rngs: nnx.Rngs, **kwargs: Any
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        rngs: nnx.Rngs = _checks.REQUIRED,
+        **kwargs: Any,
     ) -> None:
         in_features = _checks.size("in_features", in_features)
         out_features = _checks.size("out_features", out_features)
@@ -129,7 +134,7 @@ class Conv(Printable, nnx.Conv):
         strides: int | Sequence[int] = 1,
         *,
         padding: Any = "SAME",
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs = _checks.REQUIRED,
         **kwargs: Any,
     ) -> None:
         in_features = _checks.size("in_features", in_features)

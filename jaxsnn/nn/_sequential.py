@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks
-from jaxsnn.nn._cell import Carry, Cell, feature_axes, first_carry, is_cell
+from jaxsnn.nn._cell import Carry, Cell, check_call, feature_axes, first_carry, is_cell
 from jaxsnn.nn._elementwise import is_elementwise, scan_elements
 from jaxsnn.nn._mode import NOTHING, Mode, Seen
 from jaxsnn.nn._run import run, step
@@ -62,7 +62,8 @@ class Sequential(Cell):
             carries.append(carry)
         return tuple(carries)
 
-    def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+    def __call__(self, carry: Carry, x: jax.Array = _checks.REQUIRED) -> tuple[Carry, jax.Array]:
+        check_call(self, x)
         carry, y, _ = Sequential._one_step(self, carry, x, Mode())
         return carry, y
 

@@ -48,7 +48,7 @@ class WSLinear(Linear):
         *,
         gain: bool = True,
         eps: float = 1e-4,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs = _checks.REQUIRED,
         **kwargs: Any,
     ) -> None:
         super().__init__(in_features, out_features, rngs=rngs, **kwargs)
@@ -92,7 +92,7 @@ class WSConv(Conv):
         padding: Any = "SAME",
         gain: bool = True,
         eps: float = 1e-4,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs = _checks.REQUIRED,
         **kwargs: Any,
     ) -> None:
         super().__init__(
