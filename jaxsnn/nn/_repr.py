@@ -39,6 +39,15 @@ class Printable:
     def __str__(self) -> str:  # Flax defines both
         return _describe(self)
 
+    def _children(self) -> dict[str, Any]:
+        children: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if isinstance(value, nnx.List):
+                children.update({str(k): child for k, child in enumerate(value)})
+            elif isinstance(value, nnx.Module) or name == "sub_module":  # or a plain function
+                children[name] = value
+        return children
+
     def __nnx_repr__(self) -> Iterator[reprlib.Object]:
         """Inside a module that Flax prints."""
         yield reprlib.Object(type=_describe(self), start="", end="")
@@ -48,14 +57,14 @@ def _describe(layer: Any) -> str:
     if not isinstance(layer, nnx.Module):
         return getattr(layer, "__name__", None) or repr(layer)
     settings = ", ".join(f"{name}={_value(value)}" for name, value in settings_of(layer).items())
-    children = [
+    inside = [
         f"({name}): {_describe(child)}".replace("\n", "\n  ")
-        for name, child in _children(layer).items()
+        for name, child in children(layer).items()
     ]
-    if not children:
+    if not inside:
         return f"{type(layer).__name__}({settings})"
     head = [settings] if settings else []
-    return f"{type(layer).__name__}(\n  " + "\n  ".join(head + children) + "\n)"
+    return f"{type(layer).__name__}(\n  " + "\n  ".join(head + inside) + "\n)"
 
 
 def settings_of(layer: nnx.Module) -> dict[str, Any]:
@@ -72,7 +81,7 @@ def settings_of(layer: nnx.Module) -> dict[str, Any]:
 
 
 def _setting(layer: nnx.Module, name: str) -> Any:
-    """An attribute, which may be computed from variables, or its shape where they hold no numbers."""
+    """The value of a setting, or its shape if it comes from variables without numbers."""
     if all(map(_has_numbers, jax.tree.leaves(layer))):
         return getattr(layer, name)
     values: list[Any] = []
@@ -87,14 +96,11 @@ def _has_numbers(leaf: Any) -> bool:
     return not isinstance(leaf, jax.ShapeDtypeStruct)
 
 
-def _children(layer: nnx.Module) -> dict[str, Any]:
-    children: dict[str, Any] = {}
-    for name, value in vars(layer).items():
-        if isinstance(value, nnx.List):
-            children.update({str(k): child for k, child in enumerate(value)})
-        elif isinstance(value, nnx.Module) or name == "sub_module":  # which may be a plain function
-            children[name] = value
-    return children
+def children(layer: nnx.Module) -> dict[str, Any]:
+    """The layers directly inside of one, by the names that they have in paths."""
+    if isinstance(layer, Printable):
+        return layer._children()
+    return Printable._children(layer)  # type: ignore[arg-type]
 
 
 def in_short(array: Any) -> str:

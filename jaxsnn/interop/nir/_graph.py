@@ -152,7 +152,7 @@ class Graph(Cell):
 
     def _fold_batch_norm(self, path: str, waiting: tuple[Waiting, ...]) -> Any:
         """Without normalisations that the layers before them have taken up; see `fold`."""
-        layers = dict(zip(self.names, self.layers, strict=True))
+        layers = self._children()
         waits = {OUTPUT: waiting}
         for name in [*reversed(self._order), INPUT]:
             after = targets(name, self.edges)
@@ -175,6 +175,9 @@ class Graph(Cell):
         graph = copy.copy(self)
         Graph.__init__(graph, {n: a for n, a in layers.items() if a is not None}, edges)
         return graph, waiting
+
+    def _children(self) -> dict[str, Any]:
+        return dict(zip(self.names, self.layers, strict=True))
 
     def _layer(self, name: str) -> Any:
         return self.layers[self.names.index(name)]
