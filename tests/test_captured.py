@@ -78,7 +78,7 @@ def test_a_refused_trace_is_not_reused_when_the_weights_are_new():
     for _ in range(2):
         with pytest.raises(ValueError, match="reads a Param"):
             nn.unroll(net, xs)
-        layer.kernel[...] = layer.kernel[...] + 1
+        layer.kernel[...], layer.bias[...] = layer.kernel[...] + 1, layer.bias[...] + 1
 
 
 @pytest.mark.parametrize(
