@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jax.extend import core
@@ -42,13 +43,17 @@ def no_captured_variables(*, static: int = 0) -> Callable[[F], F]:
             traced = args[static:]
             if not any(isinstance(leaf, jax.core.Tracer) for leaf in jax.tree.leaves(traced)):
                 return function(*args)
+            traced = jax.tree.map(_as_jax, traced)
             # A new object for each trace: of a known function JAX would return the earlier one.
             of_arrays = functools.partial(function, *args[:static])
-            constants = [*_constants(jax.make_jaxpr(of_arrays)(*traced))]
+            program, returned = jax.make_jaxpr(of_arrays, return_shape=True)(*traced)
+            constants = [*_constants(program)]
             if constants and _variables(constants):
                 gc.collect()  # what the trace itself has made is gone now
                 _refuse(_variables(constants))
-            return jax.jit(of_arrays, inline=True)(*traced)  # does not trace again
+            # Its operations one by one, which keep the lines of code that profilers show.
+            outputs = core.jaxpr_as_fun(program)(*jax.tree.leaves(traced))
+            return jax.tree.unflatten(jax.tree.structure(returned), outputs)
 
         return checked  # type: ignore[return-value]
 
@@ -92,6 +97,10 @@ def _constants(program: core.ClosedJaxpr) -> Iterator[Any]:
         for parameter in jax.tree.leaves([*equation.params.values()]):
             if isinstance(parameter, core.ClosedJaxpr):
                 yield from _constants(parameter)
+
+
+def _as_jax(leaf: Any) -> jax.Array:
+    return leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf)
 
 
 def _identity(array: Any) -> Any:
