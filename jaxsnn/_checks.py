@@ -1,8 +1,12 @@
 """Argument checks: one line a check, one message style (argument, value, way out)."""
 
+import contextlib
+import dataclasses
+import dis
 import functools
 import math
 import numbers
+import types
 from typing import Any
 
 import jax
@@ -11,8 +15,31 @@ import numpy as np
 from flax import nnx
 
 
+class _Required:
+    """Default of an argument that must be given, so that our error says how."""
+
+    def __repr__(self) -> str:
+        return "<required>"
+
+
+REQUIRED: Any = _Required()
+
+
+def not_traced(name: str, value: Any) -> None:
+    """`value` must not depend on what `jax.grad`, `jax.jit` or `jax.vmap` runs over."""
+    if isinstance(value, jax.core.Tracer):
+        raise TypeError(
+            f"{name} must be known when it is set, got a traced array ({value.aval.str_short()}): "
+            "settings are Python values, over which jax.grad, jax.vmap and jax.jit cannot run. To "
+            "learn a time constant use a layer that has it as a parameter, e.g. ParametricLIFNode "
+            "or SynapseFilter(learnable=True). The functions of jaxsnn.functional take arrays. To "
+            "compare several values, make one module for each in a Python loop"
+        )
+
+
 def real(name: str, value: Any) -> float:
     """Returns `value` as a finite Python float; NumPy's and JAX's scalars count as numbers."""
+    not_traced(name, value)
     if isinstance(value, np.ndarray | jax.Array) and value.ndim == 0:
         value = value.item()
     if isinstance(value, bool) or not isinstance(value, numbers.Real):
@@ -74,6 +101,7 @@ def time_constant(name: str, value: Any) -> float:
 
 def boolean(name: str, value: Any) -> bool:
     """Returns `value`, which must be True or False."""
+    not_traced(name, value)
     if not isinstance(value, bool):
         raise TypeError(f"{name} must be True or False, got {value!r} ({type(value).__name__})")
     return value
@@ -81,6 +109,7 @@ def boolean(name: str, value: Any) -> bool:
 
 def integer(name: str, value: Any) -> int:
     """Returns `value` as an int; NumPy's integers count."""
+    not_traced(name, value)
     if isinstance(value, bool) or not isinstance(value, numbers.Integral):
         raise TypeError(f"{name} must be an integer, got {value!r} ({type(value).__name__})")
     return int(value)
@@ -104,33 +133,49 @@ def count(name: str, value: Any) -> int:
 
 def seed(value: Any) -> int:
     """Returns `value` as a seed: JAX would take larger ones modulo 2^32."""
-    if isinstance(value, bool) or not isinstance(value, numbers.Integral):
-        raise TypeError(f"seed must be an integer, got {value!r} ({type(value).__name__})")
-    number = int(value)
+    number = integer("seed", value)
     if not 0 <= number < 2**32:
         raise ValueError(f"seed must be at least 0 and below 2^32, got {number}")
     return number
 
 
 def function(name: str, value: Any) -> Any:
-    """Returns `value`, which must be callable, an instance, and not hide a module's parameters."""
+    """Returns `value`, which must be callable, an instance, and name no module of its own."""
     if not callable(value):
         raise TypeError(f"{name} must be callable, got {value!r} ({type(value).__name__})")
     if isinstance(value, type):
         raise TypeError(
             f"{name} must be an instance, got the class {value.__name__}; write {value.__name__}()"
         )
-    hidden = [getattr(value, "__self__", None), getattr(value, "__wrapped__", None)]
-    if isinstance(value, functools.partial):
-        hidden += [value.func, *value.args, *value.keywords.values()]
-    hidden += [cell.cell_contents for cell in getattr(value, "__closure__", None) or ()]
-    for module in hidden:
+    if dataclasses.is_dataclass(value):
+        for field in dataclasses.fields(value):
+            not_traced(f"{field.name} of {name}", getattr(value, field.name))
+    for module in _names(value):
         if isinstance(module, nnx.Module):
             raise TypeError(
                 f"{name} is a function that holds the module {type(module).__name__}, whose "
                 "parameters would be neither trained nor kept up to date; pass the module itself"
             )
     return value
+
+
+def _names(function: Any) -> list[Any]:
+    """The objects that a function names: bound, by default, in its closure, or as a global.
+
+    `_captured` finds modules that a function reaches in other ways, once the function is traced.
+    """
+    named = [getattr(function, "__self__", None), getattr(function, "__wrapped__", None)]
+    if isinstance(function, functools.partial):
+        named += [function.func, *function.args, *function.keywords.values()]
+    if isinstance(function, types.FunctionType):
+        named += [*(function.__defaults__ or ()), *(function.__kwdefaults__ or {}).values()]
+        for cell in function.__closure__ or ():
+            with contextlib.suppress(ValueError):  # not assigned yet
+                named.append(cell.cell_contents)
+        for step in dis.get_instructions(function):
+            if step.opname == "LOAD_GLOBAL":
+                named.append(function.__globals__.get(step.argval))
+    return named
 
 
 def floating(name: str, array: jax.Array | jax.ShapeDtypeStruct) -> None:
@@ -144,6 +189,11 @@ def floating(name: str, array: jax.Array | jax.ShapeDtypeStruct) -> None:
 
 def streams(value: Any) -> nnx.Rngs:
     """Returns `value`, which must be random streams."""
+    if value is REQUIRED:
+        raise TypeError(
+            "rngs is missing: the first weights are drawn at random; pass rngs=nnx.Rngs(0) "
+            "(from flax import nnx), with a seed of your choice"
+        )
     if not isinstance(value, nnx.Rngs):
         raise TypeError(f"rngs must be flax.nnx.Rngs, e.g. nnx.Rngs(0), got {value!r}")
     return value

@@ -70,7 +70,11 @@ class PlainNet(_Net):
     """
 
     def __init__(
-        self, *, dtype: Any = None, param_dtype: Any = jnp.float32, rngs: nnx.Rngs
+        self,
+        *,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs = _checks.REQUIRED,
     ) -> None:
         kinds = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
         self.fc = Sequential(
@@ -91,7 +95,11 @@ class StatefulSynapseNet(_Net):
     """
 
     def __init__(
-        self, *, dtype: Any = None, param_dtype: Any = jnp.float32, rngs: nnx.Rngs
+        self,
+        *,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs = _checks.REQUIRED,
     ) -> None:
         kinds = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
         self.fc = Sequential(
@@ -113,7 +121,11 @@ class FeedBackNet(_Net):
     """
 
     def __init__(
-        self, *, dtype: Any = None, param_dtype: Any = jnp.float32, rngs: nnx.Rngs
+        self,
+        *,
+        dtype: Any = None,
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs = _checks.REQUIRED,
     ) -> None:
         kinds = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
         self.fc = Sequential(

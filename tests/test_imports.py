@@ -11,7 +11,16 @@ PACKAGE = pathlib.Path(jaxsnn.__file__).parent
 
 # Each module may import those that stand before it.
 LAYERS = [
-    {"_checks", "_layout", "_norm", "_provenance", "_replace", "_ties", "command_line"},
+    {
+        "_captured",
+        "_checks",
+        "_layout",
+        "_norm",
+        "_provenance",
+        "_replace",
+        "_ties",
+        "command_line",
+    },
     {"devices"},
     {"quantize"},
     {"surrogate"},

@@ -11,6 +11,7 @@ from flax import nnx
 from jaxtyping import Array, Float, Key
 
 from jaxsnn import _checks
+from jaxsnn._captured import no_captured_variables
 from jaxsnn.diagnosis._drives import LARGEST, Drive, Keys, at, drives_of, order_of_calls, scale
 from jaxsnn.diagnosis._follow import Sight, surrogates, watch
 from jaxsnn.diagnosis._loops import in_loops
@@ -326,6 +327,7 @@ def _search(
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
+@no_captured_variables(static=2)
 def _fire(
     places: tuple[tuple[int, Keys], ...],
     spiking: tuple[Keys, ...],

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
+from jaxsnn._captured import no_captured_variables
 from jaxsnn._norm import global_norm
 from jaxsnn.diagnosis._follow import Sight, fires, surrogates, watch
 from jaxsnn.diagnosis._operations import operations
@@ -23,6 +24,7 @@ Numbers = dict[str, Any]
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
+@no_captured_variables(static=2)
 def measure(
     loss: Callable[..., jax.Array], name: str | None, model: Any, xs: jax.Array, *args: Any
 ) -> tuple[Numbers, dict[str, Numbers]]:

@@ -11,7 +11,7 @@ from jaxtyping import Array, Float
 
 from jaxsnn import _checks, quantize
 from jaxsnn.nn import Cell
-from jaxsnn.nn._cell import check_step, state_dtype
+from jaxsnn.nn._cell import check_call, check_step, state_dtype
 from jaxsnn.nn._neurons import SurrogateFunction
 from jaxsnn.surrogate import ATan
 
@@ -158,8 +158,9 @@ class Leaky(Cell):
         return jnp.zeros(input_shape, state_dtype(dtype))
 
     def __call__(
-        self, carry: Float[Array, "*shape"], x: Float[Array, "*shape"]
+        self, carry: Float[Array, "*shape"], x: Float[Array, "*shape"] = _checks.REQUIRED
     ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+        check_call(self, x)
         check_step(self, carry, x)
         v, spikes = leaky_step(
             carry,

@@ -4,12 +4,14 @@ Whatever SpikingJelly and this package share has a row in the table of `_layouts
 """
 
 import os
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 from flax import nnx
 
+from jaxsnn import _checks
 from jaxsnn.interop import _files
 from jaxsnn.interop._torch_names import entries, fill
 
@@ -18,6 +20,8 @@ def load(
     module: Any,
     source: Mapping[str, Any] | str | os.PathLike[str],
     *,
+    prefix: str = "",
+    strict: bool = True,
     flatten_channels: Mapping[str, int] | None = None,
 ) -> Any:
     """A copy of a module with the parameters, and running statistics, of its twin in SpikingJelly.
@@ -31,6 +35,12 @@ def load(
         source: a `state_dict`, i.e. a mapping of names to arrays of NumPy, JAX or torch; or a file,
             `.npz`, `.safetensors`, or `.pth` and `.pt`, which torch reads, without running code
             in them. A file of torch may hold it beside other things, as checkpoints do.
+        prefix: beginning of the names to read, which is removed from them, e.g. `"module."` after
+            `DataParallel`, or `"encoder."` for one part of a larger network. Arrays under other
+            names are not read.
+        strict: whether an array that is missing or unknown is an error. If False, the module keeps
+            its own values for missing arrays, unknown arrays are left out, and a warning lists
+            both. An array of another shape is an error in any case, as in torch.
         flatten_channels: for a layer that reads a flattened image, the number of channels that
             come into the `Flatten` of this name, where the layers before do not tell; or, where a
             module of your own flattens by itself, by the name of the layer that reads it.
@@ -40,8 +50,9 @@ def load(
 
     Raises:
         TypeError: `source` is neither, or something in it is not an array.
-        ValueError: an array is missing, unknown or of another shape (one error says all), a layer
-            has no counterpart, the order of features is not known, or a file is damaged.
+        ValueError: an array is missing, unknown or of another shape (one error lists all), no name
+            begins with `prefix`, no array is read, a layer has no counterpart, the order of
+            features is not known, or a file is damaged.
         OSError: a file cannot be read.
         ImportError: the package that reads such a file is not there.
 
@@ -52,17 +63,44 @@ def load(
         (2, 3)
     """
     arrays = _files.read(source)
+    where = "" if isinstance(source, Mapping) else f" in {os.fspath(source)}"
+    if prefix:
+        names = sorted(arrays)
+        arrays = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
+        if not arrays:
+            raise ValueError(
+                f"no name{where} begins with prefix={prefix!r}; the first names are "
+                f"{', '.join(names[:3])}"
+            )
     module = nnx.clone(module)
-    wrong = fill(entries(module, flatten_channels), arrays)
+    known = entries(module, flatten_channels)
+    if not _checks.boolean("strict", strict):
+        missing = [name for name, e in known.items() if name not in arrays and not e.optional]
+        unknown = [name for name in arrays if name not in known]
+        known = {name: entry for name, entry in known.items() if name in arrays}
+        arrays = {name: array for name, array in arrays.items() if name in known}
+        if (missing or unknown) and not known:
+            raise ValueError(
+                f"no array{where} has the name of an array of this {type(module).__name__}. Its "
+                f"first names are {', '.join(missing[:3]) or 'none'}; there are "
+                f"{', '.join(unknown[:3]) or 'none'}. prefix= removes the beginning of all names"
+            )
+        if missing or unknown:
+            warnings.warn(
+                f"strict=False: missing{where} and left as they are: "
+                f"{', '.join(missing) or 'none'}; not read: {', '.join(unknown) or 'none'}",
+                stacklevel=2,
+            )
+    wrong = fill(known, arrays)
     if wrong:
         prefixed = ""
-        for prefix, writer in (("module.", "DataParallel"), ("_orig_mod.", "compile")):
-            if all(name.startswith(prefix) for name in arrays):
-                prefixed = f"; leave out the {prefix!r} before each, which torch's {writer} writes"
-        where = "" if isinstance(source, Mapping) else f" in {os.fspath(source)}"
+        for start, writer in (("module.", "DataParallel"), ("_orig_mod.", "compile")):
+            if all(name.startswith(start) for name in arrays):
+                prefixed = f"; prefix={start!r} removes the beginning that torch's {writer} writes"
         raise ValueError(
             f"the arrays{where} are not those of this {type(module).__name__}: {'; '.join(wrong)}. "
-            f"Both must have the same layers under the same names{prefixed}"
+            f"Both must have the same layers under the same names{prefixed}. strict=False leaves "
+            "out missing and unknown arrays"
         )
     return module
 

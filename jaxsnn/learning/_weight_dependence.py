@@ -45,8 +45,8 @@ class LowerBound:
     mu: float = 1.0
 
     def __post_init__(self) -> None:
-        _checks.real("w_min", self.w_min)
-        _checks.non_negative("mu", self.mu)
+        object.__setattr__(self, "w_min", _checks.real("w_min", self.w_min))
+        object.__setattr__(self, "mu", _checks.non_negative("mu", self.mu))
 
     def __call__(self, w: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """The factor for each weight."""
@@ -72,8 +72,8 @@ class UpperBound:
     mu: float = 1.0
 
     def __post_init__(self) -> None:
-        _checks.real("w_max", self.w_max)
-        _checks.non_negative("mu", self.mu)
+        object.__setattr__(self, "w_max", _checks.real("w_max", self.w_max))
+        object.__setattr__(self, "mu", _checks.non_negative("mu", self.mu))
 
     def __call__(self, w: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         """The factor for each weight."""

@@ -9,7 +9,7 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._cell import check_step
+from jaxsnn.nn._cell import check_call, check_step
 from jaxsnn.nn._neurons import SurrogateFunction, _Neuron
 from jaxsnn.surrogate import Sigmoid
 
@@ -68,8 +68,9 @@ class ActivationAwareIFNode(_Neuron):
         self.channel_dim = _checks.integer("channel_dim", channel_dim)
 
     def __call__(
-        self, carry: Float[Array, "*shape"], x: Float[Array, "*shape"]
+        self, carry: Float[Array, "*shape"], x: Float[Array, "*shape"] = _checks.REQUIRED
     ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
+        check_call(self, x)
         return self._step(carry, x)  # of its own: over time the axes must not be made one
 
     def _step(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:

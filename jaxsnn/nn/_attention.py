@@ -79,7 +79,12 @@ class TemporalWiseAttention(SequenceLayer):
     printed = ("T", "reduction")
 
     def __init__(
-        self, T: int, reduction: int = 16, *, param_dtype: Any = jnp.float32, rngs: nnx.Rngs
+        self,
+        T: int,
+        reduction: int = 16,
+        *,
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs = _checks.REQUIRED,
     ) -> None:
         self.weights = AxisWeights("T", T, reduction, param_dtype, rngs)
         self.T, self.reduction = int(T), int(reduction)
@@ -131,7 +136,7 @@ class MultiDimensionalAttention(SequenceLayer):
         kernel_size: int = 3,
         *,
         param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs = _checks.REQUIRED,
     ) -> None:
         self.of_time = AxisWeights("T", T, reduction_t, param_dtype, rngs)
         self.of_channels = AxisWeights("C", C, reduction_c, param_dtype, rngs)

@@ -52,7 +52,7 @@ class Cell(Printable, nnx.RNNCellBase):
         """
 
     @abc.abstractmethod
-    def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+    def __call__(self, carry: Carry, x: jax.Array = _checks.REQUIRED) -> tuple[Carry, jax.Array]:
         """One time step.
 
         Args:
@@ -135,6 +135,18 @@ def state_dtype(dtype: Any) -> Any:
     """The dtype in which a state is kept for inputs of `dtype`: at least float32."""
     dtype = jnp.dtype(dtype)
     return dtype if dtype.itemsize > 4 else jnp.dtype(jnp.float32)
+
+
+def check_call(cell: Cell, x: Any) -> None:
+    """A cell must be called with a carry and the input `x` of one time step, in this order."""
+    if x is _checks.REQUIRED or isinstance(x, tuple):
+        name = type(cell).__name__
+        found = "the carry last" if isinstance(x, tuple) else "one argument"
+        raise TypeError(
+            f"{name} is a cell: carry, y = cell(carry, x) is one time step, got {found}. To run "
+            "it over a sequence use jaxsnn.nn.unroll(cell, xs). In a stack use "
+            "jaxsnn.nn.Sequential, which passes each layer its carry; flax.nnx.Sequential does not"
+        )
 
 
 def check_step(

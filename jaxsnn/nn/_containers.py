@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks
-from jaxsnn.nn._cell import Carry, Cell, feature_axes, first_carry, is_cell, state_dtype
+from jaxsnn.nn._cell import Carry, Cell, check_call, feature_axes, first_carry, is_cell, state_dtype
 from jaxsnn.nn._layers import Linear
 from jaxsnn.nn._linear_recurrence import linear_recurrence, product
 from jaxsnn.nn._modal_layer import refuse_untold
@@ -50,7 +50,8 @@ class _RecurrentContainer(Cell):
             )
         return sub_carry, y
 
-    def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+    def __call__(self, carry: Carry, x: jax.Array = _checks.REQUIRED) -> tuple[Carry, jax.Array]:
+        check_call(self, x)
         carry, y, _ = self._advance(carry, x, Mode())
         return carry, y
 
@@ -172,7 +173,7 @@ class LinearRecurrentContainer(_RecurrentContainer):
         feedback_only: bool = False,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs = _checks.REQUIRED,
     ) -> None:
         self.in_features = _checks.size("in_features", in_features)
         self.out_features = _checks.size("out_features", out_features)

@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._cell import Cell, check_past, see_states, state_dtype
+from jaxsnn.nn._cell import Cell, check_call, check_past, see_states, state_dtype
 from jaxsnn.nn._mode import NOTHING, Mode, Seen
 
 
@@ -50,8 +50,11 @@ class Delay(Cell):
         return jnp.zeros((*input_shape, self.delay_steps), state_dtype(dtype))
 
     def __call__(
-        self, carry: Float[Array, "*shape {self.delay_steps}"], x: Float[Array, "*shape"]
+        self,
+        carry: Float[Array, "*shape {self.delay_steps}"],
+        x: Float[Array, "*shape"] = _checks.REQUIRED,
     ) -> tuple[Float[Array, "*shape {self.delay_steps}"], Float[Array, "*shape"]]:
+        check_call(self, x)
         check_past(self, carry, x, self.delay_steps)
         return functional.delay_step(carry, x)
 

@@ -66,7 +66,7 @@ class DropConnectLinear(ModalLayer, Linear):
         activation: Callable[[jax.Array], jax.Array] | None = jax.nn.relu,
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs = _checks.REQUIRED,
     ) -> None:
         super().__init__(
             in_features,

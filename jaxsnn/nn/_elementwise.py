@@ -8,8 +8,9 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from jaxsnn import _checks
 from jaxsnn._layout import is_shared_out
-from jaxsnn.nn._cell import Carry, Cell, see_states
+from jaxsnn.nn._cell import Carry, Cell, check_call, see_states
 from jaxsnn.nn._mode import NOTHING, Mode, Seen, over
 from jaxsnn.nn._schedule import scan
 
@@ -29,7 +30,8 @@ class ElementwiseCell(Cell):
     def _step(self, carry: Carry, x: jax.Array, *scalars: jax.Array) -> tuple[Carry, jax.Array]:
         """One time step; each of `scalars` is a scalar or in the shape of `x`."""
 
-    def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+    def __call__(self, carry: Carry, x: jax.Array = _checks.REQUIRED) -> tuple[Carry, jax.Array]:
+        check_call(self, x)
         return self._step(carry, x, *self._scalars())
 
     def _over_time(self, carry: Carry, xs: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:

@@ -60,7 +60,7 @@ class GatedLIFNode(SequenceLayer):
         init_conduct: float = 0.5,
         surrogate_function: SurrogateFunction = Sigmoid(),
         param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs = _checks.REQUIRED,
     ) -> None:
         self.T = _checks.size("T", T)
         self.inplane = None if inplane is None else _checks.size("inplane", inplane)

@@ -77,7 +77,12 @@ class Linear(Printable, nnx.Linear):
     printed: ClassVar[tuple[str, ...]] = ("in_features", "out_features", "use_bias")
 
     def __init__(
-        self, in_features: int, out_features: int, *, rngs: nnx.Rngs, **kwargs: Any
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        rngs: nnx.Rngs = _checks.REQUIRED,
+        **kwargs: Any,
     ) -> None:
         in_features = _checks.size("in_features", in_features)
         out_features = _checks.size("out_features", out_features)
@@ -110,14 +115,16 @@ class Conv(Printable, nnx.Conv):
     Args:
         in_features: number of input channels.
         out_features: number of output channels.
-        kernel_size: e.g. `(3, 3)`.
+        kernel_size: one size per axis of the window, e.g. `(3, 3)` for images, `(3,)` for a
+            convolution along one axis.
         strides: e.g. `1` or `(2, 2)`.
         padding: e.g. `1` (on every side), `"SAME"` or `"VALID"`.
         rngs: random streams; `params` is used.
         **kwargs: as for `flax.nnx.Conv`, e.g. `use_bias`, `feature_group_count`, `dtype`.
 
     Raises:
-        TypeError: a size is not an integer, or `rngs` are not random streams.
+        TypeError: a size is not an integer, `kernel_size` is not a sequence, or `rngs` are not
+            random streams.
         ValueError: a size is below 1; when called on an input that does not fit.
     """
 
@@ -129,16 +136,21 @@ class Conv(Printable, nnx.Conv):
         self,
         in_features: int,
         out_features: int,
-        kernel_size: int | Sequence[int],
+        kernel_size: Sequence[int],
         strides: int | Sequence[int] = 1,
         *,
         padding: Any = "SAME",
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs = _checks.REQUIRED,
         **kwargs: Any,
     ) -> None:
         in_features = _checks.size("in_features", in_features)
         out_features = _checks.size("out_features", out_features)
-        sides = kernel_size if isinstance(kernel_size, Sequence) else (kernel_size,)
+        if not isinstance(kernel_size, Sequence):
+            raise TypeError(
+                "kernel_size must have one size per axis of the window, e.g. (3, 3) for images or "
+                f"(3,) for a convolution along one axis, got {kernel_size!r}"
+            )
+        sides = tuple(kernel_size)
         taps = math.prod(_checks.size("kernel_size", side) for side in sides)
         fan_in = in_features // kwargs.get("feature_group_count", 1) * taps
         initial = {"kernel_init": uniform(fan_in), "bias_init": uniform(fan_in)}
@@ -158,8 +170,11 @@ class Conv(Printable, nnx.Conv):
         inputs = jnp.asarray(inputs)
         axes = len(self.kernel_size) + 1
         if inputs.ndim < axes or inputs.shape[-1] != self.in_features:
+            no_channels = self.in_features == 1 and inputs.ndim >= axes - 1
+            no_channels &= inputs.ndim < axes or inputs.shape[-axes] != 1  # not channels first
+            hint = "; xs[..., None] adds the missing axis of channels" if no_channels else ""
             raise ValueError(
                 f"Conv(in_features={self.in_features}) needs inputs of at least {axes} axes with "
-                f"channels last, [..., {self.in_features}], got {list(inputs.shape)}"
+                f"channels last, [..., {self.in_features}], got {list(inputs.shape)}{hint}"
             )
         return super().__call__(inputs, out_sharding)

@@ -8,7 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._cell import Cell, check_step, state_dtype
+from jaxsnn.nn._cell import Cell, check_call, check_step, state_dtype
 from jaxsnn.nn._layers import uniform
 
 
@@ -45,7 +45,7 @@ class NeuNorm(Cell):
         shared_across_channels: bool = False,
         *,
         param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs = _checks.REQUIRED,
     ) -> None:
         self.in_channels = _checks.size("in_channels", in_channels)
         self.height = _checks.size("height", height)
@@ -70,8 +70,11 @@ class NeuNorm(Cell):
         return jnp.zeros((*input_shape[:-1], 1), state_dtype(dtype))
 
     def __call__(
-        self, carry: Float[Array, "*N H W 1"], x: Float[Array, "*N H W {self.in_channels}"]
+        self,
+        carry: Float[Array, "*N H W 1"],
+        x: Float[Array, "*N H W {self.in_channels}"] = _checks.REQUIRED,
     ) -> tuple[Float[Array, "*N H W 1"], Float[Array, "*N H W {self.in_channels}"]]:
+        check_call(self, x)
         self._check(x.shape)
         check_step(self, carry, x[..., :1])
         w = self.w[...]

@@ -9,7 +9,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._cell import Cell, check_past, see_states, state_dtype
+from jaxsnn.nn._cell import Cell, check_call, check_past, see_states, state_dtype
 from jaxsnn.nn._layers import uniform
 from jaxsnn.nn._modal_layer import SequenceLayer
 from jaxsnn.nn._mode import NOTHING, Mode, Seen
@@ -26,7 +26,7 @@ class _ParallelNeuron(SequenceLayer):
         *,
         surrogate_function: SurrogateFunction,
         param_dtype: Any,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs = _checks.REQUIRED,
     ) -> None:
         self.T = _checks.size("T", T)
         self.surrogate_function = _checks.function("surrogate_function", surrogate_function)
@@ -83,7 +83,7 @@ class PSN(_ParallelNeuron):
         *,
         surrogate_function: SurrogateFunction = ATan(),
         param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs = _checks.REQUIRED,
     ) -> None:
         super().__init__(
             T, surrogate_function=surrogate_function, param_dtype=param_dtype, rngs=rngs
@@ -121,7 +121,7 @@ class MaskedPSN(_ParallelNeuron):
         *,
         surrogate_function: SurrogateFunction = ATan(),
         param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs = _checks.REQUIRED,
     ) -> None:
         super().__init__(
             T, surrogate_function=surrogate_function, param_dtype=param_dtype, rngs=rngs
@@ -228,8 +228,9 @@ class SlidingPSN(Cell):
         return jnp.zeros((*input_shape, self.k - 1), state_dtype(dtype))
 
     def __call__(
-        self, carry: Float[Array, "*shape {self.k-1}"], x: Float[Array, "*shape"]
+        self, carry: Float[Array, "*shape {self.k-1}"], x: Float[Array, "*shape"] = _checks.REQUIRED
     ) -> tuple[Float[Array, "*shape {self.k-1}"], Float[Array, "*shape"]]:
+        check_call(self, x)
         check_past(self, carry, x, self.k - 1)
         return functional.sliding_psn_step(
             carry, x, self.weight[...], self.bias[...], surrogate=self.surrogate_function

@@ -2,14 +2,15 @@
 
 import functools
 import itertools
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, overload
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks
-from jaxsnn.nn._cell import Carry, Cell, feature_axes, first_carry, is_cell
+from jaxsnn.nn._cell import Carry, Cell, check_call, feature_axes, first_carry, is_cell
 from jaxsnn.nn._elementwise import is_elementwise, scan_elements
 from jaxsnn.nn._mode import NOTHING, Mode, Seen
 from jaxsnn.nn._run import run, step
@@ -22,7 +23,10 @@ class Sequential(Cell):
         *layers: cells (neurons, synapses, containers, Flax's recurrent cells) and stateless
             layers, i.e. any other callable (`Linear`, `Conv`, `jax.nn.relu`, ...).
 
-    Carry: a tuple with one entry a layer, `()` for the stateless ones.
+    Carry: a tuple with one entry per layer, `()` for the stateless ones.
+
+    `net[2]` is a layer and `net[:2]` the stack of the first two, with the same parameters; their
+    carry is `carry[:2]`. `net[2] = layer` replaces a layer, and `Sequential(*net, layer)` adds one.
 
     Raises:
         TypeError: a layer is not callable.
@@ -33,6 +37,8 @@ class Sequential(Cell):
         >>> carry, y = unroll(net, jnp.zeros((5, 2, 28)))
         >>> y.shape
         (5, 2, 10)
+        >>> unroll(net[:2], jnp.zeros((5, 2, 28)))[1].shape  # the features of the hidden layer
+        (5, 2, 32)
     """
 
     def __init__(self, *layers: Any) -> None:
@@ -43,8 +49,23 @@ class Sequential(Cell):
     def __len__(self) -> int:
         return len(self.layers)
 
-    def __getitem__(self, index: int) -> Any:
-        return self.layers[index]
+    def __iter__(self) -> Iterator[Any]:
+        return iter(self.layers)
+
+    @overload
+    def __getitem__(self, index: int) -> Any: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> "Sequential": ...
+
+    def __getitem__(self, index: int | slice) -> Any:
+        layers = list(self.layers)
+        return Sequential(*layers[index]) if isinstance(index, slice) else layers[index]
+
+    def __setitem__(self, index: int | slice, layer: Any) -> None:
+        layers = list(self.layers)
+        layers[index] = layer
+        self.layers = Sequential(*layers).layers
 
     def initialize_carry(
         self,
@@ -62,7 +83,8 @@ class Sequential(Cell):
             carries.append(carry)
         return tuple(carries)
 
-    def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+    def __call__(self, carry: Carry, x: jax.Array = _checks.REQUIRED) -> tuple[Carry, jax.Array]:
+        check_call(self, x)
         carry, y, _ = Sequential._one_step(self, carry, x, Mode())
         return carry, y
 

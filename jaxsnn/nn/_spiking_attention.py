@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks
-from jaxsnn.nn._cell import Carry, Cell, first_carry, state_dtype
+from jaxsnn.nn._cell import Carry, Cell, check_call, first_carry, state_dtype
 from jaxsnn.nn._layers import Linear
 from jaxsnn.nn._mode import Mode, Seen
 from jaxsnn.nn._neurons import LIFNode, SurrogateFunction
@@ -46,7 +46,7 @@ class _SpikingAttention(Cell):
         surrogate_function: SurrogateFunction = Sigmoid(),
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs = _checks.REQUIRED,
     ) -> None:
         self.dim = _checks.size("dim", dim)
         self.num_heads = _checks.size("num_heads", num_heads)
@@ -87,7 +87,8 @@ class _SpikingAttention(Cell):
             first_carry(self.out_proj, x, rngs),
         )
 
-    def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+    def __call__(self, carry: Carry, x: jax.Array = _checks.REQUIRED) -> tuple[Carry, jax.Array]:
+        check_call(self, x)
         carry, y, _ = self._one_step(carry, x, Mode())
         return carry, y
 

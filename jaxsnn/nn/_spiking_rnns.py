@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._cell import Carry, Cell, check_step, see_states, state_dtype
+from jaxsnn.nn._cell import Carry, Cell, check_call, check_step, see_states, state_dtype
 from jaxsnn.nn._layers import Linear, uniform
 from jaxsnn.nn._linear_recurrence import linear_recurrence, product
 from jaxsnn.nn._mode import Mode, Seen
@@ -36,7 +36,7 @@ class _SpikingRNNCell(Cell):
         surrogate_function: SurrogateFunction = Erf(),
         dtype: Any = None,
         param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs = _checks.REQUIRED,
     ) -> None:
         self.input_size = _checks.size("input_size", input_size)
         self.hidden_size = _checks.size("hidden_size", hidden_size)
@@ -66,7 +66,8 @@ class _SpikingRNNCell(Cell):
         zeros = jnp.zeros((*input_shape[:-1], self.hidden_size), state_dtype(dtype))
         return self._join(self._inner_zeros(zeros), zeros)
 
-    def __call__(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
+    def __call__(self, carry: Carry, x: jax.Array = _checks.REQUIRED) -> tuple[Carry, jax.Array]:
+        check_call(self, x)
         inner, h = self._split(carry, x)
         w = self._recurrent(x.dtype)
         inner, h = self._step(inner, self._feed(x) + product(h.astype(w.dtype), w), h)

@@ -4,6 +4,7 @@ They live across sequences and are therefore no part of a carry. `unroll(..., tr
 returns those after the sequence; a module is given new ones with `with_statistics`.
 """
 
+from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -11,7 +12,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _layout
-from jaxsnn.nn._mode import Batch
+from jaxsnn.nn._mode import Batch, join
+from jaxsnn.nn._repr import children
 
 
 class Statistics(nnx.Module):
@@ -98,13 +100,15 @@ def updated_statistics(module: Any, batches: dict[str, Batch]) -> Any:
         return {}
     graphdef, state = nnx.split(module)
     module = nnx.merge(graphdef, state)  # a copy: nothing is changed in place
-    for path, batch in batches.items():
-        layer = _layer_at(module, path)
-        layer.running_mean[...], layer.running_var[...] = layer._after(batch)
+    for path, layer in _layers(module):
+        if path in batches:
+            layer.running_mean[...], layer.running_var[...] = layer._after(batches[path])
     return statistics(module)
 
 
-def _layer_at(module: Any, path: str) -> Any:
-    for name in filter(None, path.split(".")):
-        module = module[int(name)] if name.isdigit() else getattr(module, name)
-    return module
+def _layers(layer: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+    """A module and all layers inside of it, with the paths at which they run."""
+    yield path, layer
+    if isinstance(layer, nnx.Module):
+        for name, child in children(layer).items():
+            yield from _layers(child, join(path, name))

@@ -13,6 +13,7 @@ from flax.errors import TraceContextError
 from jaxtyping import Array, Bool, Integer, Key, Shaped
 
 from jaxsnn import _checks, _layout
+from jaxsnn._captured import no_captured_variables
 from jaxsnn.nn._cell import Carry
 from jaxsnn.nn._mode import Mode, Seen, zero
 from jaxsnn.nn._run import run
@@ -106,7 +107,7 @@ def unroll(
     arguments = module, carry, xs, mask, training
     # Only in a module can anything go stale.
     run_all = _run_compiled if isinstance(module, nnx.Module) else _run_all
-    carry, ys, extras = run_all(*arguments, patterns, checkpoint_every)
+    carry, ys, extras = run_all(patterns, checkpoint_every, *arguments)
     if training is None and not patterns:
         return carry, ys
     _check_found(patterns, extras.records, arguments)
@@ -141,13 +142,13 @@ def steps_before(lengths: Integer[Array | np.ndarray, "*N"], steps: int) -> Bool
 
 
 def _run_all(
+    record: tuple[str, ...],
+    length: int | None,
     module: Any,
     carry: Carry,
     xs: jax.Array,
     mask: jax.Array | None,
     key: jax.Array | None,
-    record: tuple[str, ...],
-    length: int | None,
 ) -> tuple[Carry, jax.Array, Extras]:
     if mask is not None:
         mask = _layout.follow(mask, xs)
@@ -200,9 +201,9 @@ def _run_stretches(
     return carry, ys, seen
 
 
-# One jit around everything, the module an argument of it: called outside any jit, `lax.scan`
-# would remember its trace by the identity of the module and go on with the parameters of then.
-_run_compiled = jax.jit(_run_all, static_argnums=(5, 6))
+# One jit around everything, with the module as an argument: called outside any jit, `lax.scan`
+# caches its trace by the module's identity and would reuse stale parameters.
+_run_compiled = jax.jit(no_captured_variables(static=2)(_run_all), static_argnums=(0, 1))
 
 
 def _check_mask(mask: Any, xs: jax.Array) -> jax.Array:
@@ -234,7 +235,7 @@ def _check_found(patterns: tuple[str, ...], records: Any, arguments: tuple[Any, 
     for pattern in patterns:
         if not any(fnmatch.fnmatchcase(path, pattern) for path in records):
             module, *arrays = arguments
-            everything = functools.partial(_run_all, record=("*",), length=None)
+            everything = functools.partial(_run_all, ("*",), None)
             if isinstance(module, nnx.Module):
                 there = jax.eval_shape(everything, module, *arrays)[2].records
             else:

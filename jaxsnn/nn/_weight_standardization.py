@@ -48,7 +48,7 @@ class WSLinear(Linear):
         *,
         gain: bool = True,
         eps: float = 1e-4,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs = _checks.REQUIRED,
         **kwargs: Any,
     ) -> None:
         super().__init__(in_features, out_features, rngs=rngs, **kwargs)
@@ -66,7 +66,7 @@ class WSConv(Conv):
     Args:
         in_features: number of input channels.
         out_features: number of output channels.
-        kernel_size: e.g. `(3, 3)`.
+        kernel_size: one size per axis of the window, e.g. `(3, 3)` for images.
         strides: e.g. `1` or `(2, 2)`.
         padding: e.g. `1` (on every side), `"SAME"` or `"VALID"`.
         gain: whether there is a learnable `gain` for each output channel, 1 at the start.
@@ -86,13 +86,13 @@ class WSConv(Conv):
         self,
         in_features: int,
         out_features: int,
-        kernel_size: int | Sequence[int],
+        kernel_size: Sequence[int],
         strides: int | Sequence[int] = 1,
         *,
         padding: Any = "SAME",
         gain: bool = True,
         eps: float = 1e-4,
-        rngs: nnx.Rngs,
+        rngs: nnx.Rngs = _checks.REQUIRED,
         **kwargs: Any,
     ) -> None:
         super().__init__(

@@ -70,6 +70,7 @@ class Surrogate(abc.ABC):
 
     def __post_init__(self) -> None:
         for field in dataclasses.fields(self):  # type: ignore[arg-type]  # subclasses are
+            _checks.not_traced(field.name, getattr(self, field.name))
             for check in getattr(field.type, "__metadata__", ()):
                 value = check(field.name, getattr(self, field.name))
                 object.__setattr__(self, field.name, value)

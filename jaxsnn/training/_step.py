@@ -10,6 +10,7 @@ import optax
 from jaxtyping import Array, Key
 
 from jaxsnn import losses
+from jaxsnn._captured import no_captured_variables
 from jaxsnn._norm import global_norm
 from jaxsnn.nn._statistics import shapes
 from jaxsnn.training import _shares
@@ -56,6 +57,7 @@ def train_step(
     return update(recipe, state, inputs, labels, key)
 
 
+@no_captured_variables(static=1)
 def update(
     recipe: Recipe, state: TrainState, inputs: Any, labels: Any, key: jax.Array | None = None
 ) -> tuple[TrainState, StepMetrics]:
@@ -115,6 +117,7 @@ def counted_update(recipe: Recipe, state: TrainState, inputs: Any, labels: Any) 
     return state._replace(tally=_count(state.tally, seen, recipe.skip_nonfinite))
 
 
+@no_captured_variables(static=1)
 def add_test(
     recipe: Recipe, model: Any, sums: Sums, inputs: Any, labels: Any, counts: jax.Array
 ) -> Sums:

@@ -14,6 +14,7 @@ from flax import nnx
 from jaxsnn import nn
 from jaxsnn.interop.nir import Graph, GraphState, Neuron, SumPool, from_nir, to_nir
 from jaxsnn.interop.nir._equations import FIELDS
+from jaxsnn.nn._mode import Mode
 
 LINE = [("input", "a"), ("a", "output")]
 
@@ -205,3 +206,57 @@ def test_many_names_print():
     names = [f"layer{k}" for k in range(6)]
     edges = list(itertools.pairwise(["input", *names, "output"]))
     assert "'layer4', 'layer5')" in repr(Graph({name: nn.IFNode() for name in names}, edges))
+
+
+def residual(names=("branch", "fire")):
+    """`fire(x + branch(x))` with a normalisation and dropout in the branch."""
+    rngs = nnx.Rngs(0)
+    branch, fire = names
+    layers = {
+        branch: nn.Sequential(nn.Linear(3, 3, rngs=rngs), nn.BatchNorm(3), nn.Dropout(0.5)),
+        fire: nn.LIFNode(1.5, v_threshold=0.4),
+    }
+    edges = [("input", branch), (branch, fire), ("input", fire), (fire, "output")]
+    return Graph(layers, edges), layers
+
+
+# Such names are common in NIR: of parts of parts, and of layers of torch's Sequential.
+@pytest.mark.parametrize("names", [("branch", "fire"), ("block.0", "0")])
+def test_normalisation_and_dropout_in_training(names):
+    graph, layers = residual(names)
+    branch, fire = names
+    net = nn.Sequential(nn.Linear(3, 3, rngs=nnx.Rngs(1)), graph)
+    xs, key = quick.uniform((6, 4, 3), -1, 2), jax.random.key(1)
+
+    @jax.jit
+    def both(net, alone, xs):
+        x = net[0](xs)
+        inside = nn.unroll(net, xs, training=key, record=("1.*",))
+        drawn = inside[2].records[f"1.{branch}.2"]
+        # By hand, with the numbers that the dropout has kept.
+        after = alone[1]._normalize(alone[0](x), (0, 1), Mode(key=key))
+        return inside, drawn, nn.unroll(layers[fire], x + drawn)[1], after
+
+    (_, ys, extras), drawn, want, (normal, seen) = both(net, layers[branch], xs)
+    np.testing.assert_array_equal(ys, want)
+    kept = drawn != 0
+    assert 0.2 < kept.mean() < 0.8
+    np.testing.assert_allclose(drawn[kept], 2 * normal[kept], rtol=1e-5)
+
+    trained = nn.with_statistics(net, extras.statistics)[1].layers[names.index(branch)][1]
+    (batch,) = seen.batches.values()
+    np.testing.assert_allclose(trained.running_mean[...], 0.1 * batch.mean, rtol=1e-5)
+    np.testing.assert_allclose(trained.running_var[...], 0.9 + 0.1 * batch.var, rtol=1e-5)
+
+
+def test_a_normalisation_in_a_stream_and_in_a_cycle():
+    graph, _ = residual()
+    trained = nn.with_statistics(graph, jax.tree.map(lambda a: a + 0.5, nn.statistics(graph)))
+    assert_same_outputs(trained, trained)
+
+    loop = [("input", "n"), ("n", "w"), ("w", "n"), ("n", "output")]
+    layers = {"w": nn.Sequential(linear(), nn.BatchNorm(3)), "n": fire()}
+    cycle = Graph(layers, loop)
+    _, _, extras = nn.unroll(cycle, quick.uniform((4, 5, 3), 0, 2), training=jax.random.key(0))
+    norm = nn.with_statistics(cycle, extras.statistics).layers[0][1]
+    assert not jnp.allclose(norm.running_mean[...], 0)

@@ -407,7 +407,7 @@ def test_numbers_that_are_none(number):
 def test_names_of_wrapped_modules(prefix):
     net = nn.Sequential(nn.Linear(2, 3, rngs=nnx.Rngs(0)))
     arrays = {f"{prefix}.{name}": array for name, array in spikingjelly.state_dict(net).items()}
-    with pytest.raises(ValueError, match=rf"leave out the '{prefix}\.' before each"):
+    with pytest.raises(ValueError, match=rf"prefix='{prefix}\.' removes the beginning"):
         spikingjelly.load(net, arrays)
 
 
@@ -509,6 +509,47 @@ def test_all_differences_in_one_error():
         "1.mask0: is not that of MaskedPSN(k=2, T=3)",
         "fc: unknown, of shape (4,)",
     ]
+
+
+def of_a_larger_network():
+    """A stack, its arrays under other names, and an array that it does not have."""
+    net = nn.Sequential(nn.Linear(2, 3, rngs=nnx.Rngs(0)), nn.IFNode())
+    arrays = {"0.weight": np.ones((3, 2)), "0.bias": np.full(3, 2.0)}
+    return net, {f"body.{name}": a for name, a in arrays.items()} | {"head.weight": np.zeros(4)}
+
+
+def test_arrays_whose_names_begin_alike():
+    net, arrays = of_a_larger_network()
+    loaded = spikingjelly.load(net, arrays, prefix="body.")
+    np.testing.assert_array_equal(loaded[0].bias[...], 2)
+    with pytest.raises(ValueError, match=r"no name begins with prefix='boby\.'.*body\.0\.bias"):
+        spikingjelly.load(net, arrays, prefix="boby.")
+    del arrays["body.0.bias"]
+    with pytest.raises(ValueError, match=r"0\.bias: missing.* strict=False leaves out"):
+        spikingjelly.load(net, arrays, prefix="body.")
+
+
+def test_not_strict():
+    net, arrays = of_a_larger_network()
+    bias = np.asarray(net[0].bias[...])
+    del arrays["body.0.bias"]
+    arrays["body.fc.weight"] = np.zeros(4)
+    report = r"missing and left as they are: 0\.bias; not read: fc\.weight$"
+    with pytest.warns(UserWarning, match=report):
+        loaded = spikingjelly.load(net, arrays, prefix="body.", strict=False)
+    np.testing.assert_array_equal(loaded[0].kernel[...], 1)
+    np.testing.assert_array_equal(loaded[0].bias[...], bias)
+
+    with pytest.raises(ValueError, match=r"first names are 0\.weight, 0\.bias; there are body\.0"):
+        spikingjelly.load(net, arrays, strict=False)  # nothing would be read
+    arrays["body.0.bias"] = np.zeros(4)
+    with (
+        pytest.warns(UserWarning, match="left as they are: none; not read: fc"),
+        pytest.raises(ValueError, match=r"0\.bias: expected shape \(3,\), found \(4,\)"),
+    ):
+        spikingjelly.load(net, arrays, prefix="body.", strict=False)
+    del arrays["body.fc.weight"], arrays["body.0.bias"]
+    spikingjelly.load(net, {"0.weight": np.ones((3, 2)), "0.bias": bias}, strict=False)  # all there
 
 
 def test_settings_that_are_arrays_in_torch():

@@ -9,9 +9,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import quick
+from every_cell import CELLS, SHAPES
 from flax import nnx
 
-from jaxsnn import nn, surrogate
+from jaxsnn import models, nn, surrogate
 
 
 def test_layers_without_state_have_an_empty_carry():
@@ -252,3 +253,72 @@ def test_bad_checkpoint_every():
         nn.unroll(nn.IFNode(), xs, checkpoint_every=1.5)
     _, ys = nn.unroll(jnp.tanh, xs, checkpoint_every=2)  # nothing to keep, nothing lost
     np.testing.assert_allclose(ys, jnp.tanh(xs))
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_every_cell_says_how_it_is_called(name):
+    cell = CELLS[name]()
+    what = rf"{type(cell).__name__} is a cell: carry, y = cell\(carry, x\)"
+    x = jnp.ones((2, *SHAPES.get(name, ()), 4))
+    with pytest.raises(TypeError, match=f"{what}.* got one argument.*unroll"):
+        cell(x)
+    with pytest.raises(TypeError, match=f"{what}.* got the carry last"):
+        cell(x, (x, x))
+    with pytest.raises(TypeError, match=rf"{what}.* use jaxsnn\.nn\.Sequential"):
+        nn.unroll(nnx.Sequential(cell), x[None])
+
+
+def test_layers_that_draw_weights_ask_for_streams():
+    for make in (
+        lambda: nn.Linear(3, 4),
+        lambda: nn.WSConv(3, 4, (3, 3)),
+        lambda: nn.LinearRecurrentContainer(nn.IFNode(), 3, 4),
+        lambda: nn.SpikingSelfAttention(8),
+        lambda: models.PlainNet(),
+    ):
+        with pytest.raises(TypeError, match=r"rngs is missing.*pass rngs=nnx.Rngs\(0\)"):
+            make()
+
+
+def test_a_part_of_a_stack_is_a_stack():
+    rngs = nnx.Rngs(0)
+    net = nn.Sequential(nn.Linear(4, 4, rngs=rngs), nn.LIFNode(), nn.Linear(4, 3, rngs=rngs))
+    repr(net)
+    xs = jnp.ones((3, 2, 4))
+    carry, ys = nn.unroll(net, xs)
+    head, tail = net[:-1], net[-1:]
+    assert list(head) == [net[0], net[1]]
+    assert tail[0] is net[-1]
+    of_head, features = nn.unroll(head, xs)
+    np.testing.assert_array_equal(nn.unroll(tail, features)[1], ys)
+    assert jax.tree.structure(of_head) == jax.tree.structure(carry[:-1])
+    jax.eval_shape(nn.unroll, net[1:], xs, carry[1:])
+
+    net[-1] = nn.Linear(4, 5, rngs=rngs)
+    assert jax.eval_shape(nn.unroll, net, xs)[1].shape == (3, 2, 5)
+    net[1:] = [nn.IFNode()]
+    assert repr(net[1]).startswith("IFNode")
+    assert len(nn.Sequential(*net, jax.nn.relu)) == 3
+    for index, error, text in (
+        (5, IndexError, "out of range"),
+        (0, TypeError, "layer 0 of Sequential must be callable, got 3"),
+    ):
+        with pytest.raises(error, match=text):
+            net[index] = 3
+
+
+@pytest.mark.parametrize("kind", [nn.Conv, nn.WSConv])
+def test_the_window_of_a_convolution_has_a_size_per_axis(kind):
+    """In torch 3 is a square, in Flax a window along one axis."""
+    with pytest.raises(TypeError, match=r"one size per axis.*\(3, 3\) for images.*got 3"):
+        kind(1, 8, 3, rngs=nnx.Rngs(0))
+    along_one_axis = kind(1, 2, (3,), rngs=nnx.Rngs(0))
+    assert along_one_axis(jnp.ones((2, 6, 1))).shape == (2, 6, 2)
+
+
+def test_a_missing_axis_of_channels_is_named():
+    conv = nn.Conv(1, 2, (3, 3), rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"xs\[\.\.\., None\] adds the missing axis"):
+        nn.unroll(conv, jnp.ones((5, 2, 6, 6)))
+    with pytest.raises(ValueError, match=r"got \[2, 1, 6, 6\]\s"):  # channels first
+        nn.unroll(conv, jnp.ones((5, 2, 1, 6, 6)))

@@ -12,7 +12,7 @@ from flax import nnx
 
 from jaxsnn import _checks
 from jaxsnn.interop.nir._order import INPUT, OUTPUT, Edge, check, schedule, sources, targets
-from jaxsnn.nn._cell import Carry, Cell, feature_axes, first_carry, is_cell
+from jaxsnn.nn._cell import Carry, Cell, check_call, feature_axes, first_carry, is_cell
 from jaxsnn.nn._folding import Waiting, fold, named, refuse
 from jaxsnn.nn._mode import NOTHING, Mode, Seen, join
 from jaxsnn.nn._run import run, step
@@ -95,7 +95,10 @@ class Graph(Cell):
         late = {a: before[a] for a, _ in self._late}
         return GraphState(tuple(carries[name] for name in self.names), late)
 
-    def __call__(self, carry: GraphState, x: jax.Array) -> tuple[GraphState, jax.Array]:
+    def __call__(
+        self, carry: GraphState, x: jax.Array = _checks.REQUIRED
+    ) -> tuple[GraphState, jax.Array]:
+        check_call(self, x)
         carry, y, _ = Graph._one_step(self, carry, x, Mode())
         return carry, y
 
@@ -149,7 +152,7 @@ class Graph(Cell):
 
     def _fold_batch_norm(self, path: str, waiting: tuple[Waiting, ...]) -> Any:
         """Without normalisations that the layers before them have taken up; see `fold`."""
-        layers = dict(zip(self.names, self.layers, strict=True))
+        layers = self._children()
         waits = {OUTPUT: waiting}
         for name in [*reversed(self._order), INPUT]:
             after = targets(name, self.edges)
@@ -172,6 +175,9 @@ class Graph(Cell):
         graph = copy.copy(self)
         Graph.__init__(graph, {n: a for n, a in layers.items() if a is not None}, edges)
         return graph, waiting
+
+    def _children(self) -> dict[str, Any]:
+        return dict(zip(self.names, self.layers, strict=True))
 
     def _layer(self, name: str) -> Any:
         return self.layers[self.names.index(name)]

@@ -12,7 +12,7 @@ from jaxsnn import _checks
 from jaxsnn.functional._kept import keep
 from jaxsnn.functional._phases import reset
 from jaxsnn.interop.nir._settings import Numbers, Setting, array_of, beside, setting
-from jaxsnn.nn._cell import Cell, check_step, state_dtype
+from jaxsnn.nn._cell import Cell, check_call, check_step, state_dtype
 from jaxsnn.nn._neurons import SurrogateFunction
 from jaxsnn.surrogate import Sigmoid
 
@@ -146,7 +146,8 @@ class Neuron(Cell):
         v = zeros if first is None else zeros + self._beside(first, zeros)
         return v if self.tau_syn is None else NeuronState(v, zeros)
 
-    def __call__(self, carry: Any, x: jax.Array) -> tuple[Any, jax.Array]:
+    def __call__(self, carry: Any, x: jax.Array = _checks.REQUIRED) -> tuple[Any, jax.Array]:
+        check_call(self, x)
         check_step(self, carry, x, None if self.tau_syn is None else NeuronState)
         v, i = (carry, None) if self.tau_syn is None else carry
         h, i = self._charge(v, i, x.astype(v.dtype))
