@@ -18,6 +18,7 @@ from sides.task import (
     MOMENTUM,
     Task,
     columns,
+    frames,
 )
 
 Neuron = Callable[
@@ -73,7 +74,11 @@ class Loop:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.images = torch.from_numpy(columns(task.images[:, None])[:, :, 0]).to(self.device)
+        if task.network == "sew":
+            images = frames(task.images[:, None])  # [n, T, 1, 28, 28], channels first
+        else:
+            images = columns(task.images[:, None])[:, :, 0]
+        self.images = torch.from_numpy(images).to(self.device)
         self.labels = torch.from_numpy(task.labels).long().to(self.device)
         self.net, self.optimizer = self._fresh()
         self.info = {"device": self.device, "threads": torch.get_num_threads()}

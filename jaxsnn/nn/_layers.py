@@ -16,6 +16,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks
+from jaxsnn._convolution import conv_general_dilated
 from jaxsnn.nn._repr import Printable
 
 
@@ -137,7 +138,11 @@ class Conv(Printable, nnx.Conv):
         sides = kernel_size if isinstance(kernel_size, Sequence) else (kernel_size,)
         taps = math.prod(_checks.size("kernel_size", side) for side in sides)
         fan_in = in_features // kwargs.get("feature_group_count", 1) * taps
-        initial = {"kernel_init": uniform(fan_in), "bias_init": uniform(fan_in)}
+        initial: dict[str, Any] = {
+            "kernel_init": uniform(fan_in),
+            "bias_init": uniform(fan_in),
+            "conv_general_dilated": conv_general_dilated,
+        }
         super().__init__(
             in_features,
             out_features,
