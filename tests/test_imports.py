@@ -11,7 +11,8 @@ PACKAGE = pathlib.Path(jaxsnn.__file__).parent
 
 # Each module may import those that stand before it.
 LAYERS = [
-    {"_checks", "_replace", "command_line"},
+    {"_by_platform", "_checks", "_replace", "command_line"},
+    {"_convolution"},
     {"devices"},
     {"quantize"},
     {"surrogate"},
