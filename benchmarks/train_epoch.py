@@ -5,11 +5,11 @@
     python benchmarks/train_epoch.py --python spyx=/envs/spyx/bin/python   # a peer's environment
 
 The task is the tutorial's: Sequential Fashion-MNIST, all 60,000 training images, batch 256, SGD,
-with the networks plain (feed-forward), ss (stateful synapses) and fb (feedback). The fourth network,
-sew, is convolutional: 1,000 of the images in batches of 50, each shown at 4 steps; convolution,
-batch normalisation and IF neurons five times, with two skip connections (spike-element-wise sums)
-and max-pooling, 16 channels. The sides are in `sides/`, one file each, which says what is run and
-how it differs:
+with the networks plain (feed-forward), ss (stateful synapses) and fb (feedback). The fourth
+network, sew, is convolutional: 1,000 of the images in batches of 50, each shown at 4 steps;
+convolution, batch normalisation and IF neurons five times, with two skip connections
+(spike-element-wise sums) and max-pooling, 16 channels. The sides are in `sides/`, one file each,
+which says what is run and how it differs:
 
 - jaxsnn: as train.py runs it, shuffle included;
 - train_step: of sew, the same steps by one call of `jax.jit(training.train_step)` per minibatch;

@@ -26,7 +26,13 @@ SETTINGS = {
         {"lhs_dilation": (2, 1), "rhs_dilation": (1, 2), "feature_group_count": 4},
     ),
     "1-D": ((2, 7, 2), (3, 2, 3), (2,), "SAME", {"rhs_dilation": (2,)}),
-    "3-D, groups": ((1, 4, 3, 2, 4), (2, 2, 1, 2, 2), (2, 1, 1), "SAME", {"feature_group_count": 2}),
+    "3-D, groups": (
+        (1, 4, 3, 2, 4),
+        (2, 2, 1, 2, 2),
+        (2, 1, 1),
+        "SAME",
+        {"feature_group_count": 2},
+    ),
     "negative padding": ((2, 4, 4, 1), (2, 2, 1, 2), (1, 1), ((-1, 0), (0, 1)), {}),
 }
 

@@ -159,6 +159,6 @@ def conv_if(kernels: list[np.ndarray], side: int) -> spyx.nn.Sequential:
 
 
 def rate_loss(model: Any, xs: jax.Array, labels: jax.Array) -> jax.Array:
-    """Squared distance of firing rates, or mean outputs, to the one-hot labels; `xs` is time first."""
+    """Squared distance of firing rates, or mean outputs, to one-hot labels; `xs` is time first."""
     spikes, _ = spyx.nn.run(model, xs)
     return jnp.mean((jnp.mean(spikes, axis=0) - jax.nn.one_hot(labels, CLASSES)) ** 2)
