@@ -14,7 +14,6 @@ from sides.task import (
     CHANNELS,
     CLASSES,
     EPOCHS,
-    LEARNING_RATE,
     MOMENTUM,
     SEW_STEPS,
     SIDE,
@@ -31,7 +30,7 @@ class Side:
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        rate = training.cosine_schedule(LEARNING_RATE, EPOCHS, task.minibatches)
+        rate = training.cosine_schedule(task.learning_rate, EPOCHS, task.minibatches)
         self.recipe, self.state = training.create(
             self.model(),
             optax.sgd(rate, momentum=MOMENTUM),

@@ -19,7 +19,6 @@ from sides.task import (
     CLASSES,
     EPOCHS,
     HIDDEN,
-    LEARNING_RATE,
     MOMENTUM,
     SEW_STEPS,
     Task,
@@ -95,9 +94,9 @@ def block(p: Any, convolutions: range, xs: jax.Array) -> jax.Array:
     return xs
 
 
-def cosine(steps: int, count: jax.Array) -> jax.Array:
+def cosine(rate: float, steps: int, count: jax.Array) -> jax.Array:
     """Learning rate: half a cosine over the run, constant within an epoch."""
-    return LEARNING_RATE * (1 + jnp.cos(jnp.pi * (count // steps) / EPOCHS)) / 2
+    return rate * (1 + jnp.cos(jnp.pi * (count // steps) / EPOCHS)) / 2
 
 
 class Side:
@@ -109,7 +108,9 @@ class Side:
     def __init__(self, task: Task) -> None:
         self.task = task
         size, steps, n = task.batch_size, task.minibatches, len(task.labels)
-        optimizer = optax.sgd(functools.partial(cosine, steps), momentum=MOMENTUM)
+        optimizer = optax.sgd(
+            functools.partial(cosine, task.learning_rate, steps), momentum=MOMENTUM
+        )
         loss = functools.partial(mean_loss, task.network)
 
         def train(carry: Any, order: jax.Array, images: jax.Array, labels: jax.Array) -> Any:

@@ -26,7 +26,6 @@ from sides.task import (
     CLASSES,
     FEATURES,
     HIDDEN,
-    LEARNING_RATE,
     MOMENTUM,
     SIDE,
     WINDOW,
@@ -100,7 +99,7 @@ class Side:
         with mock.patch.object(jax, "jit", jit):
             spyx.optimize.compile_fit(
                 self._model(),
-                optax.sgd(LEARNING_RATE, momentum=MOMENTUM),
+                optax.sgd(self.task.learning_rate, momentum=MOMENTUM),
                 rate_loss,
                 staged,
                 epochs=1,

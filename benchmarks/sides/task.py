@@ -13,6 +13,7 @@ NETWORKS = (*TUTORIAL, "sew")
 # The convolutional network: an image is shown at each of 4 steps to 16 channels.
 SEW_STEPS, SIDE, CHANNELS, WINDOW = 4, 28, 16, 3
 SEW_EXAMPLES, SEW_BATCH = 1000, 50
+SEW_LEARNING_RATE = 1e-3  # its readout sums 784 channels without bound: 0.1 diverges
 IDX = {
     "train_images": "train-images-idx3-ubyte",
     "train_labels": "train-labels-idx1-ubyte",
@@ -50,6 +51,11 @@ class Task:
         """`[n]`, int32."""
         labels = read_idx(self.folder / "FashionMNIST" / "raw" / IDX["train_labels"])
         return labels[: self.examples].astype(np.int32)
+
+    @property
+    def learning_rate(self) -> float:
+        """Learning rate of SGD."""
+        return SEW_LEARNING_RATE if self.network == "sew" else LEARNING_RATE
 
     @property
     def minibatches(self) -> int:

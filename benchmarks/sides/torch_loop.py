@@ -14,7 +14,6 @@ from sides.task import (
     CLASSES,
     FEATURES,
     HIDDEN,
-    LEARNING_RATE,
     MOMENTUM,
     Task,
     columns,
@@ -89,7 +88,7 @@ class Loop:
 
     def _fresh(self) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
         net = self.build().to(self.device)
-        return net, torch.optim.SGD(net.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
+        return net, torch.optim.SGD(net.parameters(), lr=self.task.learning_rate, momentum=MOMENTUM)
 
     def _train(self, net: Any, optimizer: Any, order: torch.Tensor) -> list[torch.Tensor]:
         losses = []

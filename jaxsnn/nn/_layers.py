@@ -104,6 +104,10 @@ class Linear(Printable, nnx.Linear):
 class Conv(Printable, nnx.Conv):
     """Convolution, channels last `[N, H, W, C]`; `flax.nnx.Conv` with torch's initialisers.
 
+    On a CPU its gradients are fast inside loops, e.g. in `training.train_epoch` or in a recurrent
+    container, where those of `flax.nnx.Conv` are 5 to 50 times slower. Forward mode (`jax.jvp`) in
+    a loop on a CPU is slow.
+
     Args:
         in_features: number of input channels.
         out_features: number of output channels.
