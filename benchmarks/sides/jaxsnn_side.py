@@ -9,7 +9,7 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxsnn import data, models, nn, training
+from jaxsnn import data, models, nn, surrogate, training
 from sides.task import (
     CHANNELS,
     CLASSES,
@@ -111,7 +111,7 @@ def conv_bn_if(kernels: list[np.ndarray]) -> nn.Sequential:
             *kernel.shape[2:], (WINDOW, WINDOW), padding=1, use_bias=False, rngs=nnx.Rngs(0)
         )
         conv.kernel[...] = jnp.asarray(kernel)
-        layers += [conv, nn.BatchNorm(CHANNELS), nn.IFNode()]
+        layers += [conv, nn.BatchNorm(CHANNELS), nn.IFNode(surrogate_function=surrogate.ATan())]
     return nn.Sequential(*layers)
 
 
