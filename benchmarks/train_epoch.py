@@ -5,13 +5,17 @@
     python benchmarks/train_epoch.py --python spyx=/envs/spyx/bin/python   # a peer's environment
 
 The task is the tutorial's: Sequential Fashion-MNIST, all 60,000 training images, batch 256, SGD,
-with the networks plain (feed-forward), ss (stateful synapses) and fb (feedback). The sides are in
-`sides/`, one file each, which says what is run and how it differs:
+with the networks plain (feed-forward), ss (stateful synapses) and fb (feedback). The fourth
+network, sew, is convolutional: 1,000 of the images in batches of 50, each shown at 4 steps;
+convolution, batch normalisation and IF neurons five times, with two skip connections
+(spike-element-wise sums) and max-pooling, 16 channels. The sides are in `sides/`, one file each,
+which says what is run and how it differs:
 
 - jaxsnn: as train.py runs it, shuffle included;
+- train_step: of sew, the same steps by one call of `jax.jit(training.train_step)` per minibatch;
 - scan: bare JAX, written out;
 - spyx: `compile_fit`, the nearest network; as_spyx: that network with jaxsnn's cells;
-- spikingjelly: the tutorial's script, as published;
+- spikingjelly: the tutorial's script, as published; sew is written with its layers;
 - snntorch, norse: the network as a loop over time with their neurons;
 - NAME@1: the same with one thread; PyTorch's own choice, one for each core, is often slower here;
 - gemm: the floor. The FLOPs of the epoch's matrix products at the rate of a large product, measured
@@ -42,19 +46,20 @@ import _common
 from sides import task as tasks
 
 # name -> (networks, library it needs, side to agree with); NAME@1 is NAME with one thread
-ALL = tasks.NETWORKS
+ALL, TUTORIAL = tasks.NETWORKS, tasks.TUTORIAL
 SIDES: dict[str, tuple[tuple[str, ...], str, str | None]] = {
     "gemm": (ALL, "jax", None),
     "jaxsnn": (ALL, "jaxsnn", None),
+    "train_step": (("sew",), "jaxsnn", "jaxsnn"),
     "scan": (ALL, "jax", "jaxsnn"),
     "as_spyx": (("plain", "fb"), "jaxsnn", None),
     "spyx": (ALL, "spyx", "as_spyx"),
     "spikingjelly": (ALL, "spikingjelly", "jaxsnn"),
     "spikingjelly@1": (ALL, "spikingjelly", "jaxsnn"),
-    "snntorch": (ALL, "snntorch", "jaxsnn"),
-    "snntorch@1": (ALL, "snntorch", "jaxsnn"),
-    "norse": (ALL, "norse", "jaxsnn"),
-    "norse@1": (ALL, "norse", "jaxsnn"),
+    "snntorch": (TUTORIAL, "snntorch", "jaxsnn"),
+    "snntorch@1": (TUTORIAL, "snntorch", "jaxsnn"),
+    "norse": (TUTORIAL, "norse", "jaxsnn"),
+    "norse@1": (TUTORIAL, "norse", "jaxsnn"),
 }
 TORCH = ("spikingjelly", "snntorch", "norse")
 FIRST_LOSS_ONLY = ("norse",)  # other gradients, so other losses later
@@ -62,6 +67,7 @@ FIRST_LOSS_ONLY = ("norse",)  # other gradients, so other losses later
 # or less moves the first loss by about 1e-5; training carries that on.
 TOLERANCES = {"first": 1e-4, "mean": 2e-3}
 MINIBATCHES_COMPARED = 10
+BATCH = 256
 IDLE_SHARE = 0.05  # of one core, that a waiting process may use
 
 
@@ -81,7 +87,8 @@ def main() -> None:
     for name, reason in skipped.items():
         print(f"left out: {name} ({reason})")
     _common.set_precision()
-    settings = {"batch_size": args.batch_size, "dataset": source, "networks": args.networks}
+    batch_sizes = {network: batch_size(network, args) for network in args.networks}
+    settings = {"batch_size": batch_sizes, "dataset": source, "networks": args.networks}
     _common.write(
         args,
         {
@@ -99,7 +106,11 @@ def parse() -> argparse.Namespace:
     parser = _common.arguments(__doc__, repeats=7)
     parser.add_argument("--networks", nargs="+", choices=ALL, default=list(ALL))
     parser.add_argument("--sides", nargs="+", choices=tuple(SIDES), default=list(SIDES))
-    parser.add_argument("--batch-size", type=int, default=256)
+    parser.add_argument(
+        "--batch-size",
+        type=int,
+        help=f"examples per minibatch; by default {BATCH}, of sew {tasks.SEW_BATCH}",
+    )
     parser.add_argument(
         "--loader-workers",
         default="2",
@@ -119,6 +130,11 @@ def parse() -> argparse.Namespace:
         args.repeats = min(args.repeats, 3)
     args.python = dict(pair.split("=", 1) for pair in args.python)
     return args
+
+
+def batch_size(network: str, args: argparse.Namespace) -> int:
+    """Examples per minibatch of this network."""
+    return args.batch_size or (tasks.SEW_BATCH if network == "sew" else BATCH)
 
 
 def prepare_data(folder: pathlib.Path, quick: bool) -> str:
@@ -213,12 +229,12 @@ def row(
 ) -> dict[str, Any]:
     """One line of the table, but for the ratios."""
     kind = network
-    if name in ("spyx", "as_spyx"):
+    if name in ("spyx", "as_spyx") and network != "sew":
         kind = "rif" if network == "fb" else "plain"
     found = {
         "network": network,
         "side": name,
-        "flops": tasks.flops(kind, args.batch_size) * minibatches,
+        "flops": tasks.flops(kind, batch_size(network, args)) * minibatches,
         "differs": worker.facts["differs"],
         **{key: worker.facts[key] for key in ("first", "mean", "info", "versions", "threads")},
     }
@@ -239,7 +255,8 @@ def finish(rows: list[dict[str, Any]], quick: bool) -> None:
     sides = {one["side"]: one for one in rows}
     floor = sides.get("gemm")
     for one in rows:
-        same = sides.get("as_spyx" if one["side"] == "spyx" else "jaxsnn")
+        same = sides.get("as_spyx") if one["side"] == "spyx" else None
+        same = same or sides.get("jaxsnn")
         if same:
             one["times_ours"] = one["median"] / same["median"]
         if floor:
@@ -315,7 +332,7 @@ class Worker:
         self.log = (folder / f"{network}_{name}.log").open("w+")
         command = [args.python.get(name, sys.executable), __file__, "--worker", name]
         command += ["--networks", network, "--folder", str(folder)]
-        command += ["--batch-size", str(args.batch_size)]
+        command += ["--batch-size", str(batch_size(network, args))]
         self.process = subprocess.Popen(
             command,
             stdin=subprocess.PIPE,
@@ -377,7 +394,9 @@ def work(args: argparse.Namespace) -> None:
     except ImportError as error:
         answer({"skip": str(error)})
         return
-    task = tasks.Task(args.folder, args.networks[0], args.batch_size)
+    network = args.networks[0]
+    examples = tasks.SEW_EXAMPLES if network == "sew" else None
+    task = tasks.Task(args.folder, network, args.batch_size, examples)
     side = module.Side(task)
     facts = dict.fromkeys(("first", "mean"))
     if hasattr(side, "losses"):

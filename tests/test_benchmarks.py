@@ -59,6 +59,18 @@ def test_train_epoch(tmp_path):
 
 
 @pytest.mark.slow
+def test_train_epoch_of_the_convolutional_network(tmp_path):
+    sides = ["jaxsnn", "train_step"]
+    _, results = run("train_epoch.py", tmp_path, "--networks", "sew", "--sides", *sides)
+    rows = {row["side"]: row for row in results["rows"]}
+    assert set(rows) == set(sides)
+    assert rows["train_step"]["agrees_with"] == "jaxsnn"
+    assert results["settings"]["batch_size"] == {"sew": 50}
+    for row in rows.values():
+        check_summary(row)
+
+
+@pytest.mark.slow
 def test_a_library_that_is_not_there_is_left_out(tmp_path):
     (tmp_path / "spyx.py").write_text('raise ImportError("No module named spyx")\n')
     python = tmp_path / "python"

@@ -12,6 +12,7 @@ PACKAGE = pathlib.Path(jaxsnn.__file__).parent
 # Each module may import those that stand before it.
 LAYERS = [
     {
+        "_by_platform",
         "_captured",
         "_checks",
         "_layout",
@@ -21,6 +22,7 @@ LAYERS = [
         "_ties",
         "command_line",
     },
+    {"_convolution"},
     {"devices"},
     {"quantize"},
     {"surrogate"},

@@ -9,23 +9,32 @@ import numpy as np
 import optax
 from flax import nnx
 
-from jaxsnn import data, models, training
-from sides.task import EPOCHS, LEARNING_RATE, MOMENTUM, Task
+from jaxsnn import data, models, nn, surrogate, training
+from sides.task import (
+    CHANNELS,
+    CLASSES,
+    EPOCHS,
+    MOMENTUM,
+    SEW_STEPS,
+    SIDE,
+    WINDOW,
+    Task,
+)
 
 
 class Side:
-    """The network of the tutorial."""
+    """The network of the tutorial, or the convolutional one."""
 
     packages = ("jaxsnn-nnx", "jax", "jaxlib", "flax", "optax")
     differs = ""
 
     def __init__(self, task: Task) -> None:
         self.task = task
-        rate = training.cosine_schedule(LEARNING_RATE, EPOCHS, task.minibatches)
+        rate = training.cosine_schedule(task.learning_rate, EPOCHS, task.minibatches)
         self.recipe, self.state = training.create(
             self.model(),
             optax.sgd(rate, momentum=MOMENTUM),
-            to_sequence=data.columns,
+            to_sequence=frames if task.network == "sew" else data.columns,
             batch_size=task.batch_size,
             seed=0,
         )
@@ -37,6 +46,8 @@ class Side:
 
     def model(self) -> nnx.Module:
         """The model with the task's parameters."""
+        if self.task.network == "sew":
+            return SEWNet(self.task.start())
         model = models.MODELS[self.task.network](rngs=nnx.Rngs(0))
         start = self.task.start()
         set_linear(model.fc[0], start["w1"], start["b1"])
@@ -52,7 +63,9 @@ class Side:
         images, labels = self.data
 
         def step(state: Any, batch: jax.Array) -> tuple[Any, jax.Array]:
-            state, seen = training.train_step(self.recipe, state, images[batch], labels[batch])
+            state, seen = training.train_step(
+                self.recipe, state, images[batch], labels[batch], jax.random.key(0)
+            )
             return state, seen.loss
 
         scan = jax.jit(lambda state, order: jax.lax.scan(step, state, order)[1])
@@ -64,6 +77,48 @@ class Side:
         start = time.perf_counter()
         self.state, _ = jax.block_until_ready(self.train_epoch(self.state, *self.data))
         return time.perf_counter() - start
+
+
+class SEWNet(nnx.Module):
+    """A stem, then twice a block `x + branch(x)` and pooling, then a readout averaged over time."""
+
+    def __init__(self, start: dict[str, np.ndarray]) -> None:
+        kernels = [start[f"conv{k}"] for k in range(5)]
+        self.stem = conv_bn_if(kernels[:1])
+        self.first, self.second = conv_bn_if(kernels[1:3]), conv_bn_if(kernels[3:])
+        self.pool, self.flatten = nn.MaxPool((2, 2)), nn.Flatten()
+        self.last = nn.Linear((SIDE // 4) ** 2 * CHANNELS, CLASSES, rngs=nnx.Rngs(0))
+        set_linear(self.last, start["w"], start["b"])
+
+    def __call__(self, xs: jax.Array, *, training: jax.Array | None = None) -> Any:
+        """`[T, N, 28, 28, 1]` to `[N, 10]`."""
+        statistics = {}
+        for name in ("stem", "first", "second"):
+            _, ys, *extras = nn.unroll(getattr(self, name), xs, training=training)
+            if training is not None:
+                statistics[name] = extras[0].statistics
+            xs = ys if name == "stem" else self.pool(xs + ys)
+        _, ys = nn.unroll(nn.Sequential(self.flatten, self.last), xs)
+        outputs = jnp.mean(ys, axis=0)
+        return outputs if training is None else (outputs, statistics)
+
+
+def conv_bn_if(kernels: list[np.ndarray]) -> nn.Sequential:
+    """For each kernel a convolution, batch normalisation, and IF neurons."""
+    layers: list[Any] = []
+    for kernel in kernels:
+        conv = nn.Conv(
+            *kernel.shape[2:], (WINDOW, WINDOW), padding=1, use_bias=False, rngs=nnx.Rngs(0)
+        )
+        conv.kernel[...] = jnp.asarray(kernel)
+        layers += [conv, nn.BatchNorm(CHANNELS), nn.IFNode(surrogate_function=surrogate.ATan())]
+    return nn.Sequential(*layers)
+
+
+def frames(images: jax.Array) -> jax.Array:
+    """`[N, 28, 28]` uint8 -> `[T, N, 28, 28, 1]` float32: each image at every step."""
+    scaled = images.astype(jnp.float32)[..., None] / 255
+    return jnp.broadcast_to(scaled, (SEW_STEPS, *scaled.shape))
 
 
 def set_linear(layer: Any, kernel: np.ndarray, bias: np.ndarray) -> None:

@@ -1,7 +1,9 @@
 """Bare JAX, written out for these networks: one step function, `lax.scan` over time, one jit.
 
 What one writes without a library: a surrogate with `jax.custom_vjp`, the whole network as one
-step, plain automatic differentiation of the scan, optax, and a scan over shuffled minibatches.
+step, plain automatic differentiation of the scan, optax, and a scan over shuffled minibatches. The
+convolutional network runs layer by layer, since batch normalisation needs all steps, and each
+neuron is a scan.
 """
 
 import functools
@@ -13,7 +15,14 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from sides.task import CLASSES, EPOCHS, HIDDEN, LEARNING_RATE, MOMENTUM, Task
+from sides.task import (
+    CLASSES,
+    EPOCHS,
+    HIDDEN,
+    MOMENTUM,
+    SEW_STEPS,
+    Task,
+)
 
 
 @jax.custom_vjp
@@ -49,7 +58,9 @@ def step(network: str, p: Any, state: Any, x: jax.Array) -> tuple[Any, jax.Array
 
 
 def mean_loss(network: str, p: Any, images: jax.Array, labels: jax.Array) -> jax.Array:
-    """Squared distance of the firing rates to the one-hot labels."""
+    """Squared distance of firing rates, or mean outputs, to the one-hot labels."""
+    if network == "sew":
+        return jnp.mean((sew(p, images) - jax.nn.one_hot(labels, CLASSES)) ** 2)
     xs = jnp.transpose(images, (2, 0, 1)).astype(jnp.float32) / 255
     n = len(labels)
     memory = jnp.zeros((n, HIDDEN)) if network != "plain" else ()
@@ -58,13 +69,38 @@ def mean_loss(network: str, p: Any, images: jax.Array, labels: jax.Array) -> jax
     return jnp.mean((jnp.mean(spikes, axis=0) - jax.nn.one_hot(labels, CLASSES)) ** 2)
 
 
-def cosine(steps: int, count: jax.Array) -> jax.Array:
+def sew(p: Any, images: jax.Array) -> jax.Array:
+    """Outputs of the convolutional network, `[N, 10]`."""
+    xs = images.astype(jnp.float32)[..., None] / 255
+    xs = block(p, range(1), jnp.broadcast_to(xs, (SEW_STEPS, *xs.shape)))
+    for convolutions in (range(1, 3), range(3, 5)):
+        xs = xs + block(p, convolutions, xs)
+        window = (1, 1, 2, 2, 1)
+        xs = jax.lax.reduce_window(xs, -jnp.inf, jax.lax.max, window, window, "VALID")
+    return jnp.mean(xs.reshape(*xs.shape[:2], -1) @ p["w"] + p["b"], axis=0)
+
+
+def block(p: Any, convolutions: range, xs: jax.Array) -> jax.Array:
+    """Convolution, batch normalisation and neurons, as often as given; `xs` is `[T, N, ...]`."""
+    for k in convolutions:
+        rows = xs.reshape(-1, *xs.shape[2:])
+        rows = jax.lax.conv_general_dilated(
+            rows, p[f"conv{k}"], (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+        mean, var = jnp.mean(rows, (0, 1, 2)), jnp.var(rows, (0, 1, 2))
+        rows = (rows - mean) * jax.lax.rsqrt(var + 1e-5) * p[f"scale{k}"] + p[f"shift{k}"]
+        rows = rows.reshape(*xs.shape[:2], *rows.shape[1:])
+        _, xs = jax.lax.scan(neuron, jnp.zeros_like(rows[0]), rows)
+    return xs
+
+
+def cosine(rate: float, steps: int, count: jax.Array) -> jax.Array:
     """Learning rate: half a cosine over the run, constant within an epoch."""
-    return LEARNING_RATE * (1 + jnp.cos(jnp.pi * (count // steps) / EPOCHS)) / 2
+    return rate * (1 + jnp.cos(jnp.pi * (count // steps) / EPOCHS)) / 2
 
 
 class Side:
-    """The network of the tutorial, without a library for spiking networks."""
+    """The network, without a library for spiking networks."""
 
     packages = ("jax", "jaxlib", "optax")
     differs = ""
@@ -72,7 +108,9 @@ class Side:
     def __init__(self, task: Task) -> None:
         self.task = task
         size, steps, n = task.batch_size, task.minibatches, len(task.labels)
-        optimizer = optax.sgd(functools.partial(cosine, steps), momentum=MOMENTUM)
+        optimizer = optax.sgd(
+            functools.partial(cosine, task.learning_rate, steps), momentum=MOMENTUM
+        )
         loss = functools.partial(mean_loss, task.network)
 
         def train(carry: Any, order: jax.Array, images: jax.Array, labels: jax.Array) -> Any:
@@ -91,6 +129,10 @@ class Side:
 
         self.train, self.keys = jax.jit(train), iter(jax.random.split(jax.random.key(0), 1000))
         params = jax.tree.map(jnp.asarray, task.start())
+        for name in [name for name in params if name.startswith("conv")]:
+            channels = params[name].shape[-1]
+            params[name.replace("conv", "scale")] = jnp.ones(channels)
+            params[name.replace("conv", "shift")] = jnp.zeros(channels)
         self.carry = params, optimizer.init(params)
         self.data = jnp.asarray(task.images), jnp.asarray(task.labels)
         start = time.perf_counter()

@@ -3,6 +3,9 @@
 `compile_fit` compiles anew at every call, so its compiled loop is caught when it is made, and
 called again: the time is that of one epoch, without compiling. It does not shuffle, and its data
 is laid out beforehand as it wants it: minibatches of float32, time before batch.
+
+It has no batch normalisation, and its `run` goes through time step by step in a scan, from which
+Flax's running statistics cannot leave: the convolutional network runs without.
 """
 
 import time
@@ -18,7 +21,18 @@ import spyx.nn
 import spyx.optimize
 from flax import nnx
 
-from sides.task import CLASSES, FEATURES, HIDDEN, LEARNING_RATE, MOMENTUM, Task, columns
+from sides.task import (
+    CHANNELS,
+    CLASSES,
+    FEATURES,
+    HIDDEN,
+    MOMENTUM,
+    SIDE,
+    WINDOW,
+    Task,
+    columns,
+    frames,
+)
 
 ATAN = spyx.axn.custom(bwd=lambda u: 1 / (1 + (jnp.pi * u) ** 2))
 LATE = "spikes come one step later, soft reset"
@@ -36,6 +50,8 @@ class Side:
             self.differs = f"spyx IF and LI: {LATE}, linear filter; data in order"
         if task.network == "fb":
             self.differs = f"spyx RIF: {LATE}, feedback has no second bias; data in order"
+        if task.network == "sew":
+            self.differs = f"spyx IF: {LATE}; no batch normalisation; data in order"
         start = time.perf_counter()
         self.run = self._compile(self._staged())
         jax.block_until_ready(self.run(jax.random.key(0)))
@@ -43,6 +59,8 @@ class Side:
 
     def _model(self) -> Any:
         start, rngs = self.task.start(), nnx.Rngs(0)
+        if self.task.network == "sew":
+            return SEWNet(start)
         layers = [nnx.Linear(FEATURES, HIDDEN, rngs=rngs)]
         if self.task.network == "fb":
             layers.append(spyx.nn.RIF((HIDDEN,), activation=ATAN, rngs=rngs))
@@ -62,7 +80,10 @@ class Side:
 
     def _staged(self, count: int | None = None) -> tuple[jax.Array, jax.Array]:
         order = self.task.order()[:count]
-        return jnp.asarray(columns(self.task.images[order])), jnp.asarray(self.task.labels[order])
+        images, labels = self.task.images[order], jnp.asarray(self.task.labels[order])
+        if self.task.network == "sew":
+            return jnp.asarray(frames(images)[..., None]), labels
+        return jnp.asarray(columns(images)), labels
 
     def _compile(self, staged: tuple[jax.Array, jax.Array]) -> Any:
         """The compiled function inside `compile_fit`; it returns parameters and history."""
@@ -78,7 +99,7 @@ class Side:
         with mock.patch.object(jax, "jit", jit):
             spyx.optimize.compile_fit(
                 self._model(),
-                optax.sgd(LEARNING_RATE, momentum=MOMENTUM),
+                optax.sgd(self.task.learning_rate, momentum=MOMENTUM),
                 rate_loss,
                 staged,
                 epochs=1,
@@ -100,7 +121,43 @@ class Side:
         return time.perf_counter() - start
 
 
+class SEWNet(nnx.Module):
+    """A stem, then twice a block `x + branch(x)` and pooling, then a readout; one time step."""
+
+    def __init__(self, start: dict[str, np.ndarray]) -> None:
+        kernels = [start[f"conv{k}"] for k in range(5)]
+        self.stem = conv_if(kernels[:1], SIDE)
+        self.first, self.second = conv_if(kernels[1:3], SIDE), conv_if(kernels[3:], SIDE // 2)
+        self.last = nnx.Linear((SIDE // 4) ** 2 * CHANNELS, CLASSES, rngs=nnx.Rngs(0))
+        self.last.kernel[...] = jnp.asarray(start["w"])
+        self.last.bias[...] = jnp.asarray(start["b"])
+
+    def initial_state(self, batch_size: int) -> list[Any]:
+        """The first states."""
+        parts = self.stem, self.first, self.second
+        return [part.initial_state(batch_size) for part in parts]
+
+    def __call__(self, x: jax.Array, state: list[Any]) -> tuple[jax.Array, list[Any]]:
+        """`[N, 28, 28, 1]` to `[N, 10]`."""
+        x, stem = self.stem(x, state[0])
+        y, first = self.first(x, state[1])
+        x = nnx.max_pool(x + y, (2, 2), (2, 2))
+        y, second = self.second(x, state[2])
+        x = nnx.max_pool(x + y, (2, 2), (2, 2))
+        return self.last(x.reshape(len(x), -1)), [stem, first, second]
+
+
+def conv_if(kernels: list[np.ndarray], side: int) -> spyx.nn.Sequential:
+    """For each kernel a convolution and IF neurons."""
+    layers: list[Any] = []
+    for kernel in kernels:
+        conv = nnx.Conv(*kernel.shape[2:], (WINDOW, WINDOW), use_bias=False, rngs=nnx.Rngs(0))
+        conv.kernel[...] = jnp.asarray(kernel)
+        layers += [conv, spyx.nn.IF((side, side, CHANNELS), activation=ATAN)]
+    return spyx.nn.Sequential(*layers)
+
+
 def rate_loss(model: Any, xs: jax.Array, labels: jax.Array) -> jax.Array:
-    """Squared distance of the firing rates to the one-hot labels; `xs` is time first."""
+    """Squared distance of firing rates, or mean outputs, to one-hot labels; `xs` is time first."""
     spikes, _ = spyx.nn.run(model, xs)
     return jnp.mean((jnp.mean(spikes, axis=0) - jax.nn.one_hot(labels, CLASSES)) ** 2)

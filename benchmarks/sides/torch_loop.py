@@ -14,10 +14,10 @@ from sides.task import (
     CLASSES,
     FEATURES,
     HIDDEN,
-    LEARNING_RATE,
     MOMENTUM,
     Task,
     columns,
+    frames,
 )
 
 Neuron = Callable[
@@ -73,7 +73,11 @@ class Loop:
     def __init__(self, task: Task) -> None:
         self.task = task
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
-        self.images = torch.from_numpy(columns(task.images[:, None])[:, :, 0]).to(self.device)
+        if task.network == "sew":
+            images = frames(task.images[:, None])  # [n, T, 1, 28, 28], channels first
+        else:
+            images = columns(task.images[:, None])[:, :, 0]
+        self.images = torch.from_numpy(images).to(self.device)
         self.labels = torch.from_numpy(task.labels).long().to(self.device)
         self.net, self.optimizer = self._fresh()
         self.info = {"device": self.device, "threads": torch.get_num_threads()}
@@ -84,7 +88,7 @@ class Loop:
 
     def _fresh(self) -> tuple[torch.nn.Module, torch.optim.Optimizer]:
         net = self.build().to(self.device)
-        return net, torch.optim.SGD(net.parameters(), lr=LEARNING_RATE, momentum=MOMENTUM)
+        return net, torch.optim.SGD(net.parameters(), lr=self.task.learning_rate, momentum=MOMENTUM)
 
     def _train(self, net: Any, optimizer: Any, order: torch.Tensor) -> list[torch.Tensor]:
         losses = []

@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxsnn._convolution import conv_general_dilated
 from jaxsnn._layout import is_shared_out
 
 Synapses = Callable[[jax.Array, jax.Array], jax.Array]
@@ -58,7 +59,7 @@ class Convolution:
         sides: Any = (self.padding,) * axes if isinstance(self.padding, int) else self.padding
         if not isinstance(sides, str):
             sides = [(side, side) if isinstance(side, int) else side for side in sides]
-        return jax.lax.conv_general_dilated(
+        return conv_general_dilated(
             pre,
             weight,
             (self.strides,) * axes if isinstance(self.strides, int) else self.strides,

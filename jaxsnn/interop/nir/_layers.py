@@ -10,7 +10,7 @@ from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 from jaxsnn.interop.nir._settings import Setting, beside, setting
-from jaxsnn.nn._pooling import Pool
+from jaxsnn.nn._pooling import Pool, window_sums
 from jaxsnn.nn._repr import Printable
 
 
@@ -85,4 +85,4 @@ class SumPool(Pool):
     """
 
     def __call__(self, x: Float[Array | np.ndarray, "*N C"]) -> Float[Array, "*M C"]:
-        return self._pool(x, 0.0, jax.lax.add)
+        return self._pool(x, window_sums)
