@@ -612,7 +612,7 @@ def refuse_nonfinite(
     where = int(seen.first_nonfinite)
     if finite and (where < 0 or seen.skipped):
         return
-    what = "the loss or a parameter is not finite, or the optimiser's state is not"
+    what = "the loss, a parameter or the optimiser's state is not finite"
     if seen.skipped:
         what += f" though {seen.skipped} updates of {steps} were left out"
     if where >= 0:

@@ -77,17 +77,14 @@ def _refuse(variables: list[Any]) -> None:
 
 
 def _variables(arrays: list[Any]) -> list[Any]:
-    """The live variables whose value is one of `arrays`."""
-    known = set(map(_identity, arrays))
-    objects = gc.get_objects()
-    # Checked once per type: there are hundreds of thousands of objects.
-    kinds = {kind for kind in set(map(type, objects)) if issubclass(kind, nnx.Variable)}
-    return [
-        variable
-        for variable in objects
-        if type(variable) in kinds
-        and any(_identity(leaf) in known for leaf in jax.tree.leaves(variable.get_raw_value()))
-    ]
+    """Find the live variables that hold one of `arrays`, or the array of which it is a view."""
+    values = []
+    for array in arrays:
+        array = getattr(array, "val", array)  # JAX wraps NumPy's arrays
+        while array is not None:
+            values.append(array)
+            array = array.base if isinstance(array, np.ndarray) else None
+    return [holder for holder in gc.get_referrers(*values) if isinstance(holder, nnx.Variable)]
 
 
 def _constants(program: core.ClosedJaxpr) -> Iterator[Any]:
@@ -101,9 +98,3 @@ def _constants(program: core.ClosedJaxpr) -> Iterator[Any]:
 
 def _as_jax(leaf: Any) -> jax.Array:
     return leaf if isinstance(leaf, jax.Array) else jnp.asarray(leaf)
-
-
-def _identity(array: Any) -> Any:
-    """The identity of an array; a view of a NumPy array has the same one."""
-    array = getattr(array, "val", array)  # JAX wraps NumPy's arrays
-    return array.ctypes.data if isinstance(array, np.ndarray) else id(array)

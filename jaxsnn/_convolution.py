@@ -35,7 +35,8 @@ def conv_general_dilated(
     """`lax.conv_general_dilated`, the same numbers; the arguments are the same, too.
 
     Its first derivatives with channels last are fast in loops on a CPU. In a program that is
-    lowered for another platform they are those of `lax.conv_general_dilated`.
+    lowered for another platform, and on a mesh with explicit axes, they are those of
+    `lax.conv_general_dilated`.
     """
     axes = lhs.ndim
     numbers = jax.lax.conv_dimension_numbers(lhs.shape, rhs.shape, dimension_numbers)
@@ -47,7 +48,8 @@ def conv_general_dilated(
         "precision": tuple(precision) if isinstance(precision, list) else precision,
         "preferred_element_type": preferred_element_type,
     }
-    if numbers != _channels_last(axes) or batch_group_count != 1 or out_sharding is not None:
+    in_types = out_sharding is not None or any(jax.typeof(lhs).sharding.spec)
+    if numbers != _channels_last(axes) or batch_group_count != 1 or in_types:
         return jax.lax.conv_general_dilated(
             lhs,
             rhs,

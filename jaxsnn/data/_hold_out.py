@@ -1,14 +1,14 @@
 """Holding out a part of the training set for validation."""
 
 import numpy as np
-from numpy.typing import NDArray
+from jaxtyping import Int32, UInt8
 
 from jaxsnn.data._types import ImageDataset
 
 
 def hold_out(
     images: ImageDataset, fraction: float, *, seed: int = 0
-) -> tuple[ImageDataset, tuple[NDArray[np.uint8], NDArray[np.int32]]]:
+) -> tuple[ImageDataset, tuple[UInt8[np.ndarray, "n H W"], Int32[np.ndarray, " n"]]]:
     """Hold out a random part of the training set, the same share of each class.
 
     Args:
