@@ -344,7 +344,7 @@ def epochs(
             tested = jax.block_until_ready(evaluate(state))
             end = time.perf_counter()
             validated = validate(state)
-            finite = trained.finite and tested.finite
+            finite = all(seen.finite for seen in (trained, tested, validated) if seen is not None)
             refuse_nonfinite(epoch, steps, trained, finite, checkpoints)
 
             accuracy = tested.accuracy if validated is None else validated.accuracy

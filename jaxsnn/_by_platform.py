@@ -10,8 +10,8 @@ Linear = Callable[[jax.Array, jax.Array], jax.Array]  # (operand, tangent) -> ta
 def faster_on_cpu(fast: Linear, plain: Linear) -> Linear:
     """`fast` in a program that is lowered for a CPU, else `plain`, which gives the same numbers.
 
-    Both are linear in the second argument, the tangent of a derivative. Of the first nothing but
-    itself is kept for the backward pass.
+    Both are linear in the second argument, the tangent of a derivative. Only the
+    operand itself is kept for the backward pass.
     """
 
     def choose(operand: jax.Array, tangent: jax.Array) -> jax.Array:

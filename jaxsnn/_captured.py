@@ -25,7 +25,7 @@ def no_captured_variables(*, static: int = 0) -> Callable[[F], F]:
     Captured arrays are constants of the traced program, however the function reaches them: by a
     global name, a closure, a default argument, an attribute, a bound method. An array that is not
     the value of a variable may be captured, as in all functions that JAX compiles, because an array
-    does not change. Compiled calls pay nothing: the check runs while the function is traced.
+    does not change. Variables that were alive at a `gc.freeze()` are not seen. Compiled calls pay nothing: the check runs while the function is traced.
 
     The decorator belongs inside of `jax.jit`. A call without traced arguments runs as it is:
     nothing is compiled, so nothing becomes stale.
@@ -69,7 +69,7 @@ def _refuse(variables: list[Any]) -> None:
         raise ValueError(
             f"a function in this network, its readout or its loss reads a "
             f"{type(variable).__name__}{owner}, shape {list(np.shape(variable.get_raw_value()))}, "
-            "which is not a variable of the network. It would be compiled in as a constant: "
+            "which is not a variable of the network, or an array that such a variable shares. It would be compiled in as a constant: "
             "neither trained nor kept up to date. Use the module itself as a layer, or as an "
             "attribute of an nnx.Module that calls it. If its values stay fixed, let the function "
             "read a copy of them: jax.tree.map(jnp.copy, nnx.to_pure_dict(nnx.state(module)))"
@@ -87,12 +87,12 @@ def _variables(arrays: list[Any]) -> list[Any]:
     return [holder for holder in gc.get_referrers(*values) if isinstance(holder, nnx.Variable)]
 
 
-def _constants(program: core.ClosedJaxpr) -> Iterator[Any]:
+def _constants(program: core.ClosedJaxpr | core.Jaxpr) -> Iterator[Any]:
     """Yield the captured arrays of a traced program and of the programs inside it."""
-    yield from program.consts
-    for equation in program.jaxpr.eqns:
+    yield from getattr(program, "consts", ())
+    for equation in getattr(program, "jaxpr", program).eqns:
         for parameter in jax.tree.leaves([*equation.params.values()]):
-            if isinstance(parameter, core.ClosedJaxpr):
+            if isinstance(parameter, core.ClosedJaxpr | core.Jaxpr):
                 yield from _constants(parameter)
 
 

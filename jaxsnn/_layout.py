@@ -1,4 +1,4 @@
-"""How arrays are laid out over several devices: a merge of axes and a scan that follow it.
+"""The layout of arrays over several devices: a merge of axes and a scan that follow it.
 
 The layout is a part of an array's type (`jax.typeof`). It says on which mesh the array is; for
 explicit axes which axis of the array is shared out; inside `jax.shard_map` over which axes of the
@@ -62,7 +62,7 @@ def scan(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any) -> tu
 
 
 def _is_in_types(mesh: Any) -> bool:
-    """Whether the type of an array says how it is laid out on `mesh`; automatic axes are hidden."""
+    """Return whether the type of an array says how it is laid out on `mesh`; automatic axes are hidden."""
     return any(kind != AxisType.Auto for kind in mesh.axis_types)
 
 
@@ -76,7 +76,7 @@ def _as_after_a_step(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs
         found = jax.eval_shape(after, carry, xs)
         structures: list[Any] = [jax.tree.structure(tree) for tree in (found, carry)]
         if structures[0] != structures[1]:
-            break  # the scan says what is wrong
+            break  # the scan raises
         before, carry = carry, jax.tree.map(_laid_out_as, carry, found)
         if all(map(operator.is_, jax.tree.leaves(before), jax.tree.leaves(carry))):
             break

@@ -53,4 +53,6 @@ def scaled_norm(tree: Any) -> tuple[Float[Array, ""], Float[Array, ""]]:
     scale = jnp.minimum(scale, 2.0 ** (info.maxexp - 2))
     scale = jnp.where(jnp.isfinite(largest) & (scale > 0), scale, one)
     squares = [jnp.sum(jnp.square(magnitude / scale)) for magnitude in magnitudes]
-    return scale, jnp.sqrt(functools.reduce(jnp.add, squares, zero))
+    total = functools.reduce(jnp.add, squares, zero)
+    # The gradient of a norm of 0 is 0, where that of the root alone is NaN.
+    return scale, jnp.where(total == 0, zero, jnp.sqrt(jnp.where(total == 0, one, total)))

@@ -20,6 +20,11 @@ mean = jnp.full((1, 4), 0.5)
 xs = jnp.ones((3, 2, 4))
 
 
+def some_fast(cases, *fast):
+    """Marks cases as slow: each looks through all objects, which are many after other tests."""
+    return [pytest.param(case, marks=() if case in fast else pytest.mark.slow) for case in cases]
+
+
 class Calls:
     """Reads the layer in a method."""
 
@@ -66,7 +71,7 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", some_fast(WAYS, "attribute", "NumPy"))
 def test_every_way_of_reading_a_variable_from_outside(way):
     net = nn.Sequential(WAYS[way], nn.LIFNode())
     with pytest.raises(ValueError, match=r"reads a Param.* compiled in as a constant"):
@@ -81,36 +86,44 @@ def test_a_refused_trace_is_not_reused_when_the_weights_are_new():
         layer.kernel[...], layer.bias[...] = layer.kernel[...] + 1, layer.bias[...] + 1
 
 
-@pytest.mark.parametrize(
-    "net",
-    [
-        nn.ElementWiseRecurrentContainer(nn.LIFNode(), lambda y, x: y + held.layer(x)),
-        nn.LinearRecurrentContainer(lambda i: held.layer(i), 4, 4, rngs=nnx.Rngs(0)),
-        nn.Bidirectional(nn.Sequential(lambda x: held.layer(x)), nn.LIFNode()),
-        nn.LIFNode(surrogate_function=lambda u: jax.nn.sigmoid(u * held.w[...])),
-        nn.Sequential(layer, lambda x: held.layer(x)),  # its own layer, once more
-    ],
-    ids=["feedback", "sub-module", "bidirectional", "surrogate", "own layer"],
-)
-def test_every_place_for_a_function(net):
+PLACES = {
+    "feedback": nn.ElementWiseRecurrentContainer(nn.LIFNode(), lambda y, x: y + held.layer(x)),
+    "sub-module": nn.LinearRecurrentContainer(lambda i: held.layer(i), 4, 4, rngs=nnx.Rngs(0)),
+    "bidirectional": nn.Bidirectional(nn.Sequential(lambda x: held.layer(x)), nn.LIFNode()),
+    "surrogate": nn.LIFNode(surrogate_function=lambda u: jax.nn.sigmoid(u * held.w[...])),
+    "own layer, once more": nn.Sequential(layer, lambda x: held.layer(x)),
+    "compiled feedback": nn.ElementWiseRecurrentContainer(
+        nn.LIFNode(), jax.jit(lambda y, x: y + held.layer(x))
+    ),
+    "checkpointed sub-module": nn.LinearRecurrentContainer(
+        jax.checkpoint(lambda i: held.layer(i)), 4, 4, rngs=nnx.Rngs(0)
+    ),
+}
+
+
+@pytest.mark.parametrize("place", some_fast(PLACES, "compiled feedback"))
+def test_every_place_for_a_function(place):
+    net = PLACES[place]
     with pytest.raises(ValueError, match="reads a Param"):
         nn.unroll(net, xs)
+    if not isinstance(net, nn.Bidirectional):
+        with pytest.raises(ValueError, match="reads a Param"):
+            nn.unroll(net, xs, checkpoint_every=2)
 
 
-@pytest.mark.parametrize(
-    "run",
-    [
-        jax.jit(lambda net: nn.unroll(net, xs)),
-        jax.grad(lambda net: jnp.sum(nn.unroll(net, xs)[1]), allow_int=True),
-        lambda net: jax.vmap(lambda scale: nn.unroll(net, scale * xs))(jnp.ones(2)),
-        lambda net: models.Classifier(net)(xs),
-        lambda net: jaxsnn.doctor(net, xs),
-    ],
-    ids=["jit", "grad", "vmap", "Classifier", "doctor"],
-)
+RUNS = {
+    "jit": jax.jit(lambda net: nn.unroll(net, xs)),
+    "grad": jax.grad(lambda net: jnp.sum(nn.unroll(net, xs)[1]), allow_int=True),
+    "vmap": lambda net: jax.vmap(lambda scale: nn.unroll(net, scale * xs))(jnp.ones(2)),
+    "Classifier": lambda net: models.Classifier(net)(xs),
+    "doctor": lambda net: jaxsnn.doctor(net, xs),
+}
+
+
+@pytest.mark.parametrize("run", some_fast(RUNS, "grad", "doctor"))
 def test_inside_transformations(run):
     with pytest.raises(ValueError, match="reads a Param of a Linear, shape "):
-        run(nn.Sequential(lambda x: held.layer(x), nn.LIFNode()))
+        RUNS[run](nn.Sequential(lambda x: held.layer(x), nn.LIFNode()))
 
 
 def test_values_of_another_trace():
@@ -139,6 +152,7 @@ def test_arrays_may_be_captured():
     np.testing.assert_allclose(nn.unroll(net, xs)[1], layer(xs), rtol=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [

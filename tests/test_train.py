@@ -554,7 +554,7 @@ def test_what_was_good_is_kept_when_the_numbers_are_not(tmp_path, monkeypatch):
 
     monkeypatch.setattr(train, "programs", rigged)
     line = refused("--epochs", 3, *MINI, "--out-dir", tmp_path)
-    assert "epoch 2: the loss or a parameter is not finite" in line
+    assert "epoch 2: the loss, a parameter or the optimiser's state is not finite" in line
     best = max(run_files.table(only_run(tmp_path)), key=lambda row: row["test_acc"])
     history = checkpointing.Checkpoints(only_run(tmp_path)).history()
     assert history[-1]["epoch"] == best["epoch"]

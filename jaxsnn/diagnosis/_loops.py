@@ -8,13 +8,13 @@ import jax
 from flax import nnx
 from jax.extend.core import Literal
 
+from jaxsnn.diagnosis._drives import Keys
 from jaxsnn.diagnosis._follow import watch
 from jaxsnn.diagnosis._stack import Part, parts
 from jaxsnn.nn._cell import first_carry, is_cell
 from jaxsnn.nn._mode import Mode
 from jaxsnn.nn._run import step
 
-Keys = tuple[str | int, ...]
 Names = frozenset[Any]  # keys of parameters, numbers of states
 
 
@@ -44,7 +44,7 @@ def in_loops(segment: Sequence[Part], xs: jax.Array, key: jax.Array) -> set[Keys
 
 
 def _in_loops(cell: Part, xs: jax.ShapeDtypeStruct, key: jax.Array) -> set[Keys]:
-    """Find them in one cell, from the traced program of a step: keys within the cell."""
+    """Find the looped parameters of one cell, from the traced program of a step: keys within it."""
     x = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
     carry = jax.eval_shape(lambda: first_carry(cell.module, x))
     split: Any = nnx.split(cell.module, nnx.Param, ...)

@@ -35,7 +35,7 @@ class AxisWeights(Printable, nnx.Module):
     def __call__(self, xs: jax.Array, axis: int) -> jax.Array:
         """The weights of the entries of `axis`, for each example, broadcasting to `xs`."""
         others = tuple(k for k in range(xs.ndim) if k not in (1, axis))
-        summaries = (jnp.mean(xs, others), _largest(xs, others))
+        summaries = (jnp.mean(xs, others), _largest_in_torch_order(xs, others))
         z = sum(self._mlp(a.T if axis == 0 else a) for a in summaries)
         weights = jax.nn.sigmoid(z)
         weights = weights.T if axis == 0 else weights
@@ -45,7 +45,7 @@ class AxisWeights(Printable, nnx.Module):
         return self.expand(jax.nn.relu(self.reduce(z)))
 
 
-def _largest(xs: jax.Array, axes: tuple[int, ...]) -> jax.Array:
+def _largest_in_torch_order(xs: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     """The maximum of `xs` `[T, N, ..., C]` over some axes.
 
     Its gradient goes to the first of equals in torch's order of the axes, `[T, N, C, ...]`.
@@ -162,6 +162,6 @@ class MultiDimensionalAttention(SequenceLayer):
         y = xs.astype(state_dtype(xs.dtype))
         y *= self.of_time(y, 0).astype(y.dtype)
         y *= self.of_channels(y, 4).astype(y.dtype)
-        summary = jnp.stack([jnp.mean(y, (0, 4)), _largest(y, (0, 4))], -1)
+        summary = jnp.stack([jnp.mean(y, (0, 4)), _largest_in_torch_order(y, (0, 4))], -1)
         y *= jax.nn.sigmoid(self.of_positions(summary))[None].astype(y.dtype)
         return jax.nn.relu(y).astype(xs.dtype)

@@ -54,7 +54,7 @@ def scan_elements(
     carries = [cell._start(carry, xs) for cell, carry in zip(cells, carries, strict=True)]
     shape = xs.shape[1:]
     fits = all(getattr(state, "shape", None) == shape for state in jax.tree.leaves(carries))
-    # Where it does not fit, the cell itself says what is wrong.
+    # Where it does not fit, the cell itself raises.
     flat = (math.prod(shape),) if fits and not is_shared_out(xs) else shape
     # Spread over the elements, a scalar gets its gradient by one sum at the end, not at each step.
     spread = [[jnp.broadcast_to(s, flat) for s in cell._scalars()] for cell in cells]

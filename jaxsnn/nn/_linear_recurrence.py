@@ -52,8 +52,7 @@ def linear_recurrence(
         `((carry, y), ys, seen)`, `ys` `[T, ..., out]`.
     """
 
-    @jax.custom_jvp
-    def recurrence(w: jax.Array, drawn: Any, params: Any, carry: Carry, fed: jax.Array) -> Any:
+    def forward(w: jax.Array, drawn: Any, params: Any, carry: Carry, fed: jax.Array) -> Any:
         key, mask = drawn
 
         def body(carry: Carry, fed: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
@@ -66,11 +65,13 @@ def linear_recurrence(
 
         return scan(body, carry, fed, dataclasses.replace(mode, key=key, mask=mask))
 
+    recurrence = jax.custom_jvp(forward)
+
     @recurrence.defjvp
     def recurrence_jvp(primals: Any, tangents: Any) -> Any:
         w, drawn, *rest = primals
         to_w, _, to_params, to_carry, to_fed = tangents
-        outputs, push = jax.linearize(lambda *args: recurrence.fun(w, drawn, *args), *rest)
+        outputs, push = jax.linearize(lambda *args: forward(w, drawn, *args), *rest)
         (_, y_first), ys = rest[1], outputs[1]
         y_before = jnp.concatenate([y_first[None], ys[:-1].astype(y_first.dtype)])
         to_fed = to_fed + product(y_before.astype(w.dtype), to_w).astype(to_fed.dtype)

@@ -85,7 +85,7 @@ class MaxPool(Pool):
     """
 
     def __call__(self, x: Float[Array | np.ndarray, "*N C"]) -> Float[Array, "*M C"]:
-        return self._pool(x, lambda rows, *settings: _largest(*settings)(rows))
+        return self._pool(x, lambda rows, *settings: _max_pool(*settings)(rows))
 
 
 class AvgPool(Pool):
@@ -112,7 +112,7 @@ def window_sums(x: Array, window: tuple[int, ...], strides: tuple[int, ...], pad
 
 
 @functools.cache  # one function per setting, so that what is made of it is traced once
-def _largest(
+def _max_pool(
     window: tuple[int, ...], strides: tuple[int, ...], padding: Any
 ) -> Callable[[Array], Array]:
     """The largest of each window of `[N, *positions, channels]`.

@@ -25,7 +25,7 @@ class Tally(NamedTuple):
         minibatches: number of minibatches so far, int32.
         loss: sum of their losses, float32.
         correct: number of examples classified correctly, int32.
-        gradient_norm: largest norm of a gradient whose update was finite, float32.
+        gradient_norm: largest finite norm of a gradient, also of skipped updates, float32.
         skipped: number of updates left out because they were not finite, int32.
         first_nonfinite: number of the first minibatch whose update was not finite, int32; or -1.
         nonfinite_norm: norm of its gradient, float32; or 0.

@@ -196,18 +196,20 @@ def _transform(
         # A chain takes whatever comes, but its members may not, and they cannot be seen. Optax's
         # line searches refuse all but the first three.
         choices = [list(offered), list(offered)[:3]]
+    errors = []
     for names in [*choices, []]:
         given = {name: offered[name] for name in names}
         try:
             return optimizer.update(grads, state.opt_state, state.params, **given)
         except TypeError as error:
-            if not names or "unexpected keyword argument" not in str(error).lower():
-                raise
-    raise AssertionError("the last choice returns or raises")
+            errors.append(error)
+            if "unexpected keyword argument" not in str(error).lower():
+                break
+    raise errors[0] if len(errors) > len(choices) else errors[-1]
 
 
 def _stayed_finite(before: optax.OptState, after: optax.OptState) -> jax.Array:
-    """Whether every number is finite that was, since an optimiser may begin with infinity."""
+    """Return whether every number that was finite still is: an optimiser may begin with infinity."""
     stayed = jnp.bool_(True)
     for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
         if jnp.issubdtype(new.dtype, jnp.inexact):
