@@ -554,8 +554,8 @@ def refuse_other_settings(
         if value != settings[name]:
             raise ValueError(
                 f"--{name.replace('_', '-')} {value} differs from the {settings[name]} with which "
-                f"{run} was started; leave it out to go on, or start a new run"
-                + (f": {LONGER}" if name == "epochs" else "")
+                f"{run} was started; "
+                + (LONGER if name == "epochs" else "leave it out to resume, or start a new run")
             )
 
 

@@ -25,7 +25,8 @@ def no_captured_variables(*, static: int = 0) -> Callable[[F], F]:
     Captured arrays are constants of the traced program, however the function reaches them: by a
     global name, a closure, a default argument, an attribute, a bound method. An array that is not
     the value of a variable may be captured, as in all functions that JAX compiles, because an array
-    does not change. Variables that were alive at a `gc.freeze()` are not seen. Compiled calls pay nothing: the check runs while the function is traced.
+    does not change. Variables that were alive at a `gc.freeze()` are not seen. Compiled calls pay
+    nothing: the check runs while the function is traced.
 
     The decorator belongs inside of `jax.jit`. A call without traced arguments runs as it is:
     nothing is compiled, so nothing becomes stale.
@@ -69,10 +70,11 @@ def _refuse(variables: list[Any]) -> None:
         raise ValueError(
             f"a function in this network, its readout or its loss reads a "
             f"{type(variable).__name__}{owner}, shape {list(np.shape(variable.get_raw_value()))}, "
-            "which is not a variable of the network, or an array that such a variable shares. It would be compiled in as a constant: "
-            "neither trained nor kept up to date. Use the module itself as a layer, or as an "
-            "attribute of an nnx.Module that calls it. If its values stay fixed, let the function "
-            "read a copy of them: jax.tree.map(jnp.copy, nnx.to_pure_dict(nnx.state(module)))"
+            "which is not a variable of the network, or an array that such a variable shares. It "
+            "would be compiled in as a constant: neither trained nor kept up to date. Use the "
+            "module itself as a layer, or as an attribute of an nnx.Module that calls it. "
+            "If its values stay fixed, let the function read a copy of them: "
+            " jax.tree.map(jnp.copy, nnx.to_pure_dict(nnx.state(module)))"
         )
 
 

@@ -30,10 +30,11 @@ def not_traced(name: str, value: Any) -> None:
     if isinstance(value, jax.core.Tracer):
         raise TypeError(
             f"{name} must be known when it is set, got a traced array ({value.aval.str_short()}): "
-            "settings are Python values, over which jax.grad, jax.vmap and jax.jit cannot run. To "
-            "learn a time constant use a layer that has it as a parameter, e.g. ParametricLIFNode "
-            "or SynapseFilter(learnable=True). The functions of jaxsnn.functional take arrays. To "
-            "compare several values, make one module for each in a Python loop"
+            "settings are Python values, over which jax.grad, jax.vmap and jax.jit cannot run. A "
+            "learned time constant is a parameter of ParametricLIFNode and of "
+            "SynapseFilter(learnable=True): differentiate with respect to the module. The "
+            "functions of jaxsnn.functional take arrays. To compare several values, make "
+            "one module for each in a Python loop"
         )
 
 

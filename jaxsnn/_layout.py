@@ -62,7 +62,7 @@ def scan(step: Callable[[Any, Any], tuple[Any, Any]], carry: Any, xs: Any) -> tu
 
 
 def _is_in_types(mesh: Any) -> bool:
-    """Return whether the type of an array says how it is laid out on `mesh`; automatic axes are hidden."""
+    """Return whether types of arrays have their layout on `mesh`; on automatic axes they do not."""
     return any(kind != AxisType.Auto for kind in mesh.axis_types)
 
 

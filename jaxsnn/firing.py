@@ -1,45 +1,45 @@
-"""Firing rates of the layers of a network, on one minibatch."""
+"""Firing rates of the layers of the tutorial's networks, on one minibatch."""
 
-import re
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+from flax import nnx
 
 from jaxsnn.nn import unroll
 from jaxsnn.training import Recipe, TrainState, merge, put
 
-_POTENTIAL = re.compile(r"(\d+)(\.\w+)*\.v")
 
-
-def firing_rates(
-    recipe: Recipe, inputs: Any, stack: str = "fc"
-) -> Callable[[TrainState], dict[str, float]]:
+def firing_rates(recipe: Recipe, inputs: Any) -> Callable[[TrainState], dict[str, float]]:
     """Compile the measurement of how often the neurons of each layer fire.
 
     Args:
-        recipe: from `training.create`, also of several devices.
+        recipe: from `training.create`, also of several devices; of a model whose layers are a
+            `nn.Sequential` called `fc`, as those of `jaxsnn.models` are.
         inputs: a minibatch of inputs as `recipe.to_sequence` takes them, the same every time.
-        stack: the attribute of the model that holds its layers, a `nn.Sequential`.
 
     Returns:
-        A function of a `TrainState`: for each layer that has a membrane potential, spikes per
-        neuron and time step, between 0 and 1, e.g. `{"fc.1": 0.14, "fc.3": 0.07}`.
+        A function of a `TrainState`: for each layer with a spike function, spikes per neuron and
+        time step, between 0 and 1, e.g. `{"fc.1": 0.14, "fc.3": 0.07}`.
     """
     inputs = put(recipe, inputs)
 
     @jax.jit
     def rates(state: TrainState, inputs: Any) -> dict[str, jax.Array]:
-        layers = getattr(merge(recipe, state), stack)
-        records = unroll(layers, recipe.to_sequence(inputs), record="*")[2].records
-        spiking = {found[1] for path in records if (found := _POTENTIAL.fullmatch(path))}
-        return {
-            f"{stack}.{layer}": jnp.mean(records[layer], dtype=jnp.float32)
-            for layer in sorted(spiking, key=int)
-        }
+        layers = merge(recipe, state).fc
+        spiking = [str(k) for k, layer in enumerate(layers) if _spikes(layer)]
+        records = unroll(layers, recipe.to_sequence(inputs), record=spiking)[2].records
+        return {f"fc.{k}": jnp.mean(records[k], dtype=jnp.float32) for k in spiking}
 
     def measure(state: TrainState) -> dict[str, float]:
         return {layer: float(rate) for layer, rate in jax.device_get(rates(state, inputs)).items()}
 
     return measure
+
+
+def _spikes(layer: Any) -> bool:
+    """Return whether a layer is a neuron with a spike function, or holds one."""
+    return isinstance(layer, nnx.Module) and any(
+        hasattr(part, "surrogate_function") for _, part in nnx.iter_modules(layer)
+    )

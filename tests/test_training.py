@@ -217,6 +217,9 @@ def test_bad_arguments(mini):
         training.evaluate(recipe, state, mini[0][:0], mini[1][:0])
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         plain(batch_size=0)
+    stack = models.PlainNet(rngs=nnx.Rngs(0)).fc
+    with pytest.raises(TypeError, match=r"Sequential is a cell; give it a readout: .*Classifier"):
+        training.create(stack, optax.sgd(0.1), to_sequence=data.columns, batch_size=10, seed=0)
 
 
 def test_a_loss_must_not_average_over_the_batch(mini):

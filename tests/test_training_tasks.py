@@ -421,6 +421,10 @@ def test_a_donated_state_is_named():
     )
     with pytest.raises(ValueError, match=message):
         training.merge(recipe, state)
+    with pytest.raises(ValueError, match=message):
+        training.train_step(recipe, state, XS[:2], WANTED[:2, 0])
+    with pytest.raises(ValueError, match=message):
+        training.put(recipe, state)
     for run in (training.train_epoch, training.stream_epoch):
         with pytest.raises(ValueError, match=message):
             run(recipe, state, XS, WANTED[:, 0])

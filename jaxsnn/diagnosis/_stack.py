@@ -57,6 +57,11 @@ def find_stack(caller: str, model: Any) -> str | None:
 
 def check_input(xs: Any) -> jax.Array:
     """`xs` as an array `[T, N, ...]`."""
+    if isinstance(xs, tuple | list):
+        raise TypeError(
+            f"xs must be one array [T, N, ...], got a {type(xs).__name__}; of padded sequences "
+            "take those of one length, without their mask"
+        )
     xs = jnp.asarray(xs)
     if xs.ndim < 3 or 0 in xs.shape:
         raise ValueError(

@@ -179,9 +179,13 @@ class Conv(Printable, nnx.Conv):
         inputs = jnp.asarray(inputs)
         axes = len(self.kernel_size) + 1
         if inputs.ndim < axes or inputs.shape[-1] != self.in_features:
-            no_channels = self.in_features == 1 and inputs.ndim >= axes - 1
-            no_channels &= inputs.ndim < axes or inputs.shape[-axes] != 1  # not channels first
-            hint = "; xs[..., None] adds the missing axis of channels" if no_channels else ""
+            hint = ""
+            if inputs.ndim >= axes and inputs.shape[-axes] == self.in_features:
+                hint = f"; channels are first here, jnp.moveaxis(xs, {-axes}, -1) puts them last"
+            elif inputs.shape[-1:] == (self.in_features,):
+                hint = "; over time xs is [T, N, ...], so axes of time or batch are missing"
+            elif self.in_features == 1 and inputs.ndim >= axes - 1:
+                hint = "; xs[..., None] adds the missing axis of channels"
             raise ValueError(
                 f"Conv(in_features={self.in_features}) needs inputs of at least {axes} axes with "
                 f"channels last, [..., {self.in_features}], got {list(inputs.shape)}{hint}"

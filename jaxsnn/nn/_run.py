@@ -1,6 +1,8 @@
 """Any module over all steps of a sequence, or over one: which schedule it gets."""
 
-from collections.abc import Callable
+import contextlib
+import contextvars
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -57,20 +59,52 @@ def step(module: Any, carry: Carry, x: jax.Array, mode: Mode) -> tuple[Carry, ja
     else:
         refuse_untold(module, mode)
         _refuse_flax_in_training(module)
-        y = module(x)
+        with _as_a_layer(module):
+            y = module(x)
     return carry, y, seen | mode.see_output(y)
 
 
 def map_steps(layer: Callable[[jax.Array], jax.Array], xs: jax.Array) -> jax.Array:
     """A layer without state, on every step."""
     _refuse_flax_in_training(layer)
+    if xs.ndim < 2 and isinstance(layer, nnx.Linear | nnx.Conv):
+        raise ValueError(
+            f"xs must have an axis of features after that of time, [T, ..., {layer.in_features}], "
+            f"before a {type(layer).__name__}, got {list(xs.shape)}; one step is xs[None]"
+        )
     if isinstance(layer, nnx.Conv | Pool) and is_shared_out(xs):
         return _batch_first(layer, xs)
     if isinstance(layer, Linear | Pool):  # which take any leading axes
         return layer(xs)
     if isinstance(layer, nnx.Linear):
         return on_rows(layer, xs)
-    return jax.vmap(layer)(xs)
+    with _as_a_layer(layer):
+        return jax.vmap(layer)(xs)
+
+
+_layer: contextvars.ContextVar[Any] = contextvars.ContextVar("layer", default=None)
+
+
+@contextlib.contextmanager
+def _as_a_layer(layer: Any) -> Iterator[None]:
+    """Mark that a layer without state is being called on one step."""
+    before = _layer.set(layer)
+    try:
+        yield
+    finally:
+        _layer.reset(before)
+
+
+def check_not_in_a_layer() -> None:
+    """Raise if `unroll` is called by a layer: the layer would take examples for time steps."""
+    layer = _layer.get()
+    if layer is not None:
+        name = getattr(layer, "__name__", type(layer).__name__)
+        raise ValueError(
+            f"{name} calls unroll, so it takes a whole sequence, but here it is a layer, which is "
+            f"called on one step [N, ...]. Call {name} on the sequence yourself; in a stack use an "
+            "nn.Cell, or Sequential and the containers of jaxsnn.nn"
+        )
 
 
 def _batch_first(layer: Callable[[jax.Array], jax.Array], xs: jax.Array) -> jax.Array:

@@ -16,7 +16,7 @@ from jaxsnn import _checks, _layout
 from jaxsnn._captured import no_captured_variables
 from jaxsnn.nn._cell import Carry
 from jaxsnn.nn._mode import Mode, Seen, zero
-from jaxsnn.nn._run import run
+from jaxsnn.nn._run import check_not_in_a_layer, run
 from jaxsnn.nn._statistics import shapes, statistics, updated_statistics
 
 
@@ -78,8 +78,9 @@ def unroll(
     Raises:
         TypeError: `module` is not callable, a cell gets an input that is not floating, `mask` is
             not bool, `training` is not a random key, or `checkpoint_every` is not an integer.
-        ValueError: `xs` has no time axis or no steps, the carry, the mask or the input does not
-            fit, there is nothing at a path to record, or `checkpoint_every` is below 1.
+        ValueError: `xs` has no time axis or no steps, a layer without state calls `unroll`, the
+            carry, the mask or the input does not fit, there is nothing at a path to record, or
+            `checkpoint_every` is below 1.
 
     Examples:
         >>> carry, spikes = unroll(LIFNode(tau=2.0), jnp.ones((28, 256, 32)))
@@ -90,6 +91,7 @@ def unroll(
         >>> extras.records["1.v"].shape
         (28, 256, 10)
     """
+    check_not_in_a_layer()
     _checks.function("module", module)
     xs = jnp.asarray(xs)
     if xs.ndim == 0:

@@ -146,12 +146,18 @@ def create(
         The recipe and the first state.
 
     Raises:
+        TypeError: the model is a cell, which takes one step.
         ValueError: the model holds random state, as Flax's `nnx.Dropout` does, or layers that
             behave differently in training though its call takes no `training`; `batch_size` is
             below 1 or not a multiple of the number of devices, or `seed` is not one of the 2^32
             that JAX tells apart; several devices for a model with dropout or batch normalisation,
             which look at a whole minibatch.
     """
+    if hasattr(model, "initialize_carry"):
+        raise TypeError(
+            f"model must take a whole sequence, model(xs), but {type(model).__name__} is a cell; "
+            f"give it a readout: jaxsnn.models.Classifier({type(model).__name__}(...))"
+        )
     split: Any = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
     graphdef, params, statistics, rest = split
     random = {type(v).__name__ for _, v in nnx.to_flat_state(rest) if isinstance(v, nnx.RngState)}
@@ -217,6 +223,7 @@ def put(recipe: Recipe, tree: Any) -> Any:
         tree: a pytree of arrays, e.g. the training set `(inputs, labels)`; with several processes
             the same in each.
     """
+    refuse_donated(tree)
     return _shares.put_whole(recipe.mesh, tree)
 
 
@@ -233,8 +240,8 @@ def no_tally() -> Tally:
     )
 
 
-def refuse_donated(state: TrainState) -> None:
-    """Raise if the memory of this state was given to an earlier call."""
+def refuse_donated(state: Any) -> None:
+    """Raise if the memory of this state, or of other arrays, was given to an earlier call."""
     for leaf in jax.tree.leaves(state):
         array = isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer)
         if array and leaf.is_deleted():

@@ -15,7 +15,15 @@ from jaxsnn._norm import global_norm
 from jaxsnn.nn._statistics import shapes
 from jaxsnn.training import _shares
 from jaxsnn.training._metrics import StepMetrics, Sums, all_finite, are_classes
-from jaxsnn.training._recipe import Params, Recipe, Tally, TrainState, merge, takes_training
+from jaxsnn.training._recipe import (
+    Params,
+    Recipe,
+    Tally,
+    TrainState,
+    merge,
+    refuse_donated,
+    takes_training,
+)
 
 
 def train_step(
@@ -54,6 +62,7 @@ def train_step(
             "train_epoch"
         )
     examples(inputs, labels)
+    refuse_donated(state)
     return update(recipe, state, inputs, labels, key)
 
 
@@ -209,7 +218,7 @@ def _transform(
 
 
 def _stayed_finite(before: optax.OptState, after: optax.OptState) -> jax.Array:
-    """Return whether every number that was finite still is: an optimiser may begin with infinity."""
+    """Return whether every number that was finite still is; infinity may be a first value."""
     stayed = jnp.bool_(True)
     for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
         if jnp.issubdtype(new.dtype, jnp.inexact):

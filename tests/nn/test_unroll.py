@@ -108,6 +108,33 @@ def test_bad_sequences(xs, message):
         nn.unroll(nn.IFNode(), xs)
 
 
+def test_a_sequence_without_an_axis_of_time():
+    """The features would be taken for time steps."""
+    with pytest.raises(ValueError, match=r"\[T, \.\.\., 4\], before a Linear, got \[4\]"):
+        nn.unroll(nn.Sequential(nn.Linear(4, 3, rngs=nnx.Rngs(0)), nn.IFNode()), jnp.ones(4))
+
+
+class RunsOverTime(nnx.Module):
+    """A model, which takes a whole sequence."""
+
+    def __init__(self):
+        self.neuron = nn.IFNode()
+
+    def __call__(self, xs):
+        return nn.unroll(self.neuron, xs)[1]
+
+
+def test_a_model_that_runs_over_time_is_no_layer():
+    """It would take the examples of one step for time steps."""
+    model, xs = RunsOverTime(), jnp.ones((3, 2, 4))
+    in_a_stack = nn.Sequential(model, nn.IFNode())
+    in_a_loop = nn.ElementWiseRecurrentContainer(model, jnp.add)
+    for net in (model, in_a_stack, in_a_loop):
+        with pytest.raises(ValueError, match="RunsOverTime calls unroll, so it takes a whole seq"):
+            nn.unroll(net, xs)
+    assert model(xs).shape == xs.shape  # the mark is gone after an error
+
+
 def test_bad_modules():
     with pytest.raises(TypeError, match="module must be callable, got 3"):
         nn.unroll(3, jnp.ones((2, 3)))
@@ -120,8 +147,10 @@ def test_wrong_features_are_named():
     with pytest.raises(ValueError, match=r"in_features=28.*got \[5, 2, 27\]"):
         nn.unroll(net, jnp.ones((5, 2, 27)))
     conv = nn.Conv(3, 4, (3, 3), rngs=nnx.Rngs(0))
-    with pytest.raises(ValueError, match=r"channels last, \[\.\.\., 3\], got \[2, 3, 8, 8\]"):
+    with pytest.raises(ValueError, match=r"got \[2, 3, 8, 8\]; channels are first here, jnp.move"):
         nn.unroll(conv, jnp.ones((5, 2, 3, 8, 8)))
+    with pytest.raises(ValueError, match=r"got \[8, 3\]; over time xs is \[T, N, \.\.\.\]"):
+        nn.unroll(conv, jnp.ones((8, 8, 3)))
 
 
 def test_functions_that_hide_a_module_are_refused():
@@ -320,5 +349,5 @@ def test_a_missing_axis_of_channels_is_named():
     conv = nn.Conv(1, 2, (3, 3), rngs=nnx.Rngs(0))
     with pytest.raises(ValueError, match=r"xs\[\.\.\., None\] adds the missing axis"):
         nn.unroll(conv, jnp.ones((5, 2, 6, 6)))
-    with pytest.raises(ValueError, match=r"got \[2, 1, 6, 6\]\s"):  # channels first
+    with pytest.raises(ValueError, match=r"got \[2, 1, 6, 6\]; channels are first"):
         nn.unroll(conv, jnp.ones((5, 2, 1, 6, 6)))
