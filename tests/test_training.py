@@ -240,6 +240,16 @@ def test_bad_seeds(seed, error):
         plain(seed=seed)
 
 
+class Holds(nnx.Module):
+    """A model around one layer."""
+
+    def __init__(self, layer):
+        self.layer = layer
+
+    def __call__(self, xs):
+        return self.layer(xs).mean(0)
+
+
 def test_variables_that_are_not_parameters_are_refused():
     for layer, message in (
         (nnx.Dropout(0.5, rngs=nnx.Rngs(0)), r"nnx\.BatchStat \(RngCount, RngKey\)"),
@@ -247,9 +257,7 @@ def test_variables_that_are_not_parameters_are_refused():
         (nn.Dropout(0.5), r"no training=key; see jaxsnn\.models\.Classifier"),
     ):
         with pytest.raises(ValueError, match=message):
-            training.create(
-                nn.Sequential(layer), optax.sgd(0.1), to_sequence=repeat, batch_size=1, seed=0
-            )
+            training.create(Holds(layer), optax.sgd(0.1), to_sequence=repeat, batch_size=1, seed=0)
 
 
 def ragged(n=120, steps=5):
