@@ -12,7 +12,7 @@ from jaxsnn.training import Recipe, TrainState, merge, put
 
 
 def firing_rates(recipe: Recipe, inputs: Any) -> Callable[[TrainState], dict[str, float]]:
-    """Compile the measurement of how often the neurons of each layer fire.
+    """Make the measurement of how often the neurons of each layer fire.
 
     Args:
         recipe: from `training.create`, also of several devices; of a model whose layers are a
@@ -23,17 +23,14 @@ def firing_rates(recipe: Recipe, inputs: Any) -> Callable[[TrainState], dict[str
         A function of a `TrainState`: for each layer with a spike function, spikes per neuron and
         time step, between 0 and 1, e.g. `{"fc.1": 0.14, "fc.3": 0.07}`.
     """
-    inputs = put(recipe, inputs)
-
-    @jax.jit
-    def rates(state: TrainState, inputs: Any) -> dict[str, jax.Array]:
-        layers = merge(recipe, state).fc
-        spiking = [str(k) for k, layer in enumerate(layers) if _spikes(layer)]
-        records = unroll(layers, recipe.to_sequence(inputs), record=spiking)[2].records
-        return {f"fc.{k}": jnp.mean(records[k], dtype=jnp.float32) for k in spiking}
+    xs = recipe.to_sequence(put(recipe, inputs))
 
     def measure(state: TrainState) -> dict[str, float]:
-        return {layer: float(rate) for layer, rate in jax.device_get(rates(state, inputs)).items()}
+        layers = merge(recipe, state).fc
+        spiking = [str(k) for k, layer in enumerate(layers) if _spikes(layer)]
+        records = unroll(layers, xs, record=spiking)[2].records
+        rates = {f"fc.{k}": jnp.mean(records[k], dtype=jnp.float32) for k in spiking}
+        return {layer: float(rate) for layer, rate in jax.device_get(rates).items()}
 
     return measure
 

@@ -71,13 +71,14 @@ WAYS = {
 }
 
 
-@pytest.mark.parametrize("way", some_fast(WAYS, "attribute", "NumPy"))
+@pytest.mark.parametrize("way", some_fast(WAYS, "attribute"))
 def test_every_way_of_reading_a_variable_from_outside(way):
     net = nn.Sequential(WAYS[way], nn.LIFNode())
     with pytest.raises(ValueError, match=r"reads a Param.* compiled in as a constant"):
         nn.unroll(net, xs)
 
 
+@pytest.mark.slow
 def test_a_refused_trace_is_not_reused_when_the_weights_are_new():
     net = nn.Sequential(lambda x: held.layer(x), nn.LIFNode())
     for _ in range(2):
@@ -120,12 +121,13 @@ RUNS = {
 }
 
 
-@pytest.mark.parametrize("run", some_fast(RUNS, "grad", "doctor"))
+@pytest.mark.parametrize("run", some_fast(RUNS))
 def test_inside_transformations(run):
     with pytest.raises(ValueError, match="reads a Param of a Linear, shape "):
         RUNS[run](nn.Sequential(lambda x: held.layer(x), nn.LIFNode()))
 
 
+@pytest.mark.slow
 def test_values_of_another_trace():
     """A module that a loss makes of its arguments is no constant, but the trace would be kept."""
 

@@ -302,7 +302,13 @@ def lose_the_record(folder):
     shutil.rmtree(folder / "record")
 
 
-@pytest.mark.parametrize("fault", [lose_arrays, change_a_bit, lose_the_record])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        lose_arrays,
+        *(pytest.param(f, marks=pytest.mark.slow) for f in (change_a_bit, lose_the_record)),
+    ],
+)
 def test_what_was_not_written_right_takes_no_ones_place(tmp_path, monkeypatch, fault):
     """However it comes: each checkpoint is read back before older ones are removed."""
     _, state = make()

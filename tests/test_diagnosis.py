@@ -458,9 +458,9 @@ def in_a_circle():
 @pytest.mark.parametrize(
     ("make", "steps", "growth"),
     [
-        (at_threshold, 10, 5.0),
+        pytest.param(at_threshold, 10, 5.0, marks=pytest.mark.slow),
         (at_threshold, 40, 5.0),
-        (in_a_circle, 90, 4.5),
+        pytest.param(in_a_circle, 90, 4.5, marks=pytest.mark.slow),
     ],
 )
 def test_explosion_through_time(make, steps, growth):

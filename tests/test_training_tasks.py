@@ -121,6 +121,7 @@ def test_targets_of_any_shape(task, monkeypatch):
     np.testing.assert_allclose(seen.loss, expected, rtol=1e-5)
 
 
+@pytest.mark.slow
 def test_class_numbers_of_any_integer_type():
     labels = np.arange(24) % 2
     recipe, state = create(Product(), loss=losses.firing_rate_mse)
@@ -196,10 +197,10 @@ def asks_by_name():
 OPTIMIZERS = {
     "plateau": lower_on_plateau,
     "named": asks_by_name,
-    "clipped sam": lambda: optax.chain(optax.clip(1.0), sam()),
     "prodigy": lambda: optax.contrib.prodigy(1.0),
 }
 MORE = {
+    "clipped sam": lambda: optax.chain(optax.clip(1.0), sam()),
     "polyak": optax.polyak_sgd,
     "momo": lambda: optax.contrib.momo(0.1),
     "lbfgs": lambda: optax.lbfgs(memory_size=2),
@@ -433,6 +434,7 @@ def test_a_donated_state_is_named():
             test(recipe, state, XS, WANTED[:, 0])
 
 
+@pytest.mark.slow
 def test_seeds_and_learning_rates_side_by_side():
     """`vmap` over states: the same as one after the other."""
     optimizer = optax.inject_hyperparams(optax.adam)(learning_rate=1.0)
