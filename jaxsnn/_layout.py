@@ -15,7 +15,9 @@ from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 
 def is_shared_out(x: jax.Array) -> bool:
-    """Return whether XLA partitions the operations on `x`: it is on a mesh of several devices.
+    """Return whether XLA partitions the operations on `x`, or types say that it would.
+
+    That is so on a mesh of several devices, and on explicit axes even if the device is alone.
 
     Two axes may then be made one only if the first of them is the one that is shared out: each
     device holds some of the rows `[n, :]` of `[N, C]`, but of `[T, N]` only parts of rows, which
@@ -25,7 +27,10 @@ def is_shared_out(x: jax.Array) -> bool:
     if not mesh.shape:
         mesh = jax.sharding.get_abstract_mesh()
     kinds = dict(zip(mesh.axis_names, mesh.axis_types, strict=True))
-    return any(n > 1 and kinds[name] != AxisType.Manual for name, n in mesh.shape.items())
+    return any(
+        kinds[name] == AxisType.Explicit or (n > 1 and kinds[name] == AxisType.Auto)
+        for name, n in mesh.shape.items()
+    )
 
 
 def follow(arrays: Any, x: jax.Array, axis: int = 0) -> Any:

@@ -612,6 +612,9 @@ def final(run):
     )
     state, rows = checkpointing.Checkpoints(run).restore(like)
     table = run_files.table(run)
-    assert table == [pytest.approx(row) for row in rows]
+    flat = [dict(row) for row in rows]
+    for row in flat:
+        row |= {f"firing_rate/{k}": rate for k, rate in row.pop("firing_rates").items()}
+    assert table == [pytest.approx(row) for row in flat]
     timeless = [{k: v for k, v in row.items() if not k.endswith("_per_s")} for row in rows]
     return bits(state), timeless
