@@ -8,7 +8,7 @@ old value after the variable has changed, and no gradient reaches the variable.
 import functools
 import gc
 from collections.abc import Callable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import jax
 import jax.numpy as jnp
@@ -56,7 +56,7 @@ def no_captured_variables(*, static: int = 0) -> Callable[[F], F]:
             outputs = core.jaxpr_as_fun(program)(*jax.tree.leaves(traced))
             return jax.tree.unflatten(jax.tree.structure(returned), outputs)
 
-        return checked  # type: ignore[return-value]
+        return cast(F, checked)
 
     return decorate
 

@@ -12,10 +12,10 @@ from typing import Any, NoReturn
 class OneLineParser(argparse.ArgumentParser):
     """Print an error in one line, if possible with a suggestion, and exit with 2."""
 
-    def parse_known_args(  # type: ignore[override]
+    def parse_known_args(  # type: ignore[override]  # two overloads in typeshed
         self, args: Sequence[str] | None = None, namespace: Any = None
     ) -> Any:
-        """Overrides: the first unknown option is an error before any value is looked at."""
+        """Raise on the first unknown option, before any value is parsed."""
         options = self._option_string_actions
         for word in sys.argv[1:] if args is None else args:
             if word == "--":

@@ -17,7 +17,7 @@ class _Signature:
     def __get__(self, instance: Any, owner: type) -> inspect.Signature:
         if instance is not None:  # its signature is that of its __call__
             raise AttributeError("__signature__")
-        init: Any = owner.__init__  # type: ignore[misc]
+        init: Any = owner.__init__  # type: ignore[misc]  # only read
         if init is object.__init__:
             return inspect.Signature()
         _, *parameters = inspect.signature(init).parameters.values()
@@ -100,7 +100,7 @@ def children(layer: nnx.Module) -> dict[str, Any]:
     """The layers directly inside of one, by the names that they have in paths."""
     if isinstance(layer, Printable):
         return layer._children()
-    return Printable._children(layer)  # type: ignore[arg-type]
+    return Printable._children(layer)  # type: ignore[arg-type]  # reads attributes alone
 
 
 def in_short(array: Any) -> str:

@@ -34,7 +34,8 @@ def _checked(compiled: Compiled) -> Compiled:
         examples(inputs, labels)
         return compiled(recipe, state, inputs, labels)
 
-    vars(call).update(lower=compiled.lower, _cache_size=compiled._cache_size)  # type: ignore[attr-defined]
+    jitted: Any = compiled  # its type does not show what jax.jit adds
+    vars(call).update(lower=jitted.lower, _cache_size=jitted._cache_size)
     return cast(Compiled, call)
 
 

@@ -65,7 +65,7 @@ class TrainState(NamedTuple):
     step: Integer[Array, ""]
     tally: Tally
     best_accuracy: Float[Array, ""]
-    constants: Any = {}  # noqa: RUF012
+    constants: Any = {}  # noqa: RUF012  (never changed in place)
 
 
 @dataclasses.dataclass(frozen=True)
