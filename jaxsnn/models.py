@@ -186,13 +186,13 @@ class Classifier(Printable, nnx.Module):
 
         Args:
             xs: `[T, N, ...]`, time first.
-            mask: which steps count, bool `[T, N]`, see `jaxsnn.nn.steps_before`; None for all.
+            mask: which steps count, bool `[T, N]`, see `jaxsnn.nn.sequence_mask`; None for all.
             training: a random key when training, else None.
 
         Returns:
             The outputs; when training `(outputs, running statistics)`.
         """
-        _, outputs, *extras = unroll(self.stack, xs, mask=mask, training=training)
+        _, outputs, *extras = unroll(self.stack, xs, mask=mask, key=training)
         if self.readout is not None:
             outputs = self.readout(outputs) if mask is None else self.readout(outputs, mask)
         if training is None:

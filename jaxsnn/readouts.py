@@ -36,7 +36,7 @@ def firing_rate(
         A batch of two sequences, of 4 steps and of 2:
 
         >>> spikes = jnp.array([[0.0, 1.0], [1.0, 1.0], [0.0, 0.0], [0.0, 0.0]])
-        >>> firing_rate(spikes, mask=jaxsnn.nn.steps_before(jnp.array([4, 2]), 4))
+        >>> firing_rate(spikes, mask=jaxsnn.nn.sequence_mask(jnp.array([4, 2]), 4))
         Array([0.25, 1.  ], dtype=float32)
     """
     return _mean(spikes, mask)

@@ -93,7 +93,7 @@ def diagnose():
     refused("labels", diagnosis.doctor, net, xs, np.zeros(5, int))
     calibrated = diagnosis.calibrate(net, xs, 0.2).model
     refused("xs", diagnosis.calibrate, net, xs[:, 0])
-    refused("training", nn.unroll, calibrated, xs, training=jnp.zeros(2, jnp.uint32))
+    refused("key", nn.unroll, calibrated, xs, key=jnp.zeros(2, jnp.uint32))
 
     with tempfile.TemporaryDirectory() as folder:
         path = os.path.join(folder, "net.zip")

@@ -175,7 +175,7 @@ ROWS = [
         {"tau": ones(2)},
         {"i": ones(2, 3), "x": ones(2, 3), "tau": 2.0},
     ),
-    (nn.steps_before, {"lengths": ones(2)}, {"lengths": COUNTS, "steps": 3}),
+    (nn.sequence_mask, {"lengths": ones(2)}, {"lengths": COUNTS, "T": 3}),
     on(lambda: nn.Linear(4, 3, rngs=rngs()), {"inputs": ones(2, 3)}, inputs=ones(5, 2, 4)),
     on(lambda: nn.WSLinear(4, 3, rngs=rngs()), {"inputs": ones(3)}, inputs=ones(2, 4)),
     on(lambda: nn.DropConnectLinear(4, 3, rngs=rngs()), {"inputs": ones(3)}, inputs=ones(2, 4)),

@@ -175,7 +175,7 @@ def test_every_cell_is_seen(name):
     )
     report = jaxsnn.doctor(nn.Sequential(cell), xs)
     training = jax.random.key(0) if nn.needs_training_mode(cell) else None
-    ys = nn.unroll(cell, xs, training=training)[1]
+    ys = nn.unroll(cell, xs, key=training)[1]
     assert report.loss == pytest.approx(float(jnp.mean(ys)), rel=1e-5)  # summed in another order
     spiking = [layer for layer in report.layers if layer.rate is not None]
     assert bool(spiking) == any(hasattr(m, "surrogate_function") for _, m in nnx.iter_modules(cell))
@@ -779,7 +779,7 @@ def test_calibrate_containers_and_normalisations():
         "recurrent weights left as they are: 2.rc (its feedback), 4.rc"
     )
     assert done[0].factor < 1  # that one fired too much
-    run = nn.unroll(model.stack, UNIFORM, record=["1", "2", "4", "7"], training=jax.random.key(0))
+    run = nn.unroll(model.stack, UNIFORM, record=["1", "2", "4", "7"], key=jax.random.key(0))
     for layer, spikes in zip(done, run[2].records.values(), strict=True):
         assert layer.rate == pytest.approx(0.2, rel=0.15)
         assert layer.rate == pytest.approx(float(jnp.mean(spikes)), abs=1e-6)

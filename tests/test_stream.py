@@ -143,7 +143,7 @@ def test_several_inputs_dropout_and_normalisation():
     recipe, state = training.create(
         models.Classifier(stack),
         SGD,
-        to_sequence=lambda inputs: (data.columns(inputs[0]), nn.steps_before(inputs[1], 28)),
+        to_sequence=lambda inputs: (data.columns(inputs[0]), nn.sequence_mask(inputs[1], 28)),
         batch_size=32,
         seed=0,
     )

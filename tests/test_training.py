@@ -273,7 +273,7 @@ def ragged(n=120, steps=5):
 def padded(inputs):
     """`to_sequence` of sequences `[N, T, F]` and their lengths: two arguments for the model."""
     xs, lengths = inputs
-    return xs.swapaxes(0, 1), nn.steps_before(lengths, xs.shape[1])
+    return xs.swapaxes(0, 1), nn.sequence_mask(lengths, xs.shape[1])
 
 
 def normalised(model=models.Classifier, **kwargs):

@@ -94,7 +94,7 @@ class SEWNet(nnx.Module):
         """`[T, N, 28, 28, 1]` to `[N, 10]`."""
         statistics = {}
         for name in ("stem", "first", "second"):
-            _, ys, *extras = nn.unroll(getattr(self, name), xs, training=training)
+            _, ys, *extras = nn.unroll(getattr(self, name), xs, key=training)
             if training is not None:
                 statistics[name] = extras[0].statistics
             xs = ys if name == "stem" else self.pool(xs + ys)

@@ -69,7 +69,7 @@ from jaxsnn.nn._synapses import SynapseFilter as SynapseFilter
 from jaxsnn.nn._two_variables import CUBALIFNode as CUBALIFNode
 from jaxsnn.nn._two_variables import RAFNode as RAFNode
 from jaxsnn.nn._unroll import Extras as Extras
-from jaxsnn.nn._unroll import steps_before as steps_before
+from jaxsnn.nn._unroll import sequence_mask as sequence_mask
 from jaxsnn.nn._unroll import unroll as unroll
 from jaxsnn.nn._weight_standardization import WSConv as WSConv
 from jaxsnn.nn._weight_standardization import WSLinear as WSLinear

@@ -19,8 +19,8 @@ class Bidirectional(SequenceLayer):
         y[t] = [forward(x[0], ..., x[t]); backward(x[T-1], ..., x[t])]
 
     As it needs the end of the sequence to begin, it keeps no state between calls. In padded
-    sequences, run with a mask of `steps_before`, the way back starts at the end of each. A stack is
-    a `Sequential` of several; the features that a second one sees are those of both outputs.
+    sequences, run with a mask of `sequence_mask`, the way back starts at the end of each. A stack
+    is a `Sequential` of several; the features that a second one sees are those of both outputs.
 
     Args:
         forward_cell: any cell or stack, e.g. `SpikingLSTMCell`.

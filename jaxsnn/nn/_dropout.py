@@ -16,7 +16,7 @@ class Dropout(ModalLayer):
 
         y[t] = x[t] m / (1 - p),  m = 0 with probability p, else 1
 
-    It drops when training (`unroll(..., training=key)`), the same elements at every step and with
+    It drops when training (`unroll(..., key=key)`), the same elements at every step and with
     the same key, so that a sequence in stretches drops what the whole one drops. Otherwise it
     changes nothing.
 

@@ -109,7 +109,7 @@ def refuse_untold(module: Any, mode: Mode) -> None:
             f"{name} calls the {inside} in it ({where}) by itself, so that even in training it "
             "would do as in inference: only unroll, Sequential and the containers of jaxsnn.nn "
             f"tell a layer that it is trained. Split {name} into parts that these run, and join "
-            "the outputs in the model: unroll(part, xs, training=key)"
+            "the outputs in the model: unroll(part, xs, key=key)"
         )
 
 

@@ -90,7 +90,7 @@ class BatchNorm(_Normalization):
 
         y = weight (x - mean) / sqrt(var + eps) + bias
 
-    When training (`unroll(..., training=key)`) mean and variance are those of each channel over
+    When training (`unroll(..., key=key)`) mean and variance are those of each channel over
     all steps, examples and positions at once; inside a recurrent container, which sees one step
     at a time, over those of the step. Otherwise they are the running ones,
 

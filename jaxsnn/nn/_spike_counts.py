@@ -39,7 +39,7 @@ class SpikeCountToBinary(_Conversion):
 
     Args:
         num_slots: slots a step, the largest count.
-        always_convert: whether it converts in training (`unroll(..., training=key)`) too, where
+        always_convert: whether it converts in training (`unroll(..., key=key)`) too, where
             the counts otherwise pass as they are.
 
     Raises:
@@ -70,7 +70,7 @@ class TemporalBinSum(_Conversion):
 
     Args:
         num_slots: steps that become one.
-        always_convert: whether it converts in training (`unroll(..., training=key)`) too, where
+        always_convert: whether it converts in training (`unroll(..., key=key)`) too, where
             the input otherwise passes as it is.
 
     Raises:

@@ -1,6 +1,6 @@
 """Running statistics of normalisations: variables beside the parameters, never changed in place.
 
-They live across sequences and are therefore no part of a carry. `unroll(..., training=key)`
+They live across sequences and are therefore no part of a carry. `unroll(..., key=key)`
 returns those after the sequence; a module is given new ones with `with_statistics`.
 """
 
@@ -62,7 +62,7 @@ def with_statistics(module: Any, statistics: Any) -> Any:
 
     Args:
         module: any module.
-        statistics: as `unroll(module, xs, training=key)` returns them.
+        statistics: as `unroll(module, xs, key=key)` returns them.
 
     Raises:
         ValueError: `statistics` are not those of `module`.
@@ -70,7 +70,7 @@ def with_statistics(module: Any, statistics: Any) -> Any:
     Examples:
         >>> net = Sequential(Linear(4, 3, rngs=nnx.Rngs(0)), BatchNorm(3), LIFNode())
         >>> xs = jax.random.normal(jax.random.key(0), (8, 16, 4))
-        >>> _, _, extras = unroll(net, xs, training=jax.random.key(1))
+        >>> _, _, extras = unroll(net, xs, key=jax.random.key(1))
         >>> net = with_statistics(net, extras.statistics)
     """
     split: Any = nnx.split(module, nnx.BatchStat, ...)
@@ -79,7 +79,7 @@ def with_statistics(module: Any, statistics: Any) -> Any:
     if there != given:
         raise ValueError(
             f"statistics must be those of this {type(module).__name__}, with the shapes {there}, "
-            f"got {given}; take them from unroll(module, xs, training=key) with the same module"
+            f"got {given}; take them from unroll(module, xs, key=key) with the same module"
         )
     nnx.replace_by_pure_dict(state, statistics)
     return nnx.merge(graphdef, state, rest)

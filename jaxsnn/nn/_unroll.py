@@ -25,7 +25,7 @@ class Extras(NamedTuple):
 
     Attributes:
         records: the arrays asked for with `record`, by path, each `[T, ...]`.
-        statistics: with `training`, the running statistics of all normalisations after this
+        statistics: with `key`, the running statistics of all normalisations after this
             sequence, a nested dict; see `with_statistics`.
     """
 
@@ -39,7 +39,7 @@ def unroll(
     carry: Carry = None,
     *,
     mask: Bool[Array | np.ndarray, "T *N"] | None = None,
-    training: Key[Array, ""] | None = None,
+    key: Key[Array, ""] | None = None,
     record: str | Sequence[str] = (),
     checkpoint_every: int | None = None,
 ) -> Any:
@@ -56,9 +56,9 @@ def unroll(
         carry: the state to start from, as returned for the stretch before; None starts afresh.
         mask: for sequences of different lengths, padded: which steps count, bool `[T, N]` (or
             as many leading axes of `xs` as there are). At the others no state changes, `xs` counts
-            as 0 whatever it holds, and the outputs are 0; see `steps_before`.
-        training: a random key (`jax.random.key`): dropout drops, and normalisations use the
-            statistics of this sequence. None, the default, is inference.
+            as 0 whatever it holds, and the outputs are 0; see `sequence_mask`.
+        key: random key (`jax.random.key`) of this sequence in training: dropout drops, and
+            normalisations use the statistics of the sequence. None, the default, is inference.
         record: paths of what is to be returned as well, e.g. `"1"` for the output of layer 1 of a
             `Sequential`, `"1.v"` for the membrane potential of the neuron that it is,
             `"1.sub_module.v"` inside a container, `"1.i"` for the current a container feeds to
@@ -70,14 +70,14 @@ def unroll(
             None keeps what every step needs.
 
     Returns:
-        `(carry, ys)`: the state after the last step, and the outputs `[T, ...]`; with `training`
-        or `record` `(carry, ys, extras)`, see `Extras`. Handing the carry on to the next stretch
+        `(carry, ys)`: the state after the last step, and the outputs `[T, ...]`; with `key` or
+        `record` `(carry, ys, extras)`, see `Extras`. Handing the carry on to the next stretch
         gives the same as one long sequence; to cut the gradient between them (truncated
         backpropagation) use `jax.lax.stop_gradient` on it.
 
     Raises:
         TypeError: `module` is not callable, a cell gets an input that is not floating, `mask` is
-            not bool, `training` is not a random key, or `checkpoint_every` is not an integer.
+            not bool, `key` is not a random key, or `checkpoint_every` is not an integer.
         ValueError: `xs` has no time axis or no steps, a layer without state calls `unroll`, the
             carry, the mask or the input does not fit, there is nothing at a path to record, or
             `checkpoint_every` is below 1.
@@ -100,36 +100,36 @@ def unroll(
         raise ValueError(f"xs must have at least one time step, got shape {list(xs.shape)}")
     if mask is not None:
         mask = _check_mask(mask, xs)
-    if training is not None:
-        _checks.random_key("training", training)
+    if key is not None:
+        _checks.random_key("key", key)
     if checkpoint_every is not None:
         checkpoint_every = _checks.size("checkpoint_every", checkpoint_every)
     patterns = _check_record(record)
 
-    arguments = module, carry, xs, mask, training
+    arguments = module, carry, xs, mask, key
     # Only in a module can anything go stale.
     run_all = _run_compiled if isinstance(module, nnx.Module) else _run_all
     carry, ys, extras = run_all(patterns, checkpoint_every, *arguments)
-    if training is None and not patterns:
+    if key is None and not patterns:
         return carry, ys
     _check_found(patterns, extras.records, arguments)
-    if training is not None:
+    if key is not None:
         _check_not_shared(module, extras.statistics)
     return carry, ys, extras
 
 
-def steps_before(lengths: Integer[Array | np.ndarray, "*N"], steps: int) -> Bool[Array, "T *N"]:
-    """The mask of padded sequences: which steps come before the end of each.
+def sequence_mask(lengths: Integer[Array | np.ndarray, "*N"], T: int) -> Bool[Array, "T *N"]:
+    """The mask of padded sequences: True for the steps before the end of each sequence.
 
     Args:
-        lengths: how many steps each sequence has, integers `[N]`.
-        steps: how many steps there are in all, `T`.
+        lengths: number of steps of each sequence, integers `[N]`.
+        T: number of steps of the padded sequences.
 
     Returns:
         bool `[T, N]`.
 
     Examples:
-        >>> steps_before(jnp.array([1, 3]), 3).astype(int)
+        >>> sequence_mask(jnp.array([1, 3]), 3).astype(int)
         Array([[1, 1],
                [0, 1],
                [0, 1]], dtype=int32)
@@ -137,9 +137,9 @@ def steps_before(lengths: Integer[Array | np.ndarray, "*N"], steps: int) -> Bool
     lengths = jnp.asarray(lengths)
     if not jnp.issubdtype(lengths.dtype, jnp.integer):
         raise TypeError(f"lengths must be integers, got dtype {lengths.dtype}")
-    if lengths.dtype.itemsize < 4:  # which may not count as far as `steps`
+    if lengths.dtype.itemsize < 4:  # too narrow to count to `T`
         lengths = lengths.astype(jnp.int32)
-    times = jnp.arange(_checks.size("steps", steps), dtype=lengths.dtype)
+    times = jnp.arange(_checks.size("T", T), dtype=lengths.dtype)
     return times.reshape((-1,) + (1,) * lengths.ndim) < lengths[None]
 
 

@@ -248,7 +248,7 @@ def _check_trained(returned: Any, state: TrainState) -> tuple[Any, Any]:
     if have != got:
         raise ValueError(
             f"the running statistics that the model returns in training, {got or 'none'}, are not "
-            f"those it has, {have or 'none'}: return those of every unroll(..., training=key), "
+            f"those it has, {have or 'none'}: return those of every unroll(..., key=key), "
             'nested as the model is, e.g. {"stack": extras.statistics}'
         )
     return returned

@@ -231,7 +231,7 @@ def test_normalisation_and_dropout_in_training(names):
     @jax.jit
     def both(net, alone, xs):
         x = net[0](xs)
-        inside = nn.unroll(net, xs, training=key, record=("1.*",))
+        inside = nn.unroll(net, xs, key=key, record=("1.*",))
         drawn = inside[2].records[f"1.{branch}.2"]
         # By hand, with the numbers that the dropout has kept.
         after = alone[1]._normalize(alone[0](x), (0, 1), Mode(key=key))
@@ -257,6 +257,6 @@ def test_a_normalisation_in_a_stream_and_in_a_cycle():
     loop = [("input", "n"), ("n", "w"), ("w", "n"), ("n", "output")]
     layers = {"w": nn.Sequential(linear(), nn.BatchNorm(3)), "n": fire()}
     cycle = Graph(layers, loop)
-    _, _, extras = nn.unroll(cycle, quick.uniform((4, 5, 3), 0, 2), training=jax.random.key(0))
+    _, _, extras = nn.unroll(cycle, quick.uniform((4, 5, 3), 0, 2), key=jax.random.key(0))
     norm = nn.with_statistics(cycle, extras.statistics).layers[0][1]
     assert not jnp.allclose(norm.running_mean[...], 0)

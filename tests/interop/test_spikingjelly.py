@@ -198,7 +198,7 @@ def test_golden_outputs(file):
 
     def run(modules, inputs):
         keys = {n: jax.random.key(0) if case.training else None for n, case in cases.items()}
-        return {n: nn.unroll(m, inputs[n], training=keys[n])[1] for n, m in modules.items()}
+        return {n: nn.unroll(m, inputs[n], key=keys[n])[1] for n, m in modules.items()}
 
     for name, ys in quick.run_once(run, modules, inputs).items():
         ys = first(ys) if cases[name].images else ys

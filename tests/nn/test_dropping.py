@@ -16,7 +16,7 @@ ONES = np.ones((4, 64, 32), "float32")
 
 
 def train(module, xs, key=KEY, **kwargs):
-    return np.asarray(nn.unroll(module, xs, training=key, **kwargs)[1])
+    return np.asarray(nn.unroll(module, xs, key=key, **kwargs)[1])
 
 
 def test_dropout_drops_the_same_at_every_step():
@@ -47,9 +47,9 @@ def test_dropout_follows_the_key_and_the_place():
 def test_dropout_in_stretches_drops_what_the_whole_drops():
     def runs(xs):
         net = nn.Sequential(nn.Dropout(), nn.IFNode())
-        whole, kept = (nn.unroll(net, xs, training=KEY, checkpoint_every=n)[1] for n in (None, 3))
-        carry, head, _ = nn.unroll(net, xs[:2], training=KEY)
-        _, tail, _ = nn.unroll(net, xs[2:], carry, training=KEY)
+        whole, kept = (nn.unroll(net, xs, key=KEY, checkpoint_every=n)[1] for n in (None, 3))
+        carry, head, _ = nn.unroll(net, xs[:2], key=KEY)
+        _, tail, _ = nn.unroll(net, xs[2:], carry, key=KEY)
         return whole, kept, jnp.concatenate([head, tail])
 
     whole, kept, streamed = quick.run_once(runs, jax.random.uniform(KEY, (4, 64, 32)))
@@ -72,7 +72,7 @@ def test_dropout_in_containers():
             nn.ElementWiseRecurrentContainer(nn.Dropout(), operator.add),
             nn.LinearRecurrentContainer(nn.Dropout(), 32, 32, rngs=nnx.Rngs(0)),
         )
-        return [nn.unroll(container, xs, training=KEY)[1] for container in containers]
+        return [nn.unroll(container, xs, key=KEY)[1] for container in containers]
 
     for ys in quick.run_once(runs, jax.random.uniform(KEY, (4, 64, 32), minval=0.5)):
         always = np.all(ys == 0, axis=0)
@@ -94,7 +94,7 @@ def test_dropconnect_masks():
 
     def runs(xs):
         layers = [connect(activation=None, invariant=invariant) for invariant in (False, True)]
-        ys = [nn.unroll(layer, xs, training=KEY)[1] for layer in layers]
+        ys = [nn.unroll(layer, xs, key=KEY)[1] for layer in layers]
         return ys, layers[0].kernel[...], layers[0].bias[...]
 
     (other, same), w, b = quick.run_once(runs, np.ones((2, 4000, 32), "float32"))
@@ -136,7 +136,7 @@ def test_dropconnect_gradients():
         layer = connect()
         layer.bias[...] = jnp.zeros(8)
         inference = jax.grad(lambda *args: jnp.sum(nn.unroll(*args)[1]), (0, 1))(layer, xs)
-        training = jax.grad(lambda *args: jnp.sum(nn.unroll(*args, training=KEY)[1]))(layer, xs)
+        training = jax.grad(lambda *args: jnp.sum(nn.unroll(*args, key=KEY)[1]))(layer, xs)
         return inference, training
 
     xs = np.zeros((2, 3, 32), "float32")
@@ -155,9 +155,9 @@ def test_dropconnect_where_a_part_of_the_sequence_is_seen():
             nn.Sequential(layer, lambda y: jnp.tile(y, (1, 4))), lambda y, x: x
         )
         return (
-            nn.unroll(layer, xs, training=KEY)[1],
-            nn.unroll(layer, xs, training=KEY, checkpoint_every=2)[1],
-            nn.unroll(container, xs, training=KEY)[1],
+            nn.unroll(layer, xs, key=KEY)[1],
+            nn.unroll(layer, xs, key=KEY, checkpoint_every=2)[1],
+            nn.unroll(container, xs, key=KEY)[1],
         )
 
     whole, kept, inside = quick.run_once(runs, xs)

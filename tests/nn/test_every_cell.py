@@ -53,7 +53,7 @@ def test_contract(name):
     cell = CELLS[name]()
     shape = (T, N, *SHAPES.get(name, ()), F)
     xs = jax.random.uniform(jax.random.key(0), shape, jnp.float32, 0, 1.5)
-    mask = nn.steps_before(jnp.array([T, 2, T]), T)
+    mask = nn.sequence_mask(jnp.array([T, 2, T]), T)
 
     def total(run, cell, xs):
         _, ys = run(cell, xs)[:2]

@@ -72,7 +72,7 @@ class Case:
 def unrolled(module, xs, training):
     if not training:
         return nn.unroll(module, xs)[1], {}
-    _, ys, extras = nn.unroll(module, xs, training=jax.random.key(0))
+    _, ys, extras = nn.unroll(module, xs, key=jax.random.key(0))
     return ys, {"statistics": extras.statistics}
 
 

@@ -84,7 +84,7 @@ def case(name):
         others = []
         if in_stretches:
             others += [nn.unroll(module, xs, checkpoint_every=2)[1]]
-            others += [nn.unroll(module, xs, mask=nn.steps_before(lengths, T))[1]]
+            others += [nn.unroll(module, xs, mask=nn.sequence_mask(lengths, T))[1]]
         return (ys, others, gradients[1]), gradients[0]
 
     # Not made inside the trace: a carry that varies from the start would hide the fault.

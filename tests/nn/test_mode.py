@@ -46,7 +46,7 @@ def net():
 @pytest.fixture(scope="module")
 def trained(net):
     """One run in training that records everything: `(carry, ys, extras)`."""
-    return nn.unroll(net, inputs(), training=jax.random.key(1), record="*")
+    return nn.unroll(net, inputs(), key=jax.random.key(1), record="*")
 
 
 def assert_same(actual, expected, **tolerance):
@@ -66,7 +66,7 @@ def alike():
 
 
 def test_a_padded_batch_equals_each_sequence_alone(net):
-    mask = nn.steps_before(jnp.array(LENGTHS), T)
+    mask = nn.sequence_mask(jnp.array(LENGTHS), T)
     xs = jnp.where(mask[..., None], inputs(), jnp.nan)  # what is in the padding must not matter
     carry, ys, extras = nn.unroll(net, xs, mask=mask, record="2.v")
     for length, those in alike():
@@ -78,7 +78,7 @@ def test_a_padded_batch_equals_each_sequence_alone(net):
 
 
 def test_gradients_of_a_padded_batch():
-    mask = nn.steps_before(jnp.array(LENGTHS), T)
+    mask = nn.sequence_mask(jnp.array(LENGTHS), T)
     xs = jnp.where(mask[..., None], inputs(), jnp.nan)
     weights = jnp.cos(jnp.arange(F, dtype=jnp.float32))
 
@@ -116,9 +116,9 @@ def test_steps_left_out_in_the_middle():
 
 
 def test_statistics_do_not_see_the_padding():
-    mask = nn.steps_before(jnp.array(LENGTHS), T)
+    mask = nn.sequence_mask(jnp.array(LENGTHS), T)
     xs = jnp.where(mask[..., None], inputs(), jnp.inf)
-    _, ys, extras = nn.unroll(nn.BatchNorm(F), xs, mask=mask, training=jax.random.key(0))
+    _, ys, extras = nn.unroll(nn.BatchNorm(F), xs, mask=mask, key=jax.random.key(0))
     seen = xs[mask]
     np.testing.assert_allclose(extras.statistics["running_mean"], 0.1 * seen.mean(0), rtol=1e-5)
     np.testing.assert_allclose(
@@ -130,13 +130,13 @@ def test_statistics_do_not_see_the_padding():
 def test_a_single_number_teaches_no_variance():
     xs, layer = inputs(), nn.BatchNorm(F)
     mask = jnp.zeros((T, N), bool).at[0, 0].set(True)
-    _, _, extras = nn.unroll(layer, xs, mask=mask, training=jax.random.key(0))
+    _, _, extras = nn.unroll(layer, xs, mask=mask, key=jax.random.key(0))
     jax.tree.map(np.testing.assert_array_equal, extras.statistics, nn.statistics(layer))
 
 
 def test_mask_with_stretches():
     net = nn.LinearRecurrentContainer(nn.LIFNode(v_threshold=0.2), F, F, rngs=nnx.Rngs(3))
-    xs, mask = inputs(), nn.steps_before(jnp.array(LENGTHS), T)
+    xs, mask = inputs(), nn.sequence_mask(jnp.array(LENGTHS), T)
     assert_same(nn.unroll(net, xs, mask=mask, checkpoint_every=3), nn.unroll(net, xs, mask=mask))
 
 
@@ -200,19 +200,21 @@ def test_what_is_masked_apart_must_be_apart(module, name, remedy):
 
 
 def test_masked_outputs_keep_their_dtype():
-    mask = nn.steps_before(jnp.array(LENGTHS), T)
+    mask = nn.sequence_mask(jnp.array(LENGTHS), T)
     _, ys = nn.unroll(lambda x: x >= 0, inputs(), mask=mask)
     np.testing.assert_array_equal(ys, jnp.broadcast_to(mask[..., None], ys.shape))
 
 
 def test_lengths_in_a_short_integer():
     lengths = jnp.array([4, 200], jnp.uint8)
-    np.testing.assert_array_equal(nn.steps_before(lengths, 300).sum(0), lengths)
+    np.testing.assert_array_equal(nn.sequence_mask(lengths, 300).sum(0), lengths)
 
 
 def test_bad_lengths():
     with pytest.raises(TypeError, match="lengths must be integers"):
-        nn.steps_before(jnp.array([1.0]), 3)
+        nn.sequence_mask(jnp.array([1.0]), 3)
+    with pytest.raises(ValueError, match="T must be at least 1, got 0"):
+        nn.sequence_mask(jnp.array([1]), T=0)
 
 
 def test_layers_that_mix_steps_refuse_a_mask():
@@ -363,29 +365,29 @@ def test_training_in_stretches_with_the_same_key():
     """Dropout of a sequence in two parts is that of the whole."""
     net = nn.Sequential(nn.LIFNode(v_threshold=0.2), nn.Dropout(0.5))
     key, xs = jax.random.key(3), inputs()
-    _, whole, _ = nn.unroll(net, xs, training=key)
-    carry, head, _ = nn.unroll(net, xs[:2], training=key)
-    _, tail, _ = nn.unroll(net, xs[2:], carry, training=key)
+    _, whole, _ = nn.unroll(net, xs, key=key)
+    carry, head, _ = nn.unroll(net, xs[:2], key=key)
+    _, tail, _ = nn.unroll(net, xs[2:], carry, key=key)
     np.testing.assert_array_equal(jnp.concatenate([head, tail]), whole)
-    np.testing.assert_array_equal(nn.unroll(net, xs, training=key, checkpoint_every=2)[1], whole)
-    assert jnp.any(nn.unroll(net, xs, training=jax.random.key(4))[1] != whole)
+    np.testing.assert_array_equal(nn.unroll(net, xs, key=key, checkpoint_every=2)[1], whole)
+    assert jnp.any(nn.unroll(net, xs, key=jax.random.key(4))[1] != whole)
 
 
 def test_layers_draw_apart():
     net = nn.Sequential(nn.Dropout(0.5), nn.Dropout(0.5))
     ones = jnp.ones((1, 400, 4))
-    _, _, extras = nn.unroll(net, ones, training=jax.random.key(0), record="*")
+    _, _, extras = nn.unroll(net, ones, key=jax.random.key(0), record="*")
     kept = extras.records["1"] != 0
     assert 0.2 < jnp.mean(kept) < 0.3  # a quarter, not a half
 
 
 def test_training_refuses_what_it_cannot_do(net):
-    with pytest.raises(TypeError, match="training must be a random key"):
-        nn.unroll(net, inputs(), training=True)
+    with pytest.raises(TypeError, match="key must be a random key"):
+        nn.unroll(net, inputs(), key=True)
     with pytest.raises(ValueError, match=r"BatchNorm takes its statistics .*checkpoint_every"):
-        nn.unroll(net, inputs(), training=jax.random.key(0), checkpoint_every=2)
+        nn.unroll(net, inputs(), key=jax.random.key(0), checkpoint_every=2)
     with pytest.raises(ValueError, match="more than one number per channel"):
-        nn.unroll(nn.BatchNorm(F), inputs()[:1, :1], training=jax.random.key(0))
+        nn.unroll(nn.BatchNorm(F), inputs()[:1, :1], key=jax.random.key(0))
 
 
 @pytest.mark.parametrize(
@@ -451,7 +453,7 @@ def test_modules_that_call_their_layers_by_themselves(module):
         whole += [nn.ElementWiseRecurrentContainer(module, operator.add)]
     for net in whole:
         with pytest.raises(ValueError, match=r"calls the (Dropout|BatchNorm) in it .*by itself"):
-            nn.unroll(net, inputs(), training=jax.random.key(0))
+            nn.unroll(net, inputs(), key=jax.random.key(0))
     nn.unroll(module, inputs())  # in inference there is nothing to tell
 
 
@@ -474,7 +476,7 @@ def test_a_normalisation_in_two_places_is_refused():
     with pytest.raises(
         ValueError, match=r"normalisation at layers\.2 also stands in another place"
     ):
-        nn.unroll(net, inputs(), training=jax.random.key(0))
+        nn.unroll(net, inputs(), key=jax.random.key(0))
 
 
 def test_statistics_of_another_module_are_refused():
@@ -538,12 +540,12 @@ def test_layers_of_flax_in_inference_join_in():
             "needs sequences of 2 steps, got 4",
         ),
         (
-            lambda: nn.unroll(nn.Dropout2d(), inputs(), training=jax.random.key(0)),
+            lambda: nn.unroll(nn.Dropout2d(), inputs(), key=jax.random.key(0)),
             ValueError,
             "needs images",
         ),
         (
-            lambda: nn.unroll(nn.Dropout(), inputs() > 0, training=jax.random.key(0)),
+            lambda: nn.unroll(nn.Dropout(), inputs() > 0, key=jax.random.key(0)),
             TypeError,
             "the input of Dropout must be floating, got dtype bool",
         ),

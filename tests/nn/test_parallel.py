@@ -95,7 +95,7 @@ def test_a_sliding_neuron_can_be_masked_and_watched():
     """Then it runs step by step; at a step that does not count the window stays where it is."""
     xs = jnp.cos(jnp.arange(10.0)).reshape(5, 2, 1)
     neuron = nn.SlidingPSN(3, surrogate_function=SMOOTH)
-    mask = nn.steps_before(jnp.array([5, 3]), 5)
+    mask = nn.sequence_mask(jnp.array([5, 3]), 5)
     (past, ys, extras), short = jax.jit(
         lambda xs: (
             nn.unroll(neuron, xs, mask=mask, record="past"),

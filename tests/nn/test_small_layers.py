@@ -80,7 +80,7 @@ def test_masked_steps_do_not_enter_a_delay():
     xs, lengths = np.arange(1.0, 11.0, dtype="float32").reshape(5, 2), np.array([3, 5])
 
     def runs(xs):
-        mask = nn.steps_before(lengths, 5)
+        mask = nn.sequence_mask(lengths, 5)
         carry, ys, extras = nn.unroll(nn.Delay(2), xs, mask=mask, record="past")
         return carry, ys, extras.records["past"]
 
@@ -164,7 +164,7 @@ def test_counts_and_spikes_give_the_same():
             return nn.unroll(linear, xs)[1]
 
         spikes = nn.unroll(net[0], counts)[1]
-        passed = nn.unroll(net[0], counts, training=KEY)[1]
+        passed = nn.unroll(net[0], counts, key=KEY)[1]
         gradients = (jax.grad(total(run), (0, 1))(linear, counts) for run in (by_spikes, by_counts))
         return spikes, passed, *gradients
 
@@ -205,7 +205,7 @@ def test_spiking_attention_attends(cls):
         cell = cls(heads * features, heads, rngs=nnx.Rngs(0))
         cell.in_proj[1].bias[...] += 2.0 if cls is nn.SpikingSelfAttention else 1.0
         record = ("in_proj", "attn_lif", "out_proj.0", "out_proj.2.v")
-        _, _, extras = nn.unroll(cell, xs, training=KEY, record=record)
+        _, _, extras = nn.unroll(cell, xs, key=KEY, record=record)
         return extras, cell.out_proj[0].kernel[...]
 
     (records, statistics), kernel = quick.run_once(runs, spikes((4, 3, 5, heads * features)))

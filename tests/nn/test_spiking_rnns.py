@@ -125,7 +125,7 @@ def test_the_limit_of_the_cell_state_is_not_felt_by_the_gradient():
 def test_bidirectional_reads_padded_sequences_from_their_own_end():
     layer = nn.Bidirectional(nn.LIFNode(), nn.SynapseFilter(tau=2.0))
     xs = np.random.default_rng(0).uniform(0, 3, (5, 2, 3)).astype("float32")
-    mask = nn.steps_before(jnp.array([3, 5]), 5)
+    mask = nn.sequence_mask(jnp.array([3, 5]), 5)
     _, ys, extras = nn.unroll(layer, xs, mask=mask, record="*")
     for n, length in enumerate((3, 5)):
         _, alone = nn.unroll(layer, xs[:length, n])
