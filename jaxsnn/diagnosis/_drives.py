@@ -161,8 +161,7 @@ NORMS = _Normalization, TemporalEffectiveBatchNorm, *FLAX_NORMS
 _WEIGHTS: tuple[tuple[tuple[type, ...], str], ...] = (
     ((WSLinear, WSConv), "gain"),
     ((nnx.Linear, nnx.Conv), "kernel"),
-    ((_Normalization,), "weight"),
-    (FLAX_NORMS, "scale"),
+    ((_Normalization, *FLAX_NORMS), "scale"),
 )
 
 

@@ -131,11 +131,18 @@ def linear(layer: Any, at: str, order: np.ndarray | None = None) -> list[Entry]:
     return entries
 
 
-def batch_norm(layer: Any, at: str, order: np.ndarray | None = None) -> list[Entry]:
-    """Batch normalisations; what torch counts, we do not: the momentum is fixed."""
+_NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
+
+
+def norm(layer: Any, at: str, order: np.ndarray | None = None) -> list[Entry]:
+    """Normalisations over the last axis, ours and Flax's.
+
+    Only torch counts batches; ours and Flax's have a fixed momentum.
+    """
     if isinstance(layer, nn.TemporalEffectiveBatchNorm):
-        return [stored(f"{at}scale", layer.scale), *batch_norm(layer.norm, at, order)]
-    arrays = {n: getattr(layer, n) for n in ("weight", "running_mean", "running_var")}
+        return [stored(f"{at}scale", layer.scale), *norm(layer.norm, at, order)]
+    found = {name: getattr(layer, ours, None) for name, ours in _NORM.items()}
+    arrays = {name: array for name, array in found.items() if array is not None}
     if isinstance(layer, nn.BatchNormThroughTime):
         return [
             entry
@@ -144,20 +151,9 @@ def batch_norm(layer: Any, at: str, order: np.ndarray | None = None) -> list[Ent
             for entry in [_row(f"{prefix}{n}", a, t, order) for n, a in arrays.items()]
             + [_untracked(prefix)]
         ]
-    arrays["bias"] = layer.bias
     of_features = _sorted(SAME, -1, order)
-    return [stored(f"{at}{n}", a, of_features) for n, a in arrays.items()] + [_untracked(at)]
-
-
-def norm_of_flax(
-    layer: nnx.BatchNorm | nnx.LayerNorm, at: str, order: np.ndarray | None
-) -> list[Entry]:
-    """Flax's own normalisations over the last axis."""
-    names = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
-    arrays = {name: getattr(layer, ours, None) for name, ours in names.items()}
-    of_features = _sorted(SAME, -1, order)
-    entries = [stored(f"{at}{n}", a, of_features) for n, a in arrays.items() if a is not None]
-    return entries + ([_untracked(at)] if isinstance(layer, nnx.BatchNorm) else [])
+    entries = [stored(f"{at}{n}", a, of_features) for n, a in arrays.items()]
+    return entries + ([] if isinstance(layer, nnx.LayerNorm) else [_untracked(at)])
 
 
 def _row(name: str, variable: Any, t: int, order: np.ndarray | None) -> Entry:
@@ -270,7 +266,7 @@ def _spiking_attention(layer: _SpikingAttention, at: str) -> list[Entry]:
     for stack, name in ((layer.in_proj, roles), (layer.out_proj, "proj")):
         kernel = stack[0].kernel
         entries.append(stored(f"{at}{name}_conv_bn.0.weight", kernel, _with_ones(LINEAR, 1)))
-        entries += batch_norm(stack[1], f"{at}{name}_conv_bn.1.")
+        entries += norm(stack[1], f"{at}{name}_conv_bn.1.")
     return entries
 
 

@@ -85,7 +85,7 @@ def _batch_norm(layer: Any) -> nn.BatchNorm:
             raise Refused(setting, "True")
     if layer.momentum is None:
         raise Refused("momentum", "a number")
-    return nn.BatchNorm(layer.num_features, eps=layer.eps, momentum=layer.momentum)
+    return nn.BatchNorm(layer.num_features, momentum=1 - layer.momentum, epsilon=layer.eps)
 
 
 def _group_norm(layer: Any) -> nnx.GroupNorm:

@@ -118,7 +118,7 @@ class _Walk:
             norm: Any = getattr(layer, "norm", layer)  # TEBN holds one
             channels = norm.num_features
             order = None if flow.sorted else self.orders.order(name, channels, flow)
-            self.entries += _layouts.batch_norm(layer, at, order)
+            self.entries += _layouts.norm(layer, at, order)
             return flow
         if isinstance(layer, Leaky):
             of_input = flow is INPUT and not self.inside_own
@@ -169,7 +169,7 @@ class _Walk:
                 )
         of_images = over_channels and flow.sorted
         order = None if of_images else self.orders.order(name, layer.num_features, flow)
-        self.entries += _layouts.norm_of_flax(layer, f"{name}." if name else "", order)
+        self.entries += _layouts.norm(layer, f"{name}." if name else "", order)
         return flow
 
     def _rnn_layers(self, layers: list[Any], at: str, flow: Flow) -> Flow:

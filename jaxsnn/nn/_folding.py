@@ -40,8 +40,8 @@ def fold_batch_norm(module: Any) -> Any:
     In inference a `BatchNorm` is a scale and a shift of each channel, which the `Linear` or
     `Conv` directly before it can do as well,
 
-        scale = weight / sqrt(running_var + eps)
-        W' = W scale,    b' = (b - running_mean) scale + bias
+        s = scale / sqrt(var + epsilon)
+        W' = W s,    b' = (b - mean) s + bias
 
     and the normalisation is left out. The layers behind it move up by one place. Outputs are those
     of `module` in inference but for rounding; `W'` and `b'` are computed in float64 and have the
@@ -221,15 +221,11 @@ def _folded(layer: Any, waiting: tuple[Waiting, ...]) -> Any:
 
 
 def _scale_and_shift(norm: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Of each channel, in inference."""
-    if isinstance(norm, nnx.BatchNorm):
-        mean, var, eps, weight = norm.mean, norm.var, norm.epsilon, norm.scale
-    else:
-        mean, var, eps, weight = norm.running_mean, norm.running_var, norm.eps, norm.weight
-    scale = 1 / np.sqrt(_wide(var[...]) + eps)
-    if weight is not None:
-        scale = scale * _wide(weight[...])
-    shift = -_wide(mean[...]) * scale
+    """Return the scale and the shift of each channel in inference."""
+    scale = 1 / np.sqrt(_wide(norm.var[...]) + norm.epsilon)
+    if norm.scale is not None:
+        scale = scale * _wide(norm.scale[...])
+    shift = -_wide(norm.mean[...]) * scale
     return scale, shift if norm.bias is None else shift + _wide(norm.bias[...])
 
 

@@ -22,18 +22,18 @@ class _Normalization(Statistics, ModalLayer):
     Batch and running statistics are kept in float32 or wider, with the shape `_shape`.
     """
 
-    printed: ClassVar[tuple[str, ...]] = ("num_features", "eps", "momentum")
+    printed: ClassVar[tuple[str, ...]] = ("num_features", "momentum", "epsilon")
     trains_apart = True
 
     def __init__(
-        self, shape: tuple[int, ...], *, eps: float, momentum: float, param_dtype: Any
+        self, shape: tuple[int, ...], *, momentum: float, epsilon: float, param_dtype: Any
     ) -> None:
         self.num_features = shape[-1]
-        self.eps = _checks.positive("eps", eps)
         self.momentum = _checks.probability("momentum", momentum)
-        dtype = state_dtype(param_dtype)  # in bfloat16 a small momentum would change nothing
-        self.running_mean = nnx.BatchStat(jnp.zeros(shape, dtype))
-        self.running_var = nnx.BatchStat(jnp.ones(shape, dtype))
+        self.epsilon = _checks.positive("epsilon", epsilon)
+        dtype = state_dtype(param_dtype)  # in bfloat16 a momentum near 1 would change nothing
+        self.mean = nnx.BatchStat(jnp.zeros(shape, dtype))
+        self.var = nnx.BatchStat(jnp.ones(shape, dtype))
 
     def _check(self, x: jax.Array) -> None:
         name = type(self).__name__
@@ -66,21 +66,21 @@ class _Normalization(Statistics, ModalLayer):
         return Batch(mean, over_counted(jnp.square(x - mean)), numbers)
 
     def _normalize(self, x: jax.Array, axes: tuple[int, ...], mode: Mode) -> tuple[jax.Array, Seen]:
-        """`(x - mean) / sqrt(var + eps)`: of the batch when training, else the running ones."""
+        """`(x - mean) / sqrt(var + epsilon)`: of the batch when training, else the running ones."""
         self._check(x)
         wide = x.astype(state_dtype(x.dtype))
         if not mode.training:
-            shape = self.running_mean.shape
+            shape = self.mean.shape
             shape = (*shape[:-1], *(1,) * (x.ndim - len(shape)), shape[-1])
             mean, var = (
                 jax.lax.stop_gradient(running[...]).astype(wide.dtype).reshape(shape)
-                for running in (self.running_mean, self.running_var)
+                for running in (self.mean, self.var)
             )
-            return (wide - mean) * jax.lax.rsqrt(var + self.eps), NOTHING
+            return (wide - mean) * jax.lax.rsqrt(var + self.epsilon), NOTHING
         batch = self._batch(wide, axes, mode.mask)
-        y = (wide - batch.mean) * jax.lax.rsqrt(batch.var + self.eps)
+        y = (wide - batch.mean) * jax.lax.rsqrt(batch.var + self.epsilon)
         unbiased = batch.var * batch.numbers / jnp.maximum(batch.numbers - 1, 1)
-        shape = self.running_mean.shape
+        shape = self.mean.shape
         told = Batch(*(a.reshape(shape) for a in (batch.mean, unbiased, batch.numbers)))
         return y, mode.see_batch(told)
 
@@ -88,22 +88,24 @@ class _Normalization(Statistics, ModalLayer):
 class BatchNorm(_Normalization):
     """Batch normalisation over time and batch, channels last.
 
-        y = weight (x - mean) / sqrt(var + eps) + bias
+        y = scale (x - mean) / sqrt(var + epsilon) + bias
 
     When training (`unroll(..., key=key)`) mean and variance are those of each channel over
     all steps, examples and positions at once; inside a recurrent container, which sees one step
     at a time, over those of the step. Otherwise they are the running ones,
 
-        running = (1 - momentum) running + momentum batch
+        running = momentum running + (1 - momentum) batch
 
-    with the unbiased variance, which `unroll` returns and which never change in place.
+    with the unbiased variance, which `unroll` returns and which never change in place. Arguments,
+    parameters (`scale`, `bias`) and variables (`mean`, `var`) have the names of
+    `flax.nnx.BatchNorm`, whose running variance is the biased one.
 
     Args:
         num_features: number of channels, the size of the last axis.
-        eps: added to the variance.
-        momentum: weight of the newest batch in the running statistics, in `[0, 1]`. (torch's
-            convention; Flax's is one minus it.)
-        param_dtype: dtype of `weight` and `bias`, and if wider than float32 of the running
+        momentum: weight of the old value in the running statistics, in `[0, 1]`. One minus torch's
+            `momentum`: the default is torch's default of 0.1, where Flax's is 0.99.
+        epsilon: added to the variance.
+        param_dtype: dtype of `scale` and `bias`, and if wider than float32 of the running
             statistics.
 
     Raises:
@@ -119,16 +121,16 @@ class BatchNorm(_Normalization):
         self,
         num_features: int,
         *,
-        eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
         param_dtype: Any = jnp.float32,
     ) -> None:
         shape = (_checks.size("num_features", num_features),)
-        super().__init__(shape, eps=eps, momentum=momentum, param_dtype=param_dtype)
-        self.weight = nnx.Param(jnp.full(shape, self._first_weight(), param_dtype))
+        super().__init__(shape, momentum=momentum, epsilon=epsilon, param_dtype=param_dtype)
+        self.scale = nnx.Param(jnp.full(shape, self._first_scale(), param_dtype))
         self.bias = nnx.Param(jnp.zeros(shape, param_dtype))
 
-    def _first_weight(self) -> float:
+    def _first_scale(self) -> float:
         return 1.0
 
     def __call__(
@@ -139,11 +141,11 @@ class BatchNorm(_Normalization):
 
     def _one_step(self, x: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
         y, seen = self._normalize(x, tuple(range(x.ndim - 1)), mode)
-        weight, bias = (
+        scale, bias = (
             p[...].astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
-            for p in (self.weight, self.bias)
+            for p in (self.scale, self.bias)
         )
-        return (y * weight + bias).astype(x.dtype), seen
+        return (y * scale + bias).astype(x.dtype), seen
 
     def _all_steps(self, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
         if mode.training and not mode.whole:
@@ -157,15 +159,15 @@ class BatchNorm(_Normalization):
 class ThresholdDependentBatchNorm(BatchNorm):
     """Batch normalisation to the scale of the threshold (tdBN).
 
-    A `BatchNorm` whose `weight` starts at `alpha v_threshold`.
+    A `BatchNorm` whose `scale` starts at `alpha v_threshold`.
 
     Args:
         num_features: number of channels, the size of the last axis.
         alpha: scale; 1, or `1/sqrt(branches)` where branches add up.
         v_threshold: firing threshold of the neurons behind.
-        eps: added to the variance.
-        momentum: weight of the newest batch in the running statistics, in `[0, 1]`.
-        param_dtype: dtype of `weight` and `bias`, and if wider than float32 of the running
+        momentum: weight of the old value in the running statistics, in `[0, 1]`.
+        epsilon: added to the variance.
+        param_dtype: dtype of `scale` and `bias`, and if wider than float32 of the running
             statistics.
 
     Raises:
@@ -175,7 +177,7 @@ class ThresholdDependentBatchNorm(BatchNorm):
     Source: Zheng et al. 2021, "Going deeper with directly-trained larger spiking neural networks".
     """
 
-    printed = ("num_features", "alpha", "v_threshold", "eps", "momentum")
+    printed = ("num_features", "alpha", "v_threshold", "momentum", "epsilon")
 
     def __init__(
         self,
@@ -183,15 +185,15 @@ class ThresholdDependentBatchNorm(BatchNorm):
         *,
         alpha: float = 1.0,
         v_threshold: float = 1.0,
-        eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
         param_dtype: Any = jnp.float32,
     ) -> None:
         self.alpha = _checks.real("alpha", alpha)
         self.v_threshold = _checks.real("v_threshold", v_threshold)
-        super().__init__(num_features, eps=eps, momentum=momentum, param_dtype=param_dtype)
+        super().__init__(num_features, momentum=momentum, epsilon=epsilon, param_dtype=param_dtype)
 
-    def _first_weight(self) -> float:
+    def _first_scale(self) -> float:
         return self.alpha * self.v_threshold
 
 
@@ -203,8 +205,8 @@ class TemporalEffectiveBatchNorm(SequenceLayer):
     Args:
         T: number of time steps.
         num_features: number of channels, the size of the last axis.
-        eps: added to the variance.
-        momentum: weight of the newest batch in the running statistics, in `[0, 1]`.
+        momentum: weight of the old value in the running statistics, in `[0, 1]`.
+        epsilon: added to the variance.
         param_dtype: dtype of the parameters, and if wider than float32 of the running statistics.
 
     Raises:
@@ -222,13 +224,15 @@ class TemporalEffectiveBatchNorm(SequenceLayer):
         T: int,
         num_features: int,
         *,
-        eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
         param_dtype: Any = jnp.float32,
     ) -> None:
         self.T = _checks.size("T", T)
         self.scale = nnx.Param(jnp.ones((T,), param_dtype))
-        self.norm = BatchNorm(num_features, eps=eps, momentum=momentum, param_dtype=param_dtype)
+        self.norm = BatchNorm(
+            num_features, momentum=momentum, epsilon=epsilon, param_dtype=param_dtype
+        )
 
     def __call__(
         self, xs: Float[Array | np.ndarray, "{self.T} *N {self.norm.num_features}"]
@@ -247,14 +251,14 @@ class TemporalEffectiveBatchNorm(SequenceLayer):
 class BatchNormThroughTime(_Normalization, SequenceLayer):
     """A batch normalisation for each time step (BNTT), without bias.
 
-        y[t] = weight[t] (x[t] - mean[t]) / sqrt(var[t] + eps)
+        y[t] = scale[t] (x[t] - mean[t]) / sqrt(var[t] + epsilon)
 
     Args:
         T: number of time steps.
         num_features: number of channels, the size of the last axis.
-        eps: added to the variance.
-        momentum: weight of the newest batch in the running statistics, in `[0, 1]`.
-        param_dtype: dtype of `weight`, and if wider than float32 of the running statistics.
+        momentum: weight of the old value in the running statistics, in `[0, 1]`.
+        epsilon: added to the variance.
+        param_dtype: dtype of `scale`, and if wider than float32 of the running statistics.
 
     Raises:
         TypeError: an argument is of the wrong type.
@@ -272,14 +276,14 @@ class BatchNormThroughTime(_Normalization, SequenceLayer):
         T: int,
         num_features: int,
         *,
-        eps: float = 1e-5,
-        momentum: float = 0.1,
+        momentum: float = 0.9,
+        epsilon: float = 1e-5,
         param_dtype: Any = jnp.float32,
     ) -> None:
         self.T = _checks.size("T", T)
         shape = (self.T, _checks.size("num_features", num_features))
-        super().__init__(shape, eps=eps, momentum=momentum, param_dtype=param_dtype)
-        self.weight = nnx.Param(jnp.ones(shape, param_dtype))
+        super().__init__(shape, momentum=momentum, epsilon=epsilon, param_dtype=param_dtype)
+        self.scale = nnx.Param(jnp.ones(shape, param_dtype))
 
     def __call__(
         self, xs: Float[Array | np.ndarray, "{self.T} *N {self.num_features}"]
@@ -291,7 +295,7 @@ class BatchNormThroughTime(_Normalization, SequenceLayer):
         _check_steps(self, xs)
         y, seen = self._normalize(xs, tuple(range(1, xs.ndim - 1)), mode)
         shape = (self.T,) + (1,) * (y.ndim - 2) + (self.num_features,)
-        return (y * self.weight[...].astype(y.dtype).reshape(shape)).astype(xs.dtype), seen
+        return (y * self.scale[...].astype(y.dtype).reshape(shape)).astype(xs.dtype), seen
 
     _one_step = SequenceLayer._one_step
 

@@ -20,23 +20,23 @@ class Statistics(nnx.Module):
     """Mixin of a normalisation: what it remembers of the batches it was trained on."""
 
     momentum: float
-    running_mean: nnx.BatchStat[jax.Array]
-    running_var: nnx.BatchStat[jax.Array]
+    mean: nnx.BatchStat[jax.Array]
+    var: nnx.BatchStat[jax.Array]
 
     def _after(self, batches: Batch) -> tuple[jax.Array, jax.Array]:
         """The running mean and variance after one or more batches, `[..., *statistic]`.
 
-        running = (1 - momentum) running + momentum batch
+        running = momentum running + (1 - momentum) batch
         """
-        before = self.running_mean[...], self.running_var[...]
+        before = self.mean[...], self.var[...]
         shape = before[0].shape
 
         def update(running: Any, batch: Batch) -> tuple[Any, None]:
             # What a mask leaves may be a single number, which has no variance, or nothing.
-            m = jnp.where(batch.numbers > 1, self.momentum, 0.0).astype(running[0].dtype)
+            share = jnp.where(batch.numbers > 1, 1 - self.momentum, 0.0).astype(running[0].dtype)
             new = (batch.mean, batch.var)
             return tuple(
-                (1 - m) * old + m * now.astype(old.dtype)
+                (1 - share) * old + share * now.astype(old.dtype)
                 for old, now in zip(running, new, strict=True)
             ), None
 
@@ -102,7 +102,7 @@ def updated_statistics(module: Any, batches: dict[str, Batch]) -> Any:
     module = nnx.merge(graphdef, state)  # a copy: nothing is changed in place
     for path, layer in _layers(module):
         if path in batches:
-            layer.running_mean[...], layer.running_var[...] = layer._after(batches[path])
+            layer.mean[...], layer.var[...] = layer._after(batches[path])
     return statistics(module)
 
 

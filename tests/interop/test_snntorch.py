@@ -302,7 +302,7 @@ def test_what_is_learned_and_images_back(library):
     assert network[3][0].alpha.item() == pytest.approx(math.exp(-1 / float(net[3][0][0].tau)))
     assert network[6].alpha.item() == pytest.approx(math.exp(-1 / float(net[6].sub_module[0].tau)))
     np.testing.assert_array_equal(network[2].beta.detach().ravel(), net[2].beta[...])
-    np.testing.assert_array_equal(network[1].running_var, net[1].running_var[...])
+    np.testing.assert_array_equal(network[1].running_var, net[1].var[...])
     assert network[1].num_batches_tracked == 0
     xs = torch.rand(10, 3, 2, 4, 4)
     ys = other_libraries.run(network, xs)[-1].numpy()
@@ -542,6 +542,22 @@ def test_images_to_nir(library):
     back = from_nir(to_nir(net, (8, 8, 2), soft_reset=True))
     channels_last = jnp.asarray(np.moveaxis(xs.numpy(), 2, -1))
     np.testing.assert_array_equal(quick.run_once(nn.unroll, back, channels_last)[1], ys)
+
+
+def test_batch_normalisation_in_training(library):
+    """The share of a batch in the running statistics is torch's `momentum`, one minus ours."""
+    import torch
+
+    norm = torch.nn.BatchNorm1d(3, momentum=0.3, eps=0.1)
+    net = snntorch.from_module(torch.nn.Sequential(norm, torch.nn.Identity()))
+    assert (net[0].momentum, net[0].epsilon) == (0.7, 0.1)
+    xs = quick.uniform((4, 5, 3), -1, 3)
+    _, ours, extras = nn.unroll(net, xs, key=jax.random.key(0))
+    ys = norm(torch.from_numpy(np.array(xs).reshape(20, 3))).detach().numpy()
+    np.testing.assert_allclose(ours, ys.reshape(4, 5, 3), rtol=1e-4, atol=1e-6)
+    running = extras.statistics["layers"][0]
+    np.testing.assert_allclose(running["mean"], norm.running_mean, rtol=1e-5)
+    np.testing.assert_allclose(running["var"], norm.running_var, rtol=1e-5)
 
 
 @pytest.mark.parametrize("axes", [1, 3])

@@ -20,10 +20,8 @@ def rngs():
 def trained(norm, seed=0):
     """A normalisation with statistics and parameters as if it had been trained."""
     rng = np.random.default_rng(seed)
-    flax = isinstance(norm, nnx.BatchNorm)
-    names = ("mean", "var", "scale") if flax else ("running_mean", "running_var", "weight")
-    ranges = ((-0.5, 0.5), (0.3, 2.0), (-0.5, 1.5), (-0.5, 0.5))
-    for name, (low, high) in zip((*names, "bias"), ranges, strict=True):
+    ranges = {"mean": (-0.5, 0.5), "var": (0.3, 2.0), "scale": (-0.5, 1.5), "bias": (-0.5, 0.5)}
+    for name, (low, high) in ranges.items():
         variable = getattr(norm, name)
         if variable is not None:
             numbers = rng.uniform(low, high, variable.shape)
@@ -48,7 +46,7 @@ def images():
         nn.Sequential(norm(3, 1, nn.ThresholdDependentBatchNorm, v_threshold=0.5), nn.IFNode()),
         nn.Flatten(),
         linear(6, 3),
-        norm(3, 2, eps=0.1),
+        norm(3, 2, epsilon=0.1),
         norm(3, 3),
     )
 
@@ -158,9 +156,9 @@ def test_the_equation():
     """With numbers that a person can check."""
     layer = linear(1, 2)
     layer.kernel[...], layer.bias[...] = jnp.array([[2.0, 3.0]]), jnp.array([1.0, 1.0])
-    bn = nn.BatchNorm(2, eps=1.0)
-    bn.running_mean[...], bn.running_var[...] = jnp.array([0.5, -1.0]), jnp.array([3.0, 0.0])
-    bn.weight[...], bn.bias[...] = jnp.array([4.0, 1.0]), jnp.array([0.25, 0.0])
+    bn = nn.BatchNorm(2, epsilon=1.0)
+    bn.mean[...], bn.var[...] = jnp.array([0.5, -1.0]), jnp.array([3.0, 0.0])
+    bn.scale[...], bn.bias[...] = jnp.array([4.0, 1.0]), jnp.array([0.25, 0.0])
     folded = nn.fold_batch_norm(nn.Sequential(layer, bn))[0]
     np.testing.assert_array_equal(folded.kernel[...], [[4.0, 3.0]])
     np.testing.assert_array_equal(folded.bias[...], [1.25, 2.0])
@@ -174,7 +172,7 @@ def test_the_dtype_is_kept(dtype):
         bn = norm(4, param_dtype=jnp.float64)
         folded = nn.fold_batch_norm(nn.Sequential(layer, bn))[0]
         assert (folded.kernel.dtype, folded.bias.dtype) == (dtype, dtype)
-        scale = bn.weight[...] / np.sqrt(np.asarray(bn.running_var[...]) + 1e-5)
+        scale = bn.scale[...] / np.sqrt(np.asarray(bn.var[...]) + 1e-5)
         exact = np.asarray(layer.kernel[...], np.float64) * np.asarray(scale)[None]
         np.testing.assert_allclose(
             np.asarray(folded.kernel[...], np.float64), exact, rtol=jnp.finfo(dtype).eps

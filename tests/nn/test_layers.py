@@ -115,9 +115,14 @@ NOT_OURS |= {f"buf_after_{part}_conv_bn.1.num_batches_tracked" for part in ("qkv
 NORMS = ("bn", "tdbn", "tebn", "bntt")
 
 
+OURS = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
+
+
 def of_norm(place, prefix=""):
-    names = ("weight", "bias", "running_mean", "running_var")
-    return {f"{prefix}{n}": (lambda m, n=n: getattr(place(m), n), same, same) for n in names}
+    return {
+        f"{prefix}{torch}": (lambda m, n=n: getattr(place(m), n), same, same)
+        for torch, n in OURS.items()
+    }
 
 
 class Row:
@@ -145,9 +150,10 @@ def batch_norm(kind, case, dtype):
         places = of_norm(lambda m: m.norm) | {"scale": (lambda m: m.scale, same, same)}
         return Case(lambda _: nn.TemporalEffectiveBatchNorm(steps, channels, **settings), places)
     places = {
-        f"bn_list.{t}.{name}": (functools.partial(Row, name=name, t=t), same, same)
+        f"bn_list.{t}.{torch}": (functools.partial(Row, name=name, t=t), same, same)
         for t in range(steps)
-        for name in ("weight", "running_mean", "running_var")
+        for torch, name in OURS.items()
+        if name != "bias"
     }
     return Case(lambda _: nn.BatchNormThroughTime(steps, channels, **settings), places)
 

@@ -120,10 +120,8 @@ def test_statistics_do_not_see_the_padding():
     xs = jnp.where(mask[..., None], inputs(), jnp.inf)
     _, ys, extras = nn.unroll(nn.BatchNorm(F), xs, mask=mask, key=jax.random.key(0))
     seen = xs[mask]
-    np.testing.assert_allclose(extras.statistics["running_mean"], 0.1 * seen.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(
-        extras.statistics["running_var"], 0.9 + 0.1 * seen.var(0, ddof=1), rtol=1e-5
-    )
+    np.testing.assert_allclose(extras.statistics["mean"], 0.1 * seen.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(extras.statistics["var"], 0.9 + 0.1 * seen.var(0, ddof=1), rtol=1e-5)
     np.testing.assert_allclose(ys[mask].mean(0), 0, atol=1e-5)
 
 
@@ -326,17 +324,17 @@ def test_training_returns_the_statistics_and_changes_nothing(net, trained):
     assert jax.tree.structure(extras.statistics) == jax.tree.structure(before)
     x = extras.records["0"]
     outside = extras.statistics["layers"][1]
-    np.testing.assert_allclose(outside["running_mean"], 0.1 * x.mean((0, 1)), rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(outside["mean"], 0.1 * x.mean((0, 1)), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(
-        outside["running_var"], 0.9 + 0.1 * x.reshape(-1, 5).var(0, ddof=1), rtol=1e-5
+        outside["var"], 0.9 + 0.1 * x.reshape(-1, 5).var(0, ddof=1), rtol=1e-5
     )
     # inside a container, one update a step
     inside = extras.statistics["layers"][4]["sub_module"]["layers"][1]
     mean, var = jnp.zeros(F), jnp.ones(F)
     for x in extras.records["4.sub_module.0"]:
         mean, var = 0.9 * mean + 0.1 * x.mean(0), 0.9 * var + 0.1 * x.var(0, ddof=1)
-    np.testing.assert_allclose(inside["running_mean"], mean, rtol=1e-4, atol=1e-6)
-    np.testing.assert_allclose(inside["running_var"], var, rtol=1e-5)
+    np.testing.assert_allclose(inside["mean"], mean, rtol=1e-4, atol=1e-6)
+    np.testing.assert_allclose(inside["var"], var, rtol=1e-5)
 
 
 def test_statistics_are_used_in_inference(net, trained):
@@ -345,8 +343,8 @@ def test_statistics_are_used_in_inference(net, trained):
     jax.tree.map(np.testing.assert_array_equal, nn.statistics(updated), statistics)
     seen = nn.unroll(updated, inputs(), record=["0", "1"])[2].records
     running = statistics["layers"][1]
-    expected = (seen["0"] - running["running_mean"][None, None]) / jnp.sqrt(
-        running["running_var"][None, None] + 1e-5
+    expected = (seen["0"] - running["mean"][None, None]) / jnp.sqrt(
+        running["var"][None, None] + 1e-5
     )
     np.testing.assert_allclose(seen["1"], expected, rtol=1e-4, atol=1e-5)
 
@@ -492,6 +490,25 @@ def test_statistics_of_another_module_are_refused():
             nn.with_statistics(net, bad)
 
 
+def test_names_and_meaning_of_arguments_are_those_of_flax():
+    """Parameters, variables and settings of Flax's layer, taken over by name, give its numbers."""
+    settings = {"momentum": 0.7, "epsilon": 0.1}
+    ours, theirs = nn.BatchNorm(F, **settings), nnx.BatchNorm(F, **settings, rngs=nnx.Rngs(0))
+    theirs.scale[...], theirs.bias[...] = jnp.linspace(0.5, 2.0, F), jnp.linspace(-1.0, 1.0, F)
+    theirs.mean[...], theirs.var[...] = jnp.linspace(-2.0, 2.0, F), jnp.linspace(0.5, 3.0, F)
+    assert all(getattr(ours, name) == getattr(theirs, name) for name in settings)
+    nnx.update(ours, nnx.state(theirs))
+    before, xs = np.asarray(ours.var[...]), inputs()
+    _, ys, extras = nn.unroll(ours, xs, key=jax.random.key(0))
+    np.testing.assert_allclose(ys, theirs(xs), rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(extras.statistics["mean"], theirs.mean[...], rtol=1e-5)
+    # Flax takes the biased variance, and we the unbiased one, as torch does.
+    biased = np.asarray(theirs.var[...]) - 0.7 * before
+    n = T * N
+    expected = 0.7 * before + biased * n / (n - 1)
+    np.testing.assert_allclose(extras.statistics["var"], expected, rtol=1e-4)
+
+
 def test_running_statistics_are_not_learned():
     """Not even by an optimiser that is given the gradient of a whole module in inference."""
     total = jax.grad(lambda layer: jnp.sum(jnp.square(layer(inputs()))))
@@ -501,7 +518,7 @@ def test_running_statistics_are_not_learned():
 
 def test_running_statistics_are_float32_or_wider():
     layer = nn.BatchNorm(F, param_dtype=jnp.bfloat16)
-    assert layer.weight.dtype == jnp.bfloat16
+    assert layer.scale.dtype == jnp.bfloat16
     assert {s.dtype for s in jax.tree.leaves(nn.statistics(layer))} == {jnp.dtype("float32")}
 
 
@@ -531,7 +548,7 @@ def test_layers_of_flax_in_inference_join_in():
         (lambda: nn.Dropout(1.0), ValueError, "p must be at least 0 and below 1, got 1.0"),
         (lambda: nn.Dropout(p="a"), TypeError, "p must be a number"),
         (lambda: nn.BatchNorm(0), ValueError, "num_features must be at least 1"),
-        (lambda: nn.BatchNorm(3, eps=0), ValueError, "eps must be greater than 0"),
+        (lambda: nn.BatchNorm(3, epsilon=0), ValueError, "epsilon must be greater than 0"),
         (lambda: nn.BatchNorm(3, momentum=2), ValueError, "momentum must be between 0 and 1"),
         (lambda: nn.BatchNorm(2)(jnp.ones((5, 3))), ValueError, r"\[N, ..., 2\], got \[5, 3\]"),
         (

@@ -210,7 +210,7 @@ def test_spiking_attention_attends(cls):
 
     (records, statistics), kernel = quick.run_once(runs, spikes((4, 3, 5, heads * features)))
     assert set(statistics) == {"in_proj", "out_proj"}
-    assert statistics["in_proj"]["layers"][1]["running_mean"].any()
+    assert statistics["in_proj"]["layers"][1]["mean"].any()
     assert records["out_proj.2.v"].shape == (4, 3, 5, 6)
 
     roles = np.split(records["in_proj"], cls.roles, axis=-1)
