@@ -22,13 +22,13 @@ _WIDTH = 6.0  # standard deviations to either side
 class DropConnectLinear(ModalLayer, Linear):
     """A linear layer that drops single weights when training, and an activation behind it.
 
-        y = f((M * W) x + m * b),  each entry of M and m is 0 with probability p, else 1
+        y = f((M * W) x + m * b),  each entry of M and m is 0 with probability rate, else 1
 
     Each example has masks of its own. What stays is not scaled up. They are drawn anew at each
     step, or with `invariant` once a sequence. In inference `y` is the mean of `f` under the normal
     distribution that approximates the sum over the masks,
 
-        y = E[f(z)],  z ~ N((1 - p)(W x + b), p (1 - p)(W^2 x^2 + b^2))
+        y = E[f(z)],  z ~ N((1 - rate)(W x + b), rate (1 - rate)(W^2 x^2 + b^2))
 
     which is computed with a fixed rule of equally spaced points (Gauss-Hermite's points, better
     for smooth functions, are worse at the kink of a ReLU), where Wan et al. draw samples.
@@ -37,7 +37,7 @@ class DropConnectLinear(ModalLayer, Linear):
         in_features: size of the input's last axis.
         out_features: size of the output's last axis.
         use_bias: whether there is a `b`.
-        p: probability with which a weight is dropped, in `[0, 1)`.
+        rate: probability with which a weight is dropped, in `[0, 1)`.
         invariant: whether a sequence keeps its masks for all steps. Inside a recurrent container
             and with `checkpoint_every`, where it sees a part of the sequence, it must.
         activation: `f`, an element-wise function; None for none.
@@ -53,14 +53,14 @@ class DropConnectLinear(ModalLayer, Linear):
     Source: Wan et al. 2013, "Regularization of neural networks using DropConnect".
     """
 
-    printed = ("in_features", "out_features", "use_bias", "p", "invariant", "activation")
+    printed = ("in_features", "out_features", "use_bias", "rate", "invariant", "activation")
 
     def __init__(
         self,
         in_features: int,
         out_features: int,
         use_bias: bool = True,
-        p: float = 0.5,
+        rate: float = 0.5,
         *,
         invariant: bool = False,
         activation: Callable[[jax.Array], jax.Array] | None = jax.nn.relu,
@@ -76,7 +76,7 @@ class DropConnectLinear(ModalLayer, Linear):
             param_dtype=param_dtype,
             rngs=rngs,
         )
-        self.p = _checks.probability("p", p, below_one=True)
+        self.rate = _checks.probability("rate", rate, below_one=True)
         self.invariant = _checks.boolean("invariant", invariant)
         if activation is not None:
             _checks.function("activation", activation)
@@ -87,11 +87,11 @@ class DropConnectLinear(ModalLayer, Linear):
     ) -> Float[Array, "*N {self.out_features}"]:
         """The mean over the masks, `[..., in_features]` to `[..., out_features]`."""
         x, w, b = self._operands(inputs)
-        mean = (1 - self.p) * _affine(x, w, b)
+        mean = (1 - self.rate) * _affine(x, w, b)
         if self.activation is None:
             return mean
         b_squared = None if b is None else jnp.square(b)
-        var = self.p * (1 - self.p) * _affine(jnp.square(x), jnp.square(w), b_squared)
+        var = self.rate * (1 - self.rate) * _affine(jnp.square(x), jnp.square(w), b_squared)
         # Where nothing is dropped the root has no derivative.
         std = jnp.where(var > 0, jnp.sqrt(jnp.where(var > 0, var, 1)), 0)
         points = jnp.linspace(-_WIDTH, _WIDTH, _NODES, dtype=mean.dtype)
@@ -129,8 +129,8 @@ class DropConnectLinear(ModalLayer, Linear):
         of_weights, of_biases = jax.random.split(key)
         shape = (examples, self.in_features, self.out_features)
         return (
-            jax.random.bernoulli(of_weights, 1 - self.p, shape),
-            jax.random.bernoulli(of_biases, 1 - self.p, (examples, self.out_features)),
+            jax.random.bernoulli(of_weights, 1 - self.rate, shape),
+            jax.random.bernoulli(of_biases, 1 - self.rate, (examples, self.out_features)),
         )
 
     def _dropped(self, xs: jax.Array, key: jax.Array) -> jax.Array:

@@ -83,8 +83,8 @@ def test_dropout_in_containers():
 # DropConnect.
 
 
-def connect(p=0.4, dtype="float32", **kwargs):
-    layer = nn.DropConnectLinear(32, 8, p=p, param_dtype=dtype, rngs=nnx.Rngs(0), **kwargs)
+def connect(rate=0.4, dtype="float32", **kwargs):
+    layer = nn.DropConnectLinear(32, 8, rate=rate, param_dtype=dtype, rngs=nnx.Rngs(0), **kwargs)
     layer.bias[...] = jnp.linspace(-1.0, 1.0, 8, dtype=dtype)
     return layer
 
@@ -174,9 +174,9 @@ def test_dropconnect_where_a_part_of_the_sequence_is_seen():
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: nn.Dropout(1.0), ValueError, "p must be at least 0 and below 1, got 1.0"),
-        (lambda: nn.Dropout("a"), TypeError, "p must be a number"),
-        (lambda: connect(p=-0.1), ValueError, "p must be at least 0 and below 1"),
+        (lambda: nn.Dropout(1.0), ValueError, "rate must be at least 0 and below 1, got 1.0"),
+        (lambda: nn.Dropout("a"), TypeError, "rate must be a number"),
+        (lambda: connect(rate=-0.1), ValueError, "rate must be at least 0 and below 1"),
         (lambda: connect(invariant=1), TypeError, "invariant must be True or False"),
         (lambda: connect(activation=3), TypeError, "activation must be callable"),
         (lambda: connect()(jnp.ones((2, 3))), ValueError, r"in_features=32.*got \[2, 3\]"),

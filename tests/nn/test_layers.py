@@ -274,7 +274,9 @@ def simple_layers(dtype):
 
 
 def dropping_layers(dtype):
-    make = functools.partial(nn.DropConnectLinear, 5, 4, p=0.4, invariant=True, param_dtype=dtype)
+    make = functools.partial(
+        nn.DropConnectLinear, 5, 4, rate=0.4, invariant=True, param_dtype=dtype
+    )
     return {
         "dropout": Case(lambda _: nn.Dropout(0.5)),
         "dropout2d": Case(lambda _: nn.Dropout2d(0.3)),

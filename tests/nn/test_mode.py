@@ -545,8 +545,8 @@ def test_layers_of_flax_in_inference_join_in():
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: nn.Dropout(1.0), ValueError, "p must be at least 0 and below 1, got 1.0"),
-        (lambda: nn.Dropout(p="a"), TypeError, "p must be a number"),
+        (lambda: nn.Dropout(1.0), ValueError, "rate must be at least 0 and below 1, got 1.0"),
+        (lambda: nn.Dropout(rate="a"), TypeError, "rate must be a number"),
         (lambda: nn.BatchNorm(0), ValueError, "num_features must be at least 1"),
         (lambda: nn.BatchNorm(3, epsilon=0), ValueError, "epsilon must be greater than 0"),
         (lambda: nn.BatchNorm(3, momentum=2), ValueError, "momentum must be between 0 and 1"),

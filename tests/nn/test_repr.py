@@ -157,7 +157,7 @@ Mine( # Param: 16 (64 B)
     (1): SynapseFilter(tau=100.0, learnable=False)
   ),
   last=List([
-    Dropout(p=0.5)
+    Dropout(rate=0.5)
   ])
 )"""
     assert repr(mine) == expected
@@ -165,7 +165,7 @@ Mine( # Param: 16 (64 B)
 
 def test_layers_of_a_graph_print_with_their_names():
     graph = nir.Graph({"fire": nn.Dropout(0.5)}, [("input", "fire"), ("fire", "output")])
-    assert "(fire): Dropout(p=0.5)" in repr(graph)
+    assert "(fire): Dropout(rate=0.5)" in repr(graph)
 
 
 def public_classes():

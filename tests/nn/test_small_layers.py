@@ -262,7 +262,7 @@ def test_printing():
             nn.Flatten(): "Flatten()",
             nn.Delay(3): "Delay(delay_steps=3)",
             nn.DropConnectLinear(2, 3, rngs=rngs()): (
-                "DropConnectLinear(in_features=2, out_features=3, use_bias=True, p=0.5, "
+                "DropConnectLinear(in_features=2, out_features=3, use_bias=True, rate=0.5, "
                 "invariant=False, activation=relu)"
             ),
             nn.WSLinear(2, 3, rngs=rngs()): (
