@@ -83,7 +83,8 @@ def stored(name: str, variable: Any, layout: Layout = SAME) -> Entry:
     """The entry of one variable."""
 
     def write(array: np.ndarray) -> None:
-        variable.set_value(jnp.asarray(layout.to_ours(array), variable[...].dtype))
+        # A copy: `asarray` may keep the memory of a torch network that goes on training in place.
+        variable.set_value(jnp.array(layout.to_ours(array), variable[...].dtype))
 
     return Entry(name, lambda: layout.to_torch(plain(variable[...])), write, (variable,))
 

@@ -5,13 +5,16 @@ import os
 import pathlib
 import sys
 
+import jax
 import jax.numpy as jnp
+import nir
 import numpy as np
 import pytest
 from flax import nnx
 
 from jaxsnn import nn
 from jaxsnn.interop import spikingjelly
+from jaxsnn.interop.nir import Scale, from_nir
 
 MUTATIONS = int(os.environ.get("JAXSNN_MUTATIONS", "30"))
 
@@ -31,6 +34,28 @@ def test_saved_and_loaded(net, tmp_path, suffix):
     for name, array in arrays.items():
         assert (loaded[name].shape, loaded[name].dtype) == (array.shape, array.dtype)
         np.testing.assert_array_equal(loaded[name], array)
+
+
+def aligned(shape):
+    """Ones at an address that JAX takes over instead of copying, as torch allocates them."""
+    size = 4 * int(np.prod(shape))
+    buffer = np.zeros(size + 64, np.uint8)
+    start = -buffer.ctypes.data % 64
+    array = buffer[start : start + size].view(np.float32).reshape(shape)
+    array[...] = 1
+    return array
+
+
+def test_parameters_are_copies(net):
+    """Their source may be a network that goes on training in place."""
+    source = {"0.weight": aligned((2, 3)), "0.bias": aligned(2), "1.w": aligned(())}
+    weight, bias, scale = aligned((2, 3)), aligned(2), aligned(3)
+    graph = nir.NIRGraph.from_list(nir.Scale(scale), nir.Affine(weight, bias))
+    made = [spikingjelly.load(net, source), from_nir(graph), Scale(scale)]
+    for array in (*source.values(), weight, bias, scale):
+        array += 1
+    for parameter in jax.tree.leaves(nnx.state(made, nnx.Param)):
+        np.testing.assert_array_equal(parameter, 1)
 
 
 def test_compressed(net, tmp_path):

@@ -31,7 +31,7 @@ class Scale(Printable, nnx.Module):
     """
 
     def __init__(self, scale: Any, *, param_dtype: Any = jnp.float32) -> None:
-        self.scale = nnx.Param(jnp.asarray(scale, param_dtype))
+        self.scale = nnx.Param(jnp.array(scale, param_dtype))  # a copy, whatever `scale` is
 
     def __call__(self, x: Float[Array | np.ndarray, "*shape"]) -> Float[Array, "*shape"]:
         x = jnp.asarray(x)

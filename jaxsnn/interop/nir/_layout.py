@@ -97,7 +97,7 @@ def parameter(name: str, numbers: Any, dtype: Any) -> jax.Array:
     if array.dtype.kind not in "fiu":
         raise ValueError(f"its {name} must hold numbers, got dtype {array.dtype}")
     with np.errstate(over="ignore"):  # said below
-        made = jnp.asarray(array, dtype)
+        made = jnp.array(array, dtype)  # a copy: the node may change in place
     if not np.all(np.isfinite(made)):
         raise ValueError(f"its {name} holds NaN or infinity, or numbers too large for {made.dtype}")
     return made
