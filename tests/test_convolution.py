@@ -156,7 +156,7 @@ def test_max_pooling():
     xs = [random.integers(-2, 3, shape).astype("float32") for _, shape in cases]
 
     def plain(pool, x):
-        return nnx.pool(x, -jnp.inf, jax.lax.max, pool.kernel_size, pool.strides, pool.padding)
+        return nnx.pool(x, -jnp.inf, jax.lax.max, pool.window_shape, pool.strides, pool.padding)
 
     def run(xs):
         found = []

@@ -102,7 +102,7 @@ class Orders:
         if isinstance(layer, _SpikingAttention):
             return Flow("image", layer.dim, axes=1)
         if flow is INPUT and isinstance(layer, Pool):
-            return Flow("image", None, name, len(layer.kernel_size))
+            return Flow("image", None, name, len(layer.window_shape))
         if not flow.sorted and flow.channels != 1 and _tells_features_apart(layer):
             raise ValueError(
                 f"{name} ({type(layer).__name__}) does not treat all features alike, and torch has "

@@ -20,29 +20,29 @@ from jaxsnn.nn._repr import Printable
 class Pool(Printable, nnx.Module):
     """Abstract: what both poolings share."""
 
-    printed: ClassVar[tuple[str, ...]] = ("kernel_size", "strides", "padding")
+    printed: ClassVar[tuple[str, ...]] = ("window_shape", "strides", "padding")
 
     def __init__(
         self,
-        kernel_size: Sequence[int],
+        window_shape: Sequence[int],
         strides: int | Sequence[int] | None = None,
         *,
         padding: int | str | Sequence[tuple[int, int]] = 0,
     ) -> None:
-        if not isinstance(kernel_size, Sequence):
+        if not isinstance(window_shape, Sequence):
             raise TypeError(
-                f"kernel_size must have one size for each axis of the window, e.g. (2, 2) for "
-                f"images, got {kernel_size!r}"
+                f"window_shape must have one size for each axis of the window, e.g. (2, 2) for "
+                f"images, got {window_shape!r}"
             )
-        self.kernel_size = tuple(_checks.size("kernel_size", side) for side in kernel_size)
-        axes = len(self.kernel_size)
+        self.window_shape = tuple(_checks.size("window_shape", side) for side in window_shape)
+        axes = len(self.window_shape)
         if strides is None:
-            strides = self.kernel_size
+            strides = self.window_shape
         each = strides if isinstance(strides, Sequence) else (strides,) * axes
         self.strides = tuple(_checks.size("strides", stride) for stride in each)
         if len(self.strides) != axes:
             raise ValueError(
-                f"strides must be as many as the sizes of the window {self.kernel_size}, got "
+                f"strides must be as many as the sizes of the window {self.window_shape}, got "
                 f"{self.strides}"
             )
         if not isinstance(padding, str | Sequence):
@@ -57,15 +57,15 @@ class Pool(Printable, nnx.Module):
         axes = self._feature_axes()
         if x.ndim < axes:
             raise ValueError(
-                f"{name}(kernel_size={self.kernel_size}) needs inputs of at least {axes} axes with "
-                f"channels last, got {list(x.shape)}"
+                f"{name}(window_shape={self.window_shape}) needs inputs of at least {axes} axes "
+                f"with channels last, got {list(x.shape)}"
             )
         rows = x.reshape(-1, *x.shape[x.ndim - axes :])  # Flax pads only where one axis is batch
-        y = pool(rows, self.kernel_size, self.strides, self.padding)
+        y = pool(rows, self.window_shape, self.strides, self.padding)
         return y.reshape(*x.shape[: x.ndim - axes], *y.shape[1:])
 
     def _feature_axes(self) -> int:
-        return len(self.kernel_size) + 1
+        return len(self.window_shape) + 1
 
 
 class MaxPool(Pool):
@@ -74,13 +74,14 @@ class MaxPool(Pool):
     Where several are the largest, as among spikes, the first of them gets the gradient.
 
     Args:
-        kernel_size: sizes of the window, one for each axis, e.g. `(2, 2)` for images.
-        strides: from one window to the next, e.g. `2` or `(2, 1)`; None is the window's size.
+        window_shape: sizes of the window, one for each axis, e.g. `(2, 2)` for images.
+        strides: from one window to the next, e.g. `2` or `(2, 1)`; None is the shape of the
+            window, as in torch (Flax's default is 1).
         padding: on every side, e.g. `1`, or `"SAME"`, `"VALID"`, or a pair for each axis. What
             is padded is never the largest.
 
     Raises:
-        TypeError: a size is not an integer, or `kernel_size` is no tuple.
+        TypeError: a size is not an integer, or `window_shape` is no tuple.
         ValueError: a size is out of range; when called on an input that does not fit.
     """
 
@@ -92,18 +93,19 @@ class AvgPool(Pool):
     """The mean of each window, channels last `[N, H, W, C]`.
 
     Args:
-        kernel_size: sizes of the window, one for each axis, e.g. `(2, 2)` for images.
-        strides: from one window to the next, e.g. `2` or `(2, 1)`; None is the window's size.
+        window_shape: sizes of the window, one for each axis, e.g. `(2, 2)` for images.
+        strides: from one window to the next, e.g. `2` or `(2, 1)`; None is the shape of the
+            window, as in torch (Flax's default is 1).
         padding: on every side, e.g. `1`, or `"SAME"`, `"VALID"`, or a pair for each axis. What
             is padded counts as 0.
 
     Raises:
-        TypeError: a size is not an integer, or `kernel_size` is no tuple.
+        TypeError: a size is not an integer, or `window_shape` is no tuple.
         ValueError: a size is out of range; when called on an input that does not fit.
     """
 
     def __call__(self, x: Float[Array | np.ndarray, "*N C"]) -> Float[Array, "*M C"]:
-        return self._pool(x, window_sums) / math.prod(self.kernel_size)
+        return self._pool(x, window_sums) / math.prod(self.window_shape)
 
 
 def window_sums(x: Array, window: tuple[int, ...], strides: tuple[int, ...], padding: Any) -> Array:

@@ -17,7 +17,7 @@ from jaxsnn.nn._layers import Conv, Linear
 class WSLinear(Linear):
     """A `Linear` with standardised weights.
 
-        W' = gain (W - mean) / sqrt(n var + eps)
+        W' = gain (W - mean) / sqrt(n var + epsilon)
 
     with mean and unbiased variance over the `n` weights of each output. Only `W'` multiplies the
     input; `W` is what is learned.
@@ -26,7 +26,7 @@ class WSLinear(Linear):
         in_features: size of the input's last axis, at least 2.
         out_features: size of the output's last axis.
         gain: whether there is a learnable `gain` for each output, 1 at the start.
-        eps: added to the variance.
+        epsilon: added to the variance.
         rngs: random streams; `params` is used.
         **kwargs: as for `Linear`.
 
@@ -39,7 +39,7 @@ class WSLinear(Linear):
     the performance gap in unnormalized ResNets".
     """
 
-    printed = (*Linear.printed, "eps")
+    printed = (*Linear.printed, "epsilon")
 
     def __init__(
         self,
@@ -47,12 +47,12 @@ class WSLinear(Linear):
         out_features: int,
         *,
         gain: bool = True,
-        eps: float = 1e-4,
+        epsilon: float = 1e-4,
         rngs: nnx.Rngs = _checks.REQUIRED,
         **kwargs: Any,
     ) -> None:
         super().__init__(in_features, out_features, rngs=rngs, **kwargs)
-        _prepare(self, gain, eps)
+        _prepare(self, gain, epsilon)
 
     def __call__(
         self, inputs: Float[Array | np.ndarray, "*N {self.in_features}"], out_sharding: Any = None
@@ -70,7 +70,7 @@ class WSConv(Conv):
         strides: e.g. `1` or `(2, 2)`.
         padding: e.g. `1` (on every side), `"SAME"` or `"VALID"`.
         gain: whether there is a learnable `gain` for each output channel, 1 at the start.
-        eps: added to the variance.
+        epsilon: added to the variance.
         rngs: random streams; `params` is used.
         **kwargs: as for `Conv`.
 
@@ -80,7 +80,7 @@ class WSConv(Conv):
             input that does not fit.
     """
 
-    printed = (*Conv.printed, "eps")
+    printed = (*Conv.printed, "epsilon")
 
     def __init__(
         self,
@@ -91,14 +91,14 @@ class WSConv(Conv):
         *,
         padding: Any = "SAME",
         gain: bool = True,
-        eps: float = 1e-4,
+        epsilon: float = 1e-4,
         rngs: nnx.Rngs = _checks.REQUIRED,
         **kwargs: Any,
     ) -> None:
         super().__init__(
             in_features, out_features, kernel_size, strides, padding=padding, rngs=rngs, **kwargs
         )
-        _prepare(self, gain, eps)
+        _prepare(self, gain, epsilon)
 
     def __call__(
         self, inputs: Float[Array | np.ndarray, "*N {self.in_features}"], out_sharding: Any = None
@@ -106,7 +106,7 @@ class WSConv(Conv):
         return Conv.__call__(standardized(self), inputs, out_sharding)
 
 
-def _prepare(layer: Any, gain: bool, eps: float) -> None:
+def _prepare(layer: Any, gain: bool, epsilon: float) -> None:
     kernel = layer.kernel[...]
     weights = kernel.size // layer.out_features
     if weights < 2:
@@ -114,7 +114,7 @@ def _prepare(layer: Any, gain: bool, eps: float) -> None:
             f"{type(layer).__name__} needs at least 2 weights for each output, whose variance it "
             f"takes, got a kernel of shape {kernel.shape}"
         )
-    layer.eps = _checks.positive("eps", eps)
+    layer.epsilon = _checks.positive("epsilon", epsilon)
     has_gain = _checks.boolean("gain", gain)
     ones = jnp.ones((layer.out_features,), kernel.dtype)
     layer.gain = nnx.Param(ones) if has_gain else nnx.data(None)
@@ -127,7 +127,7 @@ def standardized(layer: Any) -> Any:
     n = len(wide)
     centred = wide - jnp.mean(wide, 0, keepdims=True)
     var = jnp.sum(jnp.square(centred), 0, keepdims=True) / (n - 1)
-    wide = centred * jax.lax.rsqrt(n * var + layer.eps)
+    wide = centred * jax.lax.rsqrt(n * var + layer.epsilon)
     if layer.gain is not None:
         wide *= layer.gain[...].astype(wide.dtype)[None]
     copy = nnx.merge(*nnx.split(layer))

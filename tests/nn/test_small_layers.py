@@ -128,7 +128,7 @@ def test_standardised_weights():
     """Scale and offset of the weights make no difference, and the parameters stay as they are."""
 
     def runs(x):
-        plain = nn.WSLinear(8, 3, eps=1e-12, gain=False, use_bias=False, rngs=nnx.Rngs(0))
+        plain = nn.WSLinear(8, 3, epsilon=1e-12, gain=False, use_bias=False, rngs=nnx.Rngs(0))
         before = plain.kernel[...]
         y = plain(x)
         kept = plain.kernel[...] - before
@@ -257,7 +257,7 @@ def test_printing():
     def check():
         expected = {
             nn.MaxPool((2, 2), padding="SAME"): (
-                "MaxPool(kernel_size=(2, 2), strides=(2, 2), padding='SAME')"
+                "MaxPool(window_shape=(2, 2), strides=(2, 2), padding='SAME')"
             ),
             nn.Flatten(): "Flatten()",
             nn.Delay(3): "Delay(delay_steps=3)",
@@ -266,7 +266,7 @@ def test_printing():
                 "invariant=False, activation=relu)"
             ),
             nn.WSLinear(2, 3, rngs=rngs()): (
-                "WSLinear(in_features=2, out_features=3, use_bias=True, eps=0.0001)"
+                "WSLinear(in_features=2, out_features=3, use_bias=True, epsilon=0.0001)"
             ),
         }
         for layer, text in expected.items():
@@ -282,8 +282,8 @@ def images(*shape):
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: nn.MaxPool(2), TypeError, r"kernel_size must have one size .*\(2, 2\).* got 2"),
-        (lambda: nn.AvgPool((2, 0)), ValueError, "kernel_size must be at least 1, got 0"),
+        (lambda: nn.MaxPool(2), TypeError, r"window_shape must have one size .*\(2, 2\).* got 2"),
+        (lambda: nn.AvgPool((2, 0)), ValueError, "window_shape must be at least 1, got 0"),
         (lambda: nn.AvgPool((2, 2), (1,)), ValueError, r"strides must be as many .*\(2, 2\)"),
         (lambda: nn.MaxPool((2, 2), padding=-1), ValueError, "padding must be at least 0"),
         (lambda: nn.MaxPool((2, 2))(images(3, 3)), ValueError, r"at least 3 axes.*got \[3, 3\]"),

@@ -87,13 +87,13 @@ def read_conv(node: Any, before: Layout, param_dtype: Any) -> tuple[Any, Layout]
 
 def pool_to_nir(nir: Any, layer: Any, before: Layout) -> tuple[Any, Layout]:
     """The node of a pooling, and the layout of its output."""
-    axes = len(layer.kernel_size)
+    axes = len(layer.window_shape)
     if axes != 2:
-        raise ValueError(f"NIR pools over two axes, got kernel_size={layer.kernel_size}")
+        raise ValueError(f"NIR pools over two axes, got window_shape={layer.window_shape}")
     after = _after(layer, before, axes)
-    padding = _padding_to_nir(layer.padding, layer.kernel_size, layer.strides, axes, explicit=True)
+    padding = _padding_to_nir(layer.padding, layer.window_shape, layer.strides, axes, explicit=True)
     make = nir.SumPool2d if isinstance(layer, SumPool) else nir.AvgPool2d
-    return make(np.array(layer.kernel_size), np.array(layer.strides), np.array(padding)), after
+    return make(np.array(layer.window_shape), np.array(layer.strides), np.array(padding)), after
 
 
 def read_pool(node: Any, before: Layout) -> tuple[Any, Layout]:
