@@ -7,6 +7,7 @@ import functools
 import math
 import numbers
 import types
+from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -205,3 +206,27 @@ def random_key(name: str, value: Any) -> None:
     dtype = getattr(value, "dtype", None)
     if dtype is None or not jnp.issubdtype(dtype, jax.dtypes.prng_key) or value.shape:
         raise TypeError(f"{name} must be a random key, e.g. jax.random.key(0), got {value!r}")
+
+
+def mask(value: Any, xs: jax.Array) -> jax.Array:
+    """The argument `mask`: bool, with the shape of the leading axes of `xs`."""
+    value = jnp.asarray(value)
+    if value.dtype != jnp.bool_:
+        raise TypeError(f"mask must be bool (True for the steps that count), got {value.dtype}")
+    if value.ndim == 0 or value.shape != xs.shape[: value.ndim]:
+        raise ValueError(
+            f"mask must have the shape of the leading axes of xs {list(xs.shape)}, usually "
+            f"[T, N], got {list(value.shape)}"
+        )
+    return value
+
+
+def paths(name: str, value: Any) -> tuple[str, ...]:
+    """One path, or several."""
+    several = (value,) if isinstance(value, str) else value
+    if not isinstance(several, Sequence | set) or not all(isinstance(p, str) for p in several):
+        raise TypeError(
+            f"{name} must be a path or several, e.g. {name}='1.v' or {name}=['1.v', '2'], got "
+            f"{value!r}"
+        )
+    return tuple(sorted(several)) if isinstance(several, set) else tuple(several)

@@ -1,13 +1,13 @@
-"""Firing rates of the layers of the tutorial's networks, on one minibatch."""
+"""Firing rates of the layers of a network, on one minibatch."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 
-from jaxsnn.nn import unroll
+from jaxsnn._parts import children, join, parts
+from jaxsnn.nn import Module, unroll
 from jaxsnn.training import Recipe, TrainState, merge, put
 
 
@@ -15,28 +15,32 @@ def firing_rates(recipe: Recipe, inputs: Any) -> Callable[[TrainState], dict[str
     """Make the measurement of how often the neurons of each layer fire.
 
     Args:
-        recipe: from `training.create`, also of several devices; of a model whose layers are a
-            `nn.Sequential` called `fc`, as those of `jaxsnn.models` are.
+        recipe: from `training.create`, also of several devices; of a model that is an
+            `nn.Module`, as those of `jaxsnn.models` are.
         inputs: a minibatch of inputs as `recipe.to_sequence` takes them, the same every time.
 
     Returns:
         A function of a `TrainState`: for each layer with a spike function, spikes per neuron and
-        time step, between 0 and 1, e.g. `{"fc.1": 0.14, "fc.3": 0.07}`.
+        time step, between 0 and 1, e.g. `{"fc.1": 0.14, "fc.3": 0.07}`. A recurrent container is
+        one layer.
     """
-    xs = recipe.to_sequence(put(recipe, inputs))
+    made = recipe.to_sequence(put(recipe, inputs))
+    xs, mask = made if isinstance(made, tuple) else (made, None)
+    share = 1.0 if mask is None else jnp.mean(mask, dtype=jnp.float32)  # of the steps that count
 
     def measure(state: TrainState) -> dict[str, float]:
-        layers = merge(recipe, state).fc
-        spiking = [str(k) for k, layer in enumerate(layers) if _spikes(layer)]
-        records = unroll(layers, xs, record=spiking)[2].records
-        rates = {f"fc.{k}": jnp.mean(records[k], dtype=jnp.float32) for k in spiking}
-        return {layer: float(rate) for layer, rate in jax.device_get(rates).items()}
+        model = merge(recipe, state)
+        records = unroll(model, xs, mask=mask, record=[*_spiking(model)])[2].records
+        rates = {path: jnp.mean(ys, dtype=jnp.float32) / share for path, ys in records.items()}
+        return {path: float(rate) for path, rate in jax.device_get(rates).items()}
 
     return measure
 
 
-def _spikes(layer: Any) -> bool:
-    """Return whether a layer is a neuron with a spike function, or holds one."""
-    return isinstance(layer, nnx.Module) and any(
-        hasattr(part, "surrogate_function") for _, part in nnx.iter_modules(layer)
-    )
+def _spiking(part: Any, path: str = "") -> Iterator[str]:
+    """Yield the paths of the layers that have a spike function or, in a container, hold one."""
+    if isinstance(part, Module) and not hasattr(part, "surrogate_function"):
+        for name, child in children(part).items():
+            yield from _spiking(child, join(path, name))
+    elif any(hasattr(inside, "surrogate_function") for _, inside in parts(part)):
+        yield path

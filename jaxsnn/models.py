@@ -5,41 +5,63 @@ Stateful Synapse": every neuron is an IF neuron with the ATan surrogate.
 """
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
-from jaxtyping import Array, Bool, Float, Key, Shaped
+from jaxtyping import Array, Bool, Float, Shaped
 
 from jaxsnn import _checks, readouts
+from jaxsnn._dtypes import state_dtype
+from jaxsnn._masks import zero
 from jaxsnn.nn import (
     IFNode,
     Linear,
     LinearRecurrentContainer,
+    Module,
+    Run,
     Sequential,
     SynapseFilter,
-    needs_training_mode,
     unroll,
 )
-from jaxsnn.nn._cell import state_dtype
-from jaxsnn.nn._repr import Printable
 from jaxsnn.surrogate import ATan
 
 FEATURES, HIDDEN, CLASSES = 28, 32, 10
 
 
-class _Net(Printable, nnx.Module):
+class _Model(Module):
+    """Abstract: a module from a whole sequence to one output, which is called on the sequence."""
+
+    carries_state = False
+
+    @final  # type: ignore[misc]
+    def __call__(
+        self,
+        xs: Shaped[Array | np.ndarray, "T N *shape"],
+        mask: Bool[Array | np.ndarray, "T N"] | None = None,
+    ) -> Any:
+        """The output for a sequence in inference.
+
+        Args:
+            xs: `[T, N, ...]`, time first.
+            mask: which steps count, bool `[T, N]`, see `jaxsnn.nn.sequence_mask`; None for all.
+        """
+        return unroll(self, xs, mask=mask)[1]
+
+
+class _Net(_Model):
     """Abstract: runs the stack `fc` over time and averages its spikes."""
 
     fc: Sequential
 
-    def __call__(self, xs: Float[Array | np.ndarray, "T N 28"]) -> Float[Array, "N 10"]:
+    def forward(self, xs: Float[Array, "T N 28"], run: Run) -> Float[Array, "N 10"]:
         """Firing rates of a sequence.
 
         Args:
             xs: `[T, N, 28]`, time first, floating.
+            run: runs the stack.
 
         Returns:
             Mean of the output spikes over time, `[N, 10]`, float32 or wider.
@@ -48,7 +70,7 @@ class _Net(Printable, nnx.Module):
             TypeError: `xs` is not floating.
             ValueError: `xs` is not of that shape.
         """
-        xs = jnp.asarray(xs)
+        run.require_whole_sequence(self)
         _checks.floating("xs (made of uint8 images by jaxsnn.data.columns)", xs)
         if xs.ndim != 3 or xs.shape[-1] != FEATURES:
             raise ValueError(
@@ -56,7 +78,7 @@ class _Net(Printable, nnx.Module):
                 f"features), got {list(xs.shape)}; jaxsnn.data.columns makes it of images, and "
                 "unroll(net.fc, xs) runs its layers"
             )
-        _, spikes = unroll(self.fc, xs)
+        spikes = run(self.fc, xs)
         return jnp.mean(spikes, axis=0, dtype=state_dtype(spikes.dtype))
 
 
@@ -86,7 +108,7 @@ class PlainNet(_Net):
 
 
 class StatefulSynapseNet(_Net):
-    """PlainNet with a `SynapseFilter` of learnable time constant behind the hidden neurons.
+    """PlainNet with a `SynapseFilter` of learnable time constant after the hidden neurons.
 
     Args:
         dtype: dtype of the matrix products, None for that of their operands.
@@ -138,20 +160,17 @@ class FeedBackNet(_Net):
         )
 
 
-class Classifier(Printable, nnx.Module):
+class Classifier(_Model):
     """Any stack of layers with a readout: `[T, N, ...] -> [N, classes]`.
 
-    It trains with dropout and batch normalisation inside, and takes padded sequences.
-
     Args:
-        stack: what is run over time, e.g. a `jaxsnn.nn.Sequential`.
+        stack: the part that is run over time, e.g. a `jaxsnn.nn.Sequential`.
         readout: one number per class of the outputs `[T, N, classes]`, `readout(ys)`, or with
             padded sequences `readout(ys, mask)`; see `jaxsnn.readouts`. None gives the outputs
             of all steps, for losses that look at each.
 
     Raises:
         TypeError: an argument is not callable.
-        ValueError: the readout holds layers that behave differently in training.
 
     Examples:
         >>> rngs = nnx.Rngs(0)
@@ -169,36 +188,21 @@ class Classifier(Printable, nnx.Module):
     ) -> None:
         self.stack = _checks.function("stack", stack)
         self.readout = None if readout is None else _checks.function("readout", readout)
-        if isinstance(readout, nnx.Module) and needs_training_mode(readout):
-            raise ValueError(
-                "the readout is not told that it is trained, but has dropout or batch "
-                "normalisation inside; put those at the end of the stack"
-            )
 
-    def __call__(
-        self,
-        xs: Shaped[Array | np.ndarray, "T N *shape"],
-        mask: Bool[Array | np.ndarray, "T N"] | None = None,
-        *,
-        training: Key[Array, ""] | None = None,
-    ) -> Any:
-        """What the readout makes of a sequence.
+    def forward(self, xs: Shaped[Array, "T N *shape"], run: Run) -> Any:
+        """The readout of a sequence.
 
         Args:
             xs: `[T, N, ...]`, time first.
-            mask: which steps count, bool `[T, N]`, see `jaxsnn.nn.sequence_mask`; None for all.
-            training: a random key when training, else None.
-
-        Returns:
-            The outputs; when training `(outputs, running statistics)`.
+            run: runs the stack.
         """
-        _, outputs, *extras = unroll(self.stack, xs, mask=mask, key=training)
-        if self.readout is not None:
-            outputs = self.readout(outputs) if mask is None else self.readout(outputs, mask)
-        if training is None:
-            return outputs
-        statistics = extras[0].statistics
-        return outputs, {"stack": statistics} if statistics else {}
+        run.require_whole_sequence(self, masks=True)
+        ys = run(self.stack, xs)
+        if run.mask is not None:
+            ys = zero(run.mask, ys)
+        if self.readout is None:
+            return ys
+        return self.readout(ys) if run.mask is None else self.readout(ys, run.mask)
 
 
 MODELS = {"plain": PlainNet, "ss": StatefulSynapseNet, "fb": FeedBackNet}

@@ -9,9 +9,9 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jaxsnn._dtypes import state_dtype
+from jaxsnn._masks import over
 from jaxsnn._ties import largest
-from jaxsnn.nn._cell import state_dtype
-from jaxsnn.nn._mode import over
 
 
 def firing_rate(

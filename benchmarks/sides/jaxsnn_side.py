@@ -79,7 +79,7 @@ class Side:
         return time.perf_counter() - start
 
 
-class SEWNet(nnx.Module):
+class SEWNet(nn.Module):
     """A stem, then twice a block `x + branch(x)` and pooling, then a readout averaged over time."""
 
     def __init__(self, start: dict[str, np.ndarray]) -> None:
@@ -90,17 +90,13 @@ class SEWNet(nnx.Module):
         self.last = nn.Linear((SIDE // 4) ** 2 * CHANNELS, CLASSES, rngs=nnx.Rngs(0))
         set_linear(self.last, start["w"], start["b"])
 
-    def __call__(self, xs: jax.Array, *, training: jax.Array | None = None) -> Any:
+    def forward(self, xs: jax.Array, run: nn.Run) -> jax.Array:
         """`[T, N, 28, 28, 1]` to `[N, 10]`."""
-        statistics = {}
-        for name in ("stem", "first", "second"):
-            _, ys, *extras = nn.unroll(getattr(self, name), xs, key=training)
-            if training is not None:
-                statistics[name] = extras[0].statistics
-            xs = ys if name == "stem" else self.pool(xs + ys)
-        _, ys = nn.unroll(nn.Sequential(self.flatten, self.last), xs)
-        outputs = jnp.mean(ys, axis=0)
-        return outputs if training is None else (outputs, statistics)
+        run.require_whole_sequence(self)
+        xs = run(self.stem, xs)
+        for block in (self.first, self.second):
+            xs = run(self.pool, xs + run(block, xs))
+        return jnp.mean(run(self.last, run(self.flatten, xs)), axis=0)
 
 
 def conv_bn_if(kernels: list[np.ndarray]) -> nn.Sequential:

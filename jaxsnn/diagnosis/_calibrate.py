@@ -1,8 +1,8 @@
 """`calibrate` scales a network's weights until every spiking layer fires as often as wanted."""
 
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +12,10 @@ from jaxtyping import Array, Float, Key
 
 from jaxsnn import _checks
 from jaxsnn._captured import no_captured_variables
-from jaxsnn.diagnosis._drives import LARGEST, Drive, Keys, at, drives_of, order_of_calls, scale
-from jaxsnn.diagnosis._follow import Sight, surrogates, watch
-from jaxsnn.diagnosis._loops import in_loops
+from jaxsnn.diagnosis import _watch
+from jaxsnn.diagnosis._drives import LARGEST, Drive, drives_of, in_loops, scale, unseen
 from jaxsnn.diagnosis._measure import spikes_of
 from jaxsnn.diagnosis._report import table
-from jaxsnn.diagnosis._stack import Part, check_input, find_stack, layers, parts, within
-from jaxsnn.nn._mode import Mode
-from jaxsnn.nn._spike_representation import _SpikeRepresentationNode
 
 HALVINGS = 40
 SWEEPS = 5
@@ -55,7 +51,7 @@ class Calibration(NamedTuple):
 
     Attributes:
         model: the network with scaled weights.
-        layers: what was done, one entry a spiking layer, in the order in which they are run.
+        layers: what was done, one entry per spiking layer, in the order in which they are run.
     """
 
     model: Any
@@ -99,11 +95,12 @@ def calibrate(
 ) -> Calibration:
     """A copy of a network whose spiking layers fire at about `rate` on a batch.
 
-    A network starts to learn more easily if its neurons neither keep silent nor fire all the
+    A network starts to learn more easily if its neurons are neither silent nor fire all the
     time. Layer by layer, front to back, kernel and bias of the last `Linear` or `Conv` before a
     neuron are multiplied by one factor, found by bisection; where a normalisation stands
-    between, its scale and bias. In a cell of your own it is all such layers that it calls before
-    the neuron and after the neuron before, in the order of the calls.
+    between, its scale and bias. In a module or cell of your own, a `Residual` or a `Graph` it is
+    all such layers that it calls before the neuron and after the neuron before, in the order of
+    the calls.
 
     Recurrent weights stay as they are, because larger ones make gradients explode through time. In
     a `LinearRecurrentContainer` the weights of the input in `rc` are scaled, and its bias. With
@@ -118,7 +115,7 @@ def calibrate(
 
     The network is run as in training. A batch normalisation takes the statistics of this batch;
     its running ones stay as they are, so that in inference the rates are others until those have
-    been learned, in training or with `jaxsnn.nn.with_statistics`.
+    been learned in training.
 
     Args:
         model: as for `doctor`.
@@ -142,8 +139,7 @@ def calibrate(
         >>> print(f"{done[0].before:.2f} -> {done[0].rate:.2f}")
         0.01 -> 0.21
     """
-    name = find_stack("calibrate", model)
-    xs = check_input(xs)
+    xs = _watch.check_input(xs)
     _checks.floating("xs", xs)
     rate, tolerance = _checks.positive("rate", rate), _checks.positive("tolerance", tolerance)
     key = jax.random.key(0) if key is None else key
@@ -152,90 +148,76 @@ def calibrate(
         raise ValueError(
             "xs must be finite and not 0 everywhere: no weights make it drive a neuron"
         )
+    watch = _watch.look("calibrate", model, xs, key)
     model = nnx.clone(model)
-    stack = model if name is None else getattr(model, name)
-    done: list[CalibratedLayer] = []
-    segment: list[Part] = []
-    scaled: list[Any] = []
-    for layer in layers(stack):
-        segment.append(layer)
-        if not any(surrogates(part.module) for part in parts(layer)):
-            continue
-        loops = in_loops(segment, xs, key)
-        drives = drives_of(segment, order_of_calls(segment, xs, key), loops)
-        for part in (part for drive in drives for part in drive.chosen):
-            if any(part.module is other for other in scaled):
-                raise ValueError(
-                    f"layer {part.name} stands in two places, which cannot be scaled one by one; "
-                    "give each place a layer of its own"
-                )
-            scaled.append(part.module)
-        factors, before, reached, xs = _balance(segment, drives, xs, key, rate, tolerance)
-        for drive, factor, was, now in zip(drives, factors, before, reached, strict=True):
-            for part in drive.chosen:
-                scale(part.module, factor)
-            paths = tuple(part.path for part in drive.chosen)
-            kind = type(drive.part.module).__name__
-            limit = None if drive.limit == LARGEST else drive.limit
-            done.append(
-                CalibratedLayer(
-                    drive.part.path, kind, paths, factor, was, now, drive.recurrent, limit
-                )
-            )
-        segment = []
-    if not scaled:
-        apart = [
-            f"{part.name} ({type(part.module).__name__})"
-            for layer in layers(stack)
-            for part in parts(layer)
-            if isinstance(part.module, _SpikeRepresentationNode)
-        ]
-        if apart:
+    parts = watch.parts(model)
+    drives = drives_of(watch, parts, in_loops(watch, parts, key))
+    chosen = [path for drive in drives for path, _ in drive.chosen]
+    if not chosen:
+        _refuse(parts)
+    layers = [id(parts[path]) for path in chosen]
+    for path, layer in zip(chosen, layers, strict=True):
+        if layers.count(layer) > 1:
             raise ValueError(
-                "calibrate scales the weights before neurons that have a surrogate function, and "
-                f"{', '.join(apart)} of this model has none: its v_threshold, learned as a rule, "
-                "says how often it fires. Choose a smaller v_threshold for more spikes, a larger "
-                "one for fewer, or scale the weights before it yourself"
+                f"layer {_watch.name_of(path, parts[path])} is used in two places, which cannot be "
+                "scaled one by one; give each place a layer of its own"
             )
-        raise ValueError(
-            "model has no spiking layer with a Linear, Conv or normalisation before it whose "
-            "weights could be scaled"
+    numbered = [(k, *chosen) for k, drive in enumerate(drives) for chosen in drive.chosen]
+    places = tuple((k, _watch.place(path), rows) for k, path, rows in numbered)
+    spiking = tuple(drive.path for drive in drives)
+    names = [_watch.name_of(path, parts[path]) for path in spiking]
+
+    def fire(factors: list[float]) -> list[float]:
+        return [float(reached) for reached in _rates(places, spiking, model, xs, key, factors)]
+
+    factors, before, rates = _balance(drives, names, fire, rate, tolerance)
+    done = []
+    for drive, factor, was, now in zip(drives, factors, before, rates, strict=True):
+        for path, rows in drive.chosen:
+            scale(parts[path], rows, factor)
+        paths, kind = tuple(path for path, _ in drive.chosen), type(parts[drive.path]).__name__
+        limit = None if drive.limit == LARGEST else drive.limit
+        done.append(
+            CalibratedLayer(drive.path, kind, paths, factor, was, now, drive.recurrent, limit)
         )
     return Calibration(model, tuple(done))
 
 
+def _refuse(parts: dict[str, Any]) -> NoReturn:
+    """Raise, as there are no weights to scale."""
+    apart = [
+        f"{_watch.name_of(path, part)} ({type(part).__name__})"
+        for path, part in parts.items()
+        if isinstance(part, _watch.WITHOUT_SURROGATE)
+    ]
+    if not apart:
+        raise ValueError(
+            "model has no spiking layer with a Linear, Conv or normalisation before it whose "
+            "weights could be scaled"
+        )
+    raise ValueError(
+        "calibrate scales the weights before neurons that have a surrogate function, and "
+        f"{', '.join(apart)} of this model has none: its v_threshold, usually learned, sets how "
+        "often it fires. Choose a smaller v_threshold for more spikes, a larger one for fewer, or "
+        "scale the weights before it yourself"
+    )
+
+
 def _balance(
-    segment: Sequence[Part],
-    drives: Sequence[Drive],
-    xs: jax.Array,
-    key: jax.Array,
+    drives: list[Drive],
+    names: list[str],
+    fire: Callable[[list[float]], list[float]],
     rate: float,
     tolerance: float,
-) -> tuple[list[float], list[float], list[float], jax.Array]:
-    """Of each drive the factor, the rate before and after; the outputs after."""
-    chosen = [part for drive in drives for part in drive.chosen]
-    run = functools.partial(
-        _fire,
-        tuple((_number(segment, part), part.keys) for part in chosen),
-        tuple(drive.part.keys for drive in drives),
-        [layer.module for layer in segment],
-        xs,
-        key,
-    )
+) -> tuple[list[float], list[float], list[float]]:
+    """The factor for each drive, and its rates before and after; `fire` runs the network."""
     factors = [1.0] * len(drives)
-
-    def fire() -> tuple[list[float], jax.Array]:
-        every = [f for f, drive in zip(factors, drives, strict=True) for _ in drive.chosen]
-        rates, ys = run(every)
-        return [float(reached) for reached in rates], ys
-
-    rates, ys = fire()
+    rates = fire(factors)
     before = list(rates)
 
     def fire_at(k: int, factor: float) -> float:
-        nonlocal rates, ys
         factors[k] = factor
-        rates, ys = fire()
+        rates[:] = fire(factors)
         return rates[k]
 
     def settled(k: int) -> bool:
@@ -247,26 +229,17 @@ def _balance(
             if sweep == 0:
                 before[k] = rates[k]
             if not settled(k):
-                fire_k = functools.partial(fire_at, k)
-                _search(fire_k, factors[k], rates[k], rate, tolerance, drive)
-        # What feeds back may have changed those that were done before.
-        off = [
-            f"{drive.part.name} ({reached:.3g})"
-            for k, (drive, reached) in enumerate(zip(drives, rates, strict=True))
-            if not settled(k)
-        ]
+                start = factors[k], rates[k]
+                _search(functools.partial(fire_at, k), names[k], *start, rate, tolerance, drive)
+        # Feedback may have changed the rates of those that were done before.
+        off = [f"{name} ({rates[k]:.3g})" for k, name in enumerate(names) if not settled(k)]
         if not off:
-            return factors, before, rates, ys
+            return factors, before, rates
     raise ValueError(
-        f"the neurons inside of layer {segment[-1].name} change the rates of one another, so that "
-        f"after {SWEEPS} sweeps some are not at rate={rate:g} within tolerance={tolerance:g}: "
+        "the neurons of this model change the rates of one another, so that after "
+        f"{SWEEPS} sweeps some are not at rate={rate:g} within tolerance={tolerance:g}: "
         f"{', '.join(off)}; use a larger tolerance, or scale their layers yourself"
     )
-
-
-def _number(segment: Sequence[Part], part: Part) -> int:
-    """Which of the layers a part is in."""
-    return next(k for k, layer in enumerate(segment) if within(part.path, layer.path))
 
 
 def _close(reached: float, rate: float, tolerance: float) -> bool:
@@ -275,20 +248,22 @@ def _close(reached: float, rate: float, tolerance: float) -> bool:
 
 def _search(
     fire: Callable[[float], float],
+    name: str,
     start: float,
     before: float,
     rate: float,
     tolerance: float,
     drive: Drive,
 ) -> None:
-    """Runs with one factor after the other, from `start` on, until the rate is close.
+    """Run with one factor after the other, from `start` on, until the rate is close.
 
     It stops at the drive's limit, if the rate is still too low.
     """
-    reached, name = before, drive.part.name
+    reached = before
     step = 2.0 if before < rate else 0.5
-    inner, outer = start, start  # the rate is between those at these two
+    inner, outer = start, start  # the rate is between the rates at these two
     seen = [before]
+    kept = f"; recurrent weights are not scaled: {', '.join(drive.recurrent)}"
     while (reached < rate) == (before < rate) and not _close(reached, rate, tolerance):
         if outer == drive.limit < LARGEST and step > 1:
             return
@@ -299,12 +274,7 @@ def _search(
                 f"to {outer / step:.2g} times as large its rate is between {min(seen):.3g} and "
                 f"{max(seen):.3g}; ask for another rate. Neurons whose current is negative, or "
                 "which a silent layer feeds, are silent at any scale: a bias, or more neurons in "
-                "the layer before, may help"
-                + (
-                    f"; recurrent weights are not scaled: {', '.join(drive.recurrent)}"
-                    if drive.recurrent
-                    else ""
-                )
+                f"the layer before, may help{kept if drive.recurrent else ''}"
             )
         outer = min(outer, drive.limit)
         reached = fire(outer)
@@ -328,41 +298,24 @@ def _search(
 
 @functools.partial(jax.jit, static_argnums=(0, 1))
 @no_captured_variables(static=2)
-def _fire(
-    places: tuple[tuple[int, Keys], ...],
-    spiking: tuple[Keys, ...],
-    modules: list[Any],
+def _rates(
+    places: tuple[tuple[int, str, int | None], ...],
+    spiking: tuple[str, ...],
+    model: Any,
     xs: jax.Array,
     key: jax.Array,
     factors: list[Any],
-) -> tuple[list[jax.Array], jax.Array]:
-    """Rates of spiking parts of the last of some layers if weights are scaled; its outputs.
-
-    Args:
-        places: of each part that is scaled the number of the layer that it is in, and its keys.
-        spiking: keys of the spiking parts.
-        modules: the layers.
-        xs: what is given to the first, `[T, N, ...]`.
-        key: of dropout.
-        factors: one for each of `places`.
-    """
-    # Numbered anew, so that layers of the same kind are compiled once.
-    segment = [Part(str(k), jax.tree.map(lambda a: a, m)) for k, m in enumerate(modules)]
-    for (k, keys), factor in zip(places, factors, strict=True):
-        scale(at(segment[k].module, keys), factor)
-    sight = Sight({}, {}, {}, {}, {})
-    for layer in segment:
-        xs, sight = watch(layer, xs, Mode(record=("*",), key=key))
-    by_keys = {part.keys: part for part in parts(segment[-1])}
+) -> list[jax.Array]:
+    """The rates of spiking parts after weights are scaled: `(number of the factor, path, rows)`."""
+    copy = jax.tree.map(lambda leaf: leaf, model)
+    layers = dict(_watch.inside(copy))
+    for k, path, rows in places:
+        scale(layers[path], rows, factors[k])
+    _, sight = _watch.Watch(key).run(copy, xs)
     rates = []
-    for keys in spiking:
-        spikes = spikes_of(by_keys[keys], sight)
+    for path in spiking:
+        spikes = spikes_of(path, sight)
         if spikes is None:
-            name = type(segment[-1].module).__name__
-            kind = type(by_keys[keys].module).__name__
-            raise ValueError(
-                f"the spikes of {'.'.join(map(str, keys))} ({kind}) inside of {name} cannot be "
-                "seen, so it cannot be calibrated; put its layers into a jaxsnn.nn.Sequential"
-            )
+            raise unseen(path, layers[_watch.place(path)])
         rates.append(jnp.mean(jnp.abs(spikes), dtype=jnp.float32))
-    return rates, xs
+    return rates

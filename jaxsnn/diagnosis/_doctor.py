@@ -1,6 +1,5 @@
 """`doctor` looks at a network on one batch and says what keeps it from learning."""
 
-import itertools
 import math
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -11,14 +10,11 @@ import numpy as np
 from flax import nnx
 from jaxtyping import Array, Key, Shaped
 
-from jaxsnn import _checks, losses
-from jaxsnn.diagnosis._drives import NORMS
+from jaxsnn import _checks, losses, nn
+from jaxsnn.diagnosis import _watch
 from jaxsnn.diagnosis._findings import Seen, findings
-from jaxsnn.diagnosis._follow import fires, surrogates
-from jaxsnn.diagnosis._measure import measure
+from jaxsnn.diagnosis._measure import measure, own
 from jaxsnn.diagnosis._report import LayerReport, Report
-from jaxsnn.diagnosis._stack import Part, check_input, find_stack, layers, parts
-from jaxsnn.nn._cell import is_cell
 
 
 def doctor(
@@ -35,16 +31,16 @@ def doctor(
     normalisation uses this batch. Nothing is changed.
 
     Args:
-        model: a cell such as a `Sequential`, or a module with one such stack among its
-            attributes to which its `__call__` hands `xs`: the networks of `jaxsnn.models`, and
-            those like them. The layers of the stack are followed, with the parts of containers.
-            A cell of your own that calls others is one layer, whose surrogates are seen.
+        model: any `jaxsnn.nn.Module` or cell: a `Sequential`, a `Classifier`, a module of your
+            own. All parts that are run by `run(part, x)` are seen, and inside cells the layers
+            with weights and the surrogates.
         xs: one batch of sequences as in training, `[T, N, ...]`.
         labels: class numbers, `[N]`, or what `loss` takes, one for each example.
         loss: of the model's outputs and the labels (of the outputs alone without labels), one
-            number per example or one for all; the outputs of a bare stack are its means over time.
-            None takes `jaxsnn.losses.firing_rate_mse`; without labels the mean of the outputs,
-            whose gradient says how what the network puts out can be changed at all.
+            number per example or one for all; outputs `[T, N, ...]` are averaged over time first,
+            unless the model is a `Classifier`. None takes `jaxsnn.losses.firing_rate_mse`;
+            without labels the mean of the outputs, whose gradient shows whether the outputs can
+            change at all.
         key: random key of dropout; None for `jax.random.key(0)`.
 
     Returns:
@@ -56,9 +52,8 @@ def doctor(
         `exploding_time`, `low_precision`.
 
     Raises:
-        TypeError: `model` is not a module.
-        ValueError: `model` has no stack or several, does something to `xs` first, or `xs` or
-            `labels` do not fit.
+        TypeError: `model` is neither a `jaxsnn.nn.Module` nor a cell.
+        ValueError: `xs` or `labels` do not fit, or the model cannot be trained on `xs`.
 
     Examples:
         >>> net = nn.Sequential(nn.Linear(28, 10, rngs=nnx.Rngs(0)), nn.LIFNode())
@@ -67,8 +62,7 @@ def doctor(
         >>> [(found.what, found.path) for found in report.warnings]
         [('silent_output', '1')]
     """
-    name = find_stack("doctor", model)
-    given = check_input(xs)
+    given = _watch.check_input(xs)
     xs = given if jnp.issubdtype(given.dtype, jnp.floating) else given.astype(jnp.float32)
     if key is None:
         key = jax.random.key(0)
@@ -76,39 +70,25 @@ def doctor(
     arguments = [] if labels is None else [_check_labels(labels, xs, numbers=loss is None)]
     default = loss is None and labels is not None
     loss, loss_name = _loss(loss, labels)
-    whole, numbers = jax.device_get(measure(loss, name, model, xs, *arguments, key))
-    if whole.pop("changed"):
-        raise ValueError(
-            f"{type(model).__name__} does something to xs before it hands it to its stack {name}; "
-            f"do that to xs yourself, and pass the stack: doctor(model.{name}, ...)"
-        )
+    watch = _watch.look("doctor", model, xs, key)
+    inputs = [(path, watch.whole[path]) for path in watch.chain]
+    floating = [
+        (path, x) for path, x in inputs if jnp.issubdtype(getattr(x, "dtype", bool), jnp.floating)
+    ]
+    shifts = {path: jnp.zeros(x.shape, x.dtype) for path, x in floating}
+    whole, numbers = jax.device_get(measure(loss, model, xs, shifts, *arguments, key))
     if default:
         _check_range(arguments[0], whole["outputs"].shape[-1])
-    stack = model if name is None else getattr(model, name)
-    chain = layers(stack)
-    every = [part for layer in chain for part in parts(layer)]
-    rows = tuple(_row(part, numbers[part.path]) for part in every)
-    before_neurons = itertools.takewhile(lambda part: not fires(part.module), every)
-    state = nnx.state(model, nnx.Param)
-    outside = () if name is None else tuple(str(key) for key in state if key != name)
+    parts, outside = _shown(model, watch)
+    rows = tuple(_row(path, part, numbers[path]) for path, part in parts.items())
     whole["examples"] = xs.shape[1]
     seen = Seen(
         whole=whole,
-        parts=numbers,
+        parts={path: numbers[path] for path in parts},
         layers=rows,
-        chain=tuple(layer.path for layer in chain),
-        cells=frozenset(layer.path for layer in chain if is_cell(layer.module)),
-        neurons=any(fires(part.module) for part in every),
-        normalised=any(isinstance(part.module, NORMS) for part in before_neurons),
+        chain=watch.chain,
+        modules=parts,
         outside=outside,
-        clipping=tuple(
-            part.path for part in every if fires(part.module) and not surrogates(part.module)
-        ),
-        not_spiking=tuple(
-            part.path
-            for part in every
-            if any(getattr(s, "spiking", 1) is False for s in surrogates(part.module).values())
-        ),
         input_dtype=str(given.dtype),
         labels=np.asarray(arguments[0]) if arguments else None,
     )
@@ -120,20 +100,38 @@ def doctor(
         loss_name=loss_name,
         steps=xs.shape[0],
         examples=xs.shape[1],
-        parameters=sum(leaf.size for leaf in jax.tree.leaves(state)),
+        parameters=sum(leaf.size for leaf in jax.tree.leaves(nnx.state(model, nnx.Param))),
         uncounted=tuple(
-            part.path
-            for part in every
-            if part.path not in counted
-            and any(array.ndim > 2 for array in numbers[part.path]["parameters"])
+            path
+            for path in parts
+            if path not in counted and any(array.ndim > 2 for array in numbers[path]["parameters"])
         ),
         outside=outside,
     )
 
 
-def mean_output(outputs: jax.Array) -> jax.Array:
-    """The loss where there are no labels."""
-    return jnp.mean(outputs)
+def _shown(model: Any, watch: _watch.Watch) -> tuple[dict[str, Any], tuple[str, ...]]:
+    """The parts with a row, and those with parameters that are neither run nor in a cell.
+
+    A module that only runs its parts, e.g. a `Sequential`, has no row of its own.
+    """
+    parts, parameters = watch.parts(model), own(model)
+
+    def is_shown(path: str) -> bool:
+        if path in watch.chain or parameters.get(path) or _watch.fires(parts[path]):
+            return True
+        runs = any(other != path and _watch.within(other, path) for other in parts)
+        return path in watch.calls and not (runs and isinstance(parts[path], nn.Module))
+
+    shown = {path: part for path, part in parts.items() if is_shown(path)}
+    outside = tuple(
+        path
+        for path in shown
+        if parameters.get(path)
+        and path not in watch.calls
+        and not any(_watch.within(path, layer) for layer in watch.chain)
+    )
+    return shown, outside
 
 
 def _loss(loss: Any, labels: Any) -> tuple[Callable[..., jax.Array], str]:
@@ -141,7 +139,7 @@ def _loss(loss: Any, labels: Any) -> tuple[Callable[..., jax.Array], str]:
         function = getattr(_checks.function("loss", loss), "func", loss)  # of a partial
         return loss, getattr(function, "__name__", type(function).__name__)
     if labels is None:
-        return mean_output, "mean output, as there are no labels"
+        return jnp.mean, "mean output, as there are no labels"
     return _firing_rate_mse, "firing_rate_mse"
 
 
@@ -186,34 +184,21 @@ def _check_range(labels: jax.Array, classes: int) -> None:
         )
 
 
-def _row(part: Part, numbers: dict[str, Any]) -> LayerReport:
-    own = numbers["parameters"]
-    by_step = None
-    if "by_step" in numbers:
-        by_step = tuple(map(float, numbers["by_step"]))
-    window = numbers.get("window")
-    operations = numbers.get("operations", {})
+_NUMBERS = "rate", "dead", "saturated", "window", "gradient", "additions", "multiply_adds", "dense"
 
-    def number(name: str, source: dict[str, Any] = numbers) -> float | None:
-        return float(source[name]) if name in source else None
 
+def _row(path: str, part: Any, numbers: dict[str, Any]) -> LayerReport:
+    by_step = tuple(map(float, numbers["by_step"])) if "by_step" in numbers else None
     return LayerReport(
-        path=part.path,
-        kind=getattr(part.module, "__name__", type(part.module).__name__),
+        path=path,
+        kind=getattr(part, "__name__", type(part).__name__),
         shape=numbers["shape"].shape[2:] if "shape" in numbers else None,
-        parameters=sum(math.prod(array.shape[1:]) for array in own),
-        rate=number("rate"),
-        dead=number("dead"),
-        saturated=number("saturated"),
-        window=None if window is None else float(window.share),
-        gradient=number("gradient"),
+        parameters=sum(math.prod(array.shape[1:]) for array in numbers["parameters"]),
         gradient_by_step=by_step,
         early_late=None if by_step is None else _early_late(by_step),
-        param_dtype=_narrowest(own),
+        param_dtype=_narrowest(numbers["parameters"]),
         state_dtype=_narrowest(numbers["states"]),
-        additions=number("additions", operations),
-        multiply_adds=number("multiply_adds", operations),
-        dense=number("dense", operations),
+        **{name: float(numbers[name]) if name in numbers else None for name in _NUMBERS},
     )
 
 

@@ -1,6 +1,6 @@
-"""What drives the neurons of a layer: whose weights to scale for them, and how."""
+"""The layers that drive the neurons of a network: whose weights to scale for them, and how far."""
 
-from collections.abc import Sequence
+import itertools
 from collections.abc import Set as AbstractSet
 from typing import Any, NamedTuple
 
@@ -8,184 +8,181 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from jax.extend.core import Literal
 
-from jaxsnn.diagnosis._follow import surrogates, watch
-from jaxsnn.diagnosis._stack import Part, children, is_own, parts, parts_as_run, within
-from jaxsnn.nn import (
-    MultiDimensionalAttention,
-    Sequential,
-    TemporalEffectiveBatchNorm,
-    WSConv,
-    WSLinear,
-)
-from jaxsnn.nn._attention import AxisWeights
-from jaxsnn.nn._containers import LinearRecurrentContainer, _RecurrentContainer
-from jaxsnn.nn._mode import Mode
-from jaxsnn.nn._normalization import _Normalization
-from jaxsnn.nn._spiking_rnns import _SpikingRNNCell
-
-Keys = tuple[str | int, ...]
+from jaxsnn import nn
+from jaxsnn.diagnosis import _watch
 
 LARGEST = 2.0**30  # factor, or one over it
 
 
 class Drive(NamedTuple):
-    """A spiking part, and the parts whose weights set how strongly it is driven.
+    """A spiking part, and the parts whose weights set how strongly it is driven."""
 
-    Attributes:
-        part: the spiking part.
-        chosen: the parts whose weights are scaled. For a `LinearRecurrentContainer`, whose input's
-            share of `rc` is scaled, it is the container, at the path of its `rc`.
-        recurrent: paths of recurrent layers, whose weights are not scaled.
-        limit: the largest factor.
-    """
-
-    part: Part
-    chosen: tuple[Part, ...]
-    recurrent: tuple[str, ...]
-    limit: float
+    path: str  # of the spiking part
+    # Paths of the parts whose weights are scaled, and how many rows of their kernels, None for all:
+    # of the `rc` of a `LinearRecurrentContainer` the input's share.
+    chosen: tuple[tuple[str, int | None], ...]
+    recurrent: tuple[str, ...]  # paths of recurrent layers, whose weights are not scaled
+    limit: float  # the largest factor
 
 
-def order_of_calls(segment: Sequence[Part], xs: jax.Array, key: jax.Array) -> list[str]:
-    """Paths in the order in which somebody's own cells among the layers call what is there."""
-    heard: list[str] = []
-
-    def run(xs: jax.Array) -> None:
-        for layer in segment:
-            xs, _ = watch(layer, xs, Mode(key=key), heard)
-
-    inside = [part.module for layer in segment for part in parts(layer)]
-    if any(is_own(module) and any(True for _ in children(module)) for module in inside):
-        jax.eval_shape(run, xs)
-    return heard
-
-
-def drives_of(
-    segment: Sequence[Part], heard: Sequence[str], loops: AbstractSet[Keys]
-) -> list[Drive]:
-    """What there is to scale for each spiking part of some layers, in the order they are run.
-
-    Args:
-        segment: the layers.
-        heard: from `order_of_calls`.
-        loops: from `in_loops`.
-    """
+def drives_of(watch: _watch.Watch, parts: dict[str, Any], loops: AbstractSet[str]) -> list[Drive]:
+    """The layers to scale for each spiking part, in the order in which they are run."""
     drives: list[Drive] = []
-    before: list[Part] = []  # layers between the last neuron and the next, in no loop
-    within_loop: list[Part] = []
-    recurrent: list[str] = []
-    for layer in segment:
-        inside = parts_as_run(layer, heard)
-        gates = [p.path for p in inside if isinstance(p.module, _GATES)]
+    before: list[tuple[str, int | None]] = []  # between the last neuron and the next, in no loop
+    gates = [path for path, part in parts.items() if isinstance(part, _GATES)]
+
+    def layer_of(path: str) -> str | None:
+        return next((layer for layer in watch.chain if _watch.within(path, layer)), None)
+
+    def after(path: str, earlier: list[tuple[str, int | None]]) -> list[tuple[str, int | None]]:
+        return [(other, rows) for other, rows in earlier if _both(other, path, parts)]
+
+    for _, paths in itertools.groupby(watch.order, layer_of):
+        within_loop: list[tuple[str, int | None]] = []
+        recurrent: list[str] = []
         earlier = len(drives)
-        for part in inside:
-            if surrogates(part.module):
+        for path in paths:
+            part = parts[path]
+            if _watch.surrogates(part):
                 # The spiking RNN cells fire at 0 or more, at any scale.
-                fixed = isinstance(part.module, _SpikingRNNCell)
+                fixed = isinstance(part, _watch.SPIKING_RNNS)
                 if fixed or before or not within_loop:
                     chosen, limit = () if fixed else tuple(before), LARGEST
                 else:
-                    chosen, limit = tuple(within_loop), min(map(_limit, within_loop))
-                drives.append(Drive(part, chosen, tuple(recurrent), limit))
+                    chosen = tuple(within_loop)
+                    limit = min(_limit(parts[other]) for other, _ in chosen)
+                drives.append(Drive(path, chosen, tuple(recurrent), limit))
                 before, within_loop, recurrent = [], [], []
-            elif _weights(part.module) and not any(within(part.path, gate) for gate in gates):
-                around = _container(part, layer)
-                if (layer.path, *part.keys, _weights(part.module)[0]) not in loops:
-                    before = [p for p in before if _both(p, part, layer)] + [part]
+            elif _watch.weights(part) and not any(_watch.within(path, gate) for gate in gates):
+                if path not in loops:
+                    before = [*after(path, before), (path, None)]
                     continue
-                recurrent.append(part.path)
-                if around is not None and not around.module.feedback_only:
-                    before = [p for p in before if _both(p, around, layer)]
-                    before.append(around._replace(path=part.path))
+                recurrent.append(path)
+                container = _container(path, parts)
+                if container is not None and not container.feedback_only:
+                    before = [*after(path, before), (path, container.in_features)]
                 else:
-                    within_loop = [p for p in within_loop if _both(p, part, layer)] + [part]
+                    within_loop = [*after(path, within_loop), (path, None)]
         if recurrent and len(drives) > earlier:  # after the last neuron, which they come back to
             all_of_them = drives[-1].recurrent + tuple(recurrent)
             drives[-1] = drives[-1]._replace(recurrent=all_of_them)
-        within_loop, recurrent = [], []
-    if not drives:
-        raise ValueError(
-            f"the spikes inside of {segment[-1].name} cannot be seen, so it cannot be calibrated; "
-            "put its layers into a jaxsnn.nn.Sequential"
+    for layer in watch.chain:
+        spiking = any(
+            _watch.surrogates(part) for path, part in parts.items() if _watch.within(path, layer)
         )
+        if spiking and not any(_watch.within(drive.path, layer) for drive in drives):
+            raise unseen(layer, parts[layer])
     return drives
 
 
-def _container(part: Part, layer: Part) -> Part | None:
-    """The `LinearRecurrentContainer` that a part is the `rc` of, unless another loop is around."""
-    arounds = [at(layer.module, part.keys[:k]) for k in range(len(part.keys))]
-    containers = [module for module in arounds if isinstance(module, _RecurrentContainer)]
-    if len(containers) != 1 or not isinstance(containers[0], LinearRecurrentContainer):
-        return None
-    if arounds[-1] is not containers[0] or part.module is not containers[0].rc:
-        return None
-    return Part(part.path.rpartition(".")[0], containers[0], part.keys[:-1])
+def unseen(path: str, part: Any) -> ValueError:
+    return ValueError(
+        f"the spikes of {_watch.name_of(path, part)} cannot be seen, so it cannot be calibrated; "
+        "put its layers into a jaxsnn.nn.Sequential"
+    )
 
 
-def _limit(part: Part) -> float:
+def _container(path: str, parts: dict[str, Any]) -> Any:
+    """The `LinearRecurrentContainer` whose `rc` is at `path`, unless another loop is around."""
+    around = [part for at, part in parts.items() if at != path and _watch.within(path, at)]
+    containers = [part for part in around if isinstance(part, _watch.CONTAINERS)]
+    owner, _, name = path.rpartition(".")
+    found = name == "rc" and containers == [parts.get(owner)]
+    return parts[owner] if found and isinstance(parts[owner], nn.LinearRecurrentContainer) else None
+
+
+# Layers that multiply their input by weights between 0 and 1 that they make of it.
+_GATES = nn.TemporalWiseAttention, nn.MultiDimensionalAttention
+
+
+def _limit(layer: Any) -> float:
     """The largest factor of recurrent weights.
 
     Their largest singular value, which the spectral radius does not exceed, becomes at most 1, or
     stays if it is larger; weights of other layers than `Linear` become no larger.
     """
-    name = _weights(part.module)[0]
-    if not isinstance(part.module, nnx.Linear) or name != "kernel":
+    if not isinstance(layer, nnx.Linear) or _watch.weights(layer)[0] != "kernel":
         return 1.0
-    kernel = np.asarray(getattr(part.module, name)[...], np.float64)
+    kernel = np.asarray(layer.kernel[...], np.float64)
     return 1 / min(1.0, float(np.linalg.norm(kernel, 2)) or 1.0)
 
 
-# What multiplies its input by weights between 0 and 1 that it makes of it.
-_GATES = AxisWeights, MultiDimensionalAttention
+def _both(first: str, second: str, parts: dict[str, Any]) -> bool:
+    """Whether two layers that run one after the other both drive the next neuron.
 
-
-def _both(first: Part, second: Part, layer: Part) -> bool:
-    """Whether two layers run one after the other both drive the next neuron, as far as is known.
-
-    It is not known what somebody's own cell or a graph makes of its layers.
+    In a `Sequential` the second alone does. Modules and cells of your own may do anything with
+    the outputs of their layers.
     """
-    if not within(first.path, layer.path):
-        return False
-    pairs = enumerate(zip(first.keys, second.keys, strict=False))
-    fork = next(k for k, (one, other) in pairs if one != other)
-    around = at(layer.module, first.keys[:fork])
-    if isinstance(around, nnx.List):
-        around = at(layer.module, first.keys[: fork - 1])
-    return not isinstance(around, Sequential | LinearRecurrentContainer)
+    around = [path for path in parts if _watch.within(first, path) and _watch.within(second, path)]
+    innermost = parts[max(around, key=len)]
+    return not isinstance(innermost, nn.Sequential | nn.LinearRecurrentContainer)
 
 
-FLAX_NORMS = nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm, nnx.RMSNorm
-NORMS = _Normalization, TemporalEffectiveBatchNorm, *FLAX_NORMS
-
-# What the output of a layer is proportional to; of several kinds that fit, the first counts.
-_WEIGHTS: tuple[tuple[tuple[type, ...], str], ...] = (
-    ((WSLinear, WSConv), "gain"),
-    ((nnx.Linear, nnx.Conv), "kernel"),
-    ((_Normalization, *FLAX_NORMS), "scale"),
-)
+def scale(layer: Any, rows: int | None, factor: Any) -> None:
+    """Multiply the weights of a layer, in place; of its kernel the first `rows`, None for all."""
+    for name in _watch.weights(layer):
+        values = getattr(layer, name)
+        here = slice(None if name == "bias" else rows)
+        scaled = values[here] * jnp.asarray(factor).astype(values.dtype)
+        values[...] = values[...].at[here].set(scaled)
 
 
-def _weights(layer: Any) -> list[str]:
-    """The parameters of a layer that its output is proportional to."""
-    first = next((name for kinds, name in _WEIGHTS if isinstance(layer, kinds)), None)
-    if first is None or getattr(layer, first, None) is None:
-        return []
-    return [first] if getattr(layer, "bias", None) is None else [first, "bias"]
+def in_loops(watch: _watch.Watch, parts: dict[str, Any], key: jax.Array) -> set[str]:
+    """Paths of the layers with weights whose output comes back to their input at a later step."""
+    cells = [path for path in watch.chain if _watch.has_state(parts[path])]
+    return set().union(*(_in_loops(at, parts[at], watch.whole[at], key) for at in cells))
 
 
-def scale(layer: Any, factor: Any) -> None:
-    """Multiplies the weights of a layer, in place; of a container's `rc` the input's share."""
-    rows = None
-    if isinstance(layer, LinearRecurrentContainer):
-        layer, rows = layer.rc, layer.in_features
-    for name in _weights(layer):
-        weights = getattr(layer, name)
-        here = slice(None) if name == "bias" else slice(rows)
-        scaled = weights[here] * jnp.asarray(factor).astype(weights.dtype)
-        weights[...] = weights[...].at[here].set(scaled)
+def _in_loops(path: str, cell: Any, xs: Any, key: jax.Array) -> set[str]:
+    """Find the looped layers inside a cell, from the traced program of a step.
 
+    A layer is in a loop if its weights are multiplied with values that depend on a state which
+    they change.
+    """
+    names = frozenset(at for at, part in _watch.inside(cell, path) if _watch.weights(part))
+    if not names:
+        return set()
+    xs = jax.ShapeDtypeStruct(xs.shape, xs.dtype)
+    carry = jax.eval_shape(lambda cell, xs: nn.unroll(cell, xs)[0], cell, xs)
 
-def at(module: Any, keys: Keys) -> Any:
-    for key in keys:
-        module = module[key] if isinstance(key, int) else getattr(module, key)
-    return module
+    def variables(cell: Any) -> dict[str, Any]:
+        at = dict(_watch.inside(cell, path))
+        return {name: getattr(at[name], _watch.weights(at[name])[0]) for name in sorted(names)}
+
+    def one_step(carry: Any, values: dict[str, jax.Array], x: jax.Array) -> Any:
+        copy = jax.tree.map(lambda leaf: leaf, cell)
+        for name, variable in variables(copy).items():
+            variable[...] = values[name]
+        return nn.Run(steps=False, key=key)._go("", copy, carry, x)[0]
+
+    values = {name: variable[...] for name, variable in variables(cell).items()}
+    x = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
+    program = jax.make_jaxpr(one_step)(carry, values, x).jaxpr
+    states = range(len(jax.tree.leaves(carry)))
+    needs = {  # what each value depends on: numbers of states, names of weights, the input
+        v: frozenset({need})
+        for v, need in zip(program.invars, [*states, *values, None], strict=True)
+    }
+    nothing: frozenset[Any] = frozenset()
+    meets = dict.fromkeys(names, nothing)  # what is multiplied with the weights
+    for equation in program.eqns:
+        read = [needs.get(v, nothing) for v in equation.invars if not isinstance(v, Literal)]
+        met = nothing.union(*(need for need in read if need - names)) - names
+        for name in nothing.union(*(need for need in read if not need - names)):
+            meets[name] |= met
+        needs |= dict.fromkeys(equation.outvars, nothing.union(*read))
+
+    # The states that each new state depends on, of the last step, then of all steps before.
+    after = [nothing if isinstance(v, Literal) else needs.get(v, nothing) for v in program.outvars]
+    history = [set(after[k] - names - {None}) | {k} for k in states]
+    for through in states:
+        for k in states:
+            if through in history[k]:
+                history[k] |= history[through]
+    return {
+        name
+        for name in names
+        if any(name in after[k] for met in meets[name] - {None} for k in history[met])
+    }

@@ -1,5 +1,6 @@
-"""From numbers to plain words: what is amiss, and what to try."""
+"""Warnings in plain words, made of measured numbers: the problem, and remedies."""
 
+import itertools
 import math
 from collections.abc import Iterator
 from typing import Any, NamedTuple
@@ -7,8 +8,8 @@ from typing import Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
+from jaxsnn.diagnosis import _watch
 from jaxsnn.diagnosis._report import Finding, LayerReport
-from jaxsnn.diagnosis._stack import within
 
 DEAD = 0.9  # of a layer's neurons; half of them do not keep a network from learning
 SATURATED = 0.5
@@ -22,43 +23,33 @@ SCALE = "jaxsnn.calibrate scales the weights for a firing rate"
 
 
 class Seen(NamedTuple):
-    """What there is to judge.
+    """Everything there is to judge; layers are in the order in which they are run."""
 
-    Attributes:
-        whole: of the whole network: numbers by name.
-        parts: of each layer, by its path: numbers by name.
-        layers: the reports of all layers, front to back.
-        chain: the paths of those that follow one another, front to back.
-        cells: those of them that have a state.
-        neurons: whether anything puts out spikes.
-        normalised: whether the input is normalised before the first of them.
-        outside: what the model has beside its stack that learns.
-        clipping: paths of neurons whose threshold learns from inputs beyond it alone.
-        not_spiking: paths of layers whose surrogate runs its primal forward.
-        input_dtype: of `xs` as it was given.
-        labels: those of the batch; None without.
-    """
-
-    whole: dict[str, Any]
-    parts: dict[str, dict[str, Any]]
+    whole: dict[str, Any]  # of the whole network: numbers by name
+    parts: dict[str, dict[str, Any]]  # of each layer, by its path: numbers by name
     layers: tuple[LayerReport, ...]
-    chain: tuple[str, ...]
-    cells: frozenset[str]
-    neurons: bool
-    normalised: bool
-    outside: tuple[str, ...]
-    clipping: tuple[str, ...]
-    not_spiking: tuple[str, ...]
-    input_dtype: str
+    chain: tuple[str, ...]  # paths of the outermost layers, which were given all steps
+    modules: dict[str, Any]  # the layers themselves, by path
+    outside: tuple[str, ...]  # paths of parts that learn, but were not run by a `Run`
+    input_dtype: str  # of `xs` before it was converted
     labels: np.ndarray | None
+
+    def is_cell(self, path: str) -> bool:
+        """Whether the layer at `path` was given all steps and has a state."""
+        return path in self.chain and _watch.has_state(self.modules[path])
+
+    def is_smooth(self, path: str) -> bool:
+        """Whether the layer at `path` has a surrogate that does not spike."""
+        functions = _watch.surrogates(self.modules[path]).values()
+        return any(getattr(function, "spiking", 1) is False for function in functions)
 
 
 def findings(seen: Seen) -> tuple[Finding, ...]:
-    """Everything that is amiss, from the input to the output, then gradients and dtypes."""
-    not_finite = tuple(_not_finite(seen))
-    found = (*_input(seen), *_labels(seen), *not_finite)
-    if not_finite:  # what follows would be about NaN
-        return (*found, *_precision(seen))
+    """All problems, from the input to the output, then gradients and dtypes."""
+    found = (*_input(seen), *_labels(seen))
+    not_finite = _not_finite(seen)
+    if not_finite is not None:  # the other findings would be about NaN
+        return (*found, not_finite, *_precision(seen))
     found = (*found, *_spikes(seen))
     return (*found, *_sameness(seen, found), *_gradients(seen), *_precision(seen))
 
@@ -73,7 +64,8 @@ def _input(seen: Seen) -> Iterator[Finding]:
             "hand over floats: images by xs.astype(jnp.float32) / 255, or jaxsnn.data.columns",
         )
     largest = float(whole["input_largest"])
-    if largest > LARGE_INPUT and not seen.normalised:
+    before = itertools.takewhile(lambda part: not _watch.fires(part), seen.modules.values())
+    if largest > LARGE_INPUT and not any(isinstance(part, _watch.NORMS) for part in before):
         yield Finding(
             "input_large",
             None,
@@ -115,53 +107,48 @@ def _labels(seen: Seen) -> Iterator[Finding]:
         )
 
 
-def _not_finite(seen: Seen) -> Iterator[Finding]:
-    """Where numbers cease to be finite, on the way forward and then back: the first place."""
+def _not_finite(seen: Seen) -> Finding | None:
+    """The first place where numbers cease to be finite, on the way forward and then back."""
+    what = "not_finite"
     if not seen.whole["input_finite"]:
-        yield Finding(
-            "not_finite", None, "the input holds NaN or infinity", "look at how xs is made"
-        )
-        return
-    for path, numbers in seen.parts.items():
-        if not numbers["parameters_finite"]:
-            yield Finding(
-                "not_finite",
-                path,
-                "its parameters hold NaN or infinity",
-                "start from the last good checkpoint, with a smaller learning rate or clipping",
-            )
-            return
-    for path, numbers in seen.parts.items():
-        if not numbers.get("finite", True):
-            yield Finding(
-                "not_finite",
-                path,
-                "its outputs hold NaN or infinity, those of the layers before it do not",
-                "smaller weights or inputs; a wider dtype, if this is float16",
-            )
-            return
+        return Finding(what, None, "the input holds NaN or infinity", "look at how xs is made")
+    places = (
+        (
+            "parameters_finite",
+            "its parameters hold NaN or infinity",
+            "start from the last good checkpoint, with a smaller learning rate or clipping",
+        ),
+        (
+            "finite",
+            "its outputs hold NaN or infinity, those of the layers before it do not",
+            "smaller weights or inputs; a wider dtype, if this is float16",
+        ),
+    )
+    for name, message, advice in places:
+        for path, numbers in seen.parts.items():
+            if not numbers.get(name, True):
+                return Finding(what, path, message, advice)
     if not (seen.whole["outputs_finite"] and math.isfinite(float(seen.whole["loss"]))):
-        yield Finding(
-            "not_finite",
+        return Finding(
+            what,
             None,
             "the loss is not finite, though all layers are",
             "look at what the readout and the loss do: a logarithm of 0, a division by 0?",
         )
-        return
     for layer in reversed(seen.layers):
         gradients = [layer.gradient or 0.0, *(layer.gradient_by_step or ())]
         if not all(map(math.isfinite, gradients)):
-            yield _beyond_numbers(seen, layer)
-            return
+            return _beyond_numbers(seen, layer)
+    return None
 
 
 def _beyond_numbers(seen: Seen, layer: LayerReport) -> Finding:
     """The finding for a gradient that is not finite: it explodes through time, or another."""
     by_path = {layer.path: layer for layer in seen.layers}
-    around = by_path[next(path for path in seen.chain if within(layer.path, path))]
+    around = by_path[next((at for at in seen.chain if _watch.within(layer.path, at)), layer.path)]
     finite = [g for g in around.gradient_by_step or () if math.isfinite(g)]
     late = around.gradient_by_step[-1] if around.gradient_by_step else math.nan
-    if around.path in seen.cells and 0 < late < math.inf and max(finite) > late * RATIO:
+    if seen.is_cell(around.path) and 0 < late < math.inf and max(finite) > late * RATIO:
         return _exploding_time(seen, around)
     return Finding(
         "not_finite",
@@ -172,7 +159,7 @@ def _beyond_numbers(seen: Seen, layer: LayerReport) -> Finding:
 
 
 def _spikes(seen: Seen) -> Iterator[Finding]:
-    if not seen.neurons:
+    if not any(map(_watch.fires, seen.modules.values())):
         yield Finding(
             "no_neurons",
             None,
@@ -184,9 +171,8 @@ def _spikes(seen: Seen) -> Iterator[Finding]:
         )
     for layer in seen.layers:
         numbers = seen.parts[layer.path]
-        last = within(layer.path, seen.chain[-1]) and bool(numbers.get("puts_out"))
-        last = last and not seen.outside
-        smooth = layer.path in seen.not_spiking
+        last = bool(numbers.get("puts_out")) and not seen.outside
+        smooth = seen.is_smooth(layer.path)
         if smooth:
             yield Finding(
                 "not_spiking",
@@ -213,8 +199,8 @@ def _spikes(seen: Seen) -> Iterator[Finding]:
                 "input",
                 f"smaller weights or inputs, or a higher v_threshold: {SCALE}",
             )
-        if "window" in numbers:
-            yield from _window(layer, numbers["window"])
+        if layer.window is not None:
+            yield from _window(layer, float(numbers["peak"]))
 
 
 def _sameness(seen: Seen, found: tuple[Finding, ...]) -> Iterator[Finding]:
@@ -225,7 +211,7 @@ def _sameness(seen: Seen, found: tuple[Finding, ...]) -> Iterator[Finding]:
         return
     spiking = [layer for layer in seen.layers if layer.rate is not None]
     ill = {path for what, path in known if what in ("dead", "silent_output", "saturated")}
-    ill |= set(seen.not_spiking)
+    ill |= {layer.path for layer in seen.layers if seen.is_smooth(layer.path)}
     for k, layer in enumerate(seen.layers):
         weighted = any(before.parameters for before in seen.layers[:k])
         if weighted and layer.path not in ill and seen.parts[layer.path].get("same_neurons"):
@@ -244,9 +230,8 @@ def _sameness(seen: Seen, found: tuple[Finding, ...]) -> Iterator[Finding]:
             layer.path,
             f"of its neurons that fire {share:.0%} do so at the same steps for all {examples} "
             "examples",
-            "let inputs differ by more than that is lost beside what they have in common: subtract "
-            "their mean, scale them to about 0 to 1, or put a BatchNorm first; and look for a "
-            "bias or a constant that outweighs them",
+            "make the inputs more distinct: subtract their mean, scale them to about 0 to 1, or "
+            "put a BatchNorm first; and look for a bias or a constant that outweighs them",
         )
         return
     if seen.whole["same_output"] and not ill:
@@ -259,36 +244,34 @@ def _sameness(seen: Seen, found: tuple[Finding, ...]) -> Iterator[Finding]:
         )
 
 
-def _window(layer: LayerReport, window: Any) -> Iterator[Finding]:
-    if float(window.peak) == 0:
+def _window(layer: LayerReport, peak: float) -> Iterator[Finding]:
+    if peak == 0:
         yield Finding(
             "no_surrogate",
             layer.path,
             "its spike function has no derivative anywhere, so no gradient passes it",
             "use a surrogate of jaxsnn.surrogate, e.g. ATan(), and no stop_gradient around it",
         )
-    elif float(window.share) < OUTSIDE:
+    elif layer.window is not None and layer.window < OUTSIDE:
         yield Finding(
             "window",
             layer.path,
-            f"{float(window.share):.1%} of its potentials are where its surrogate lets a gradient "
-            "through",
+            f"{layer.window:.1%} of its potentials are where its surrogate lets a gradient through",
             f"bring them to the threshold ({SCALE}), or take a wider surrogate (a smaller alpha)",
         )
 
 
 def _gradients(seen: Seen) -> Iterator[Finding]:
-    learning = [
-        layer
-        for layer in seen.layers
-        if layer.gradient is not None and layer.path not in seen.clipping
-    ]
+    learning = [layer for layer in seen.layers if layer.gradient is not None]
+    # The threshold of neurons without a surrogate learns from inputs beyond it alone.
+    apart = _watch.WITHOUT_SURROGATE
+    learning = [layer for layer in learning if not isinstance(seen.modules[layer.path], apart)]
     still = [layer for layer in learning if layer.gradient == 0]
     if still and len(still) == len(learning):
         yield Finding(
             "zero_gradient",
             None,
-            "no parameter of the stack gets a gradient: it cannot learn",
+            "no parameter of the network gets a gradient: it cannot learn",
             "see the warnings above; is there a stop_gradient, or a loss without a gradient "
             "such as an accuracy?",
         )
@@ -299,7 +282,7 @@ def _gradients(seen: Seen) -> Iterator[Finding]:
             "zero_gradient",
             layer.path,
             f"its parameters get no gradient{reason}",
-            "see the layer before it" if reason else "see the layers behind it",
+            "see the layer before it" if reason else "see the layers after it",
         )
     yield from _across_layers(seen)
     yield from _through_time(seen)
@@ -316,33 +299,28 @@ def _across_layers(seen: Seen) -> Iterator[Finding]:
     first, last = (math.hypot(*by_path[p].gradient_by_step or ()) for p in (places[0], places[-1]))
     if first == 0 or last == 0:
         return
+    name = by_path[places[-1]].name
+    found = f"the gradient at its input is {first / last:.1g} times that at layer {name}"
     if first < last / RATIO:
         yield Finding(
             "vanishing_layers",
             places[0],
-            f"the gradient at its input is {first / last:.1g} times that at layer "
-            f"{by_path[places[-1]].name}",
+            found,
             f"bring the layers between into their windows ({SCALE}), a BatchNorm before each "
             "neuron, fewer layers, or connections that skip some",
         )
     if first > last * RATIO and not any(_explodes(seen, layer) for layer in seen.layers):
-        yield Finding(
-            "exploding_layers",
-            places[0],
-            f"the gradient at its input is {first / last:.1g} times that at layer "
-            f"{by_path[places[-1]].name}{_too_large(seen, first)}",
-            "smaller weights, a surrogate with a lower peak" + _clipping(seen, first),
-        )
+        too_large, clip = _squares(seen, first)
+        advice = "smaller weights, a surrogate with a lower peak" + clip
+        yield Finding("exploding_layers", places[0], found + too_large, advice)
 
 
 def _through_time(seen: Seen) -> Iterator[Finding]:
-    cells = [
-        (layer, layer.early_late)
-        for layer in seen.layers
-        if layer.path in seen.cells and layer.early_late is not None
+    cells = [layer for layer in seen.layers if seen.is_cell(layer.path)]
+    vanishing = [
+        layer for layer in cells if layer.early_late is not None and layer.early_late < 1 / RATIO
     ]
-    vanishing = [layer for layer, ratio in cells if ratio < 1 / RATIO]
-    exploding = [layer for layer, _ in cells if _explodes(seen, layer)]
+    exploding = [layer for layer in cells if _explodes(seen, layer)]
     if vanishing:  # the last of them passes it on to those before
         layer = vanishing[-1]
         yield Finding(
@@ -359,21 +337,22 @@ def _through_time(seen: Seen) -> Iterator[Finding]:
 
 def _explodes(seen: Seen, layer: LayerReport) -> bool:
     """Whether the gradient of a layer with a state explodes through time."""
-    return layer.path in seen.cells and (layer.early_late or 0) > RATIO
+    return seen.is_cell(layer.path) and (layer.early_late or 0) > RATIO
 
 
 def _exploding_time(seen: Seen, layer: LayerReport) -> Finding:
     largest = math.hypot(*(layer.gradient_by_step or ()))
+    too_large, clip = _squares(seen, largest)
     found = f"the gradient at the first steps is {layer.early_late or 0:.1g} times that at the last"
     if not math.isfinite(largest):
         found = "the gradient is finite at the last steps, and NaN or infinite at the first"
     return Finding(
         "exploding_time",
         layer.path,
-        f"{found}{_by_step(layer)}{_too_large(seen, largest)}",
+        f"{found}{_by_step(layer)}{too_large}",
         "smaller recurrent weights, detach_reset=True, a surrogate with a lower peak, or gradients "
         "through fewer steps (pieces of the sequence, and jax.lax.stop_gradient of the carry "
-        f"between them){_clipping(seen, largest)}",
+        f"between them){clip}",
     )
 
 
@@ -383,55 +362,40 @@ def _by_step(layer: LayerReport) -> str:
     return f": each step back in time multiplies it by {layer.growth:.3g}"
 
 
-def _dtype(seen: Seen) -> Any:
-    """The dtype of gradients: that of the loss, or float32 where it is narrower."""
+def _squares(seen: Seen, norm: float) -> tuple[str, str]:
+    """A warning if the square of a gradient is infinite, else the advice to clip the gradient.
+
+    Clipping a larger gradient would leave little more than one step of it.
+    """
     dtype = seen.whole["loss"].dtype
-    return dtype if dtype.itemsize > 4 else np.dtype(np.float32)
-
-
-def _squares_fit(seen: Seen, norm: float) -> bool:
-    return norm < math.sqrt(np.finfo(_dtype(seen)).max)
-
-
-def _too_large(seen: Seen, norm: float) -> str:
-    """The warning that the square of a gradient is infinite."""
-    if _squares_fit(seen, norm) or not math.isfinite(norm):
-        return ""
+    dtype = dtype if dtype.itemsize > 4 else np.dtype(np.float32)  # of the gradients
+    if norm < math.sqrt(np.finfo(dtype).max):
+        return "", (
+            "; or clip the gradient (train.py: --clip-norm 1; in a loop of your own "
+            "jaxsnn.training.clip_by_global_norm)"
+        )
     return (
-        f"; its square is infinite in {_dtype(seen)}, so that optax.adam and "
+        f"; its square is infinite in {dtype}, so that optax.adam and "
         "optax.clip_by_global_norm would make every update 0"
-    )
-
-
-def _clipping(seen: Seen, norm: float) -> str:
-    """The advice to clip the gradient, unless it is so large that one step outweighs the others."""
-    if not _squares_fit(seen, norm):
-        return ""
-    return (
-        "; or clip the gradient (train.py: --clip-norm 1; in a loop of your own "
-        "jaxsnn.training.clip_by_global_norm)"
-    )
+        if math.isfinite(norm)
+        else ""
+    ), ""
 
 
 def _precision(seen: Seen) -> Iterator[Finding]:
     for field, what in (("param_dtype", "parameters"), ("state_dtype", "states")):
-        narrow = {
-            layer: getattr(layer, field)
-            for layer in seen.layers
-            if (dtype := getattr(layer, field)) and jnp.dtype(dtype).itemsize < 4
-        }
+        dtypes = [(layer, getattr(layer, field)) for layer in seen.layers]
+        narrow = [
+            (layer, dtype) for layer, dtype in dtypes if dtype and jnp.dtype(dtype).itemsize < 4
+        ]
         if narrow:
-            kinds = " and ".join(sorted(set(narrow.values())))
+            layers, kinds = zip(*narrow, strict=True)
+            of = f", of layers {', '.join(layer.name for layer in layers)}"
             yield Finding(
                 "low_precision",
-                next(iter(narrow)).path if len(narrow) == 1 else None,
-                f"{what} are kept in {kinds}"
-                + (
-                    ""
-                    if len(narrow) == 1
-                    else f", of layers {', '.join(layer.name for layer in narrow)}"
-                )
-                + ": small changes are lost in rounding",
+                layers[0].path if len(layers) == 1 else None,
+                f"{what} are kept in {' and '.join(sorted(set(kinds)))}"
+                f"{of if len(layers) > 1 else ''}: small changes are lost in rounding",
                 "keep them in float32; dtype=jnp.bfloat16 of Linear and Conv alone makes the "
                 "matrix products fast",
             )

@@ -1,165 +1,126 @@
 """One pass forward and back through a network, and the numbers that come of it."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
+from jaxsnn import models, nn
 from jaxsnn._captured import no_captured_variables
 from jaxsnn._norm import global_norm
-from jaxsnn.diagnosis._follow import Sight, fires, surrogates, watch
-from jaxsnn.diagnosis._operations import operations
-from jaxsnn.diagnosis._stack import Part, layers, parts, parts_as_run, read_out
-from jaxsnn.diagnosis._window import Window, window
-from jaxsnn.nn._containers import _RecurrentContainer
-from jaxsnn.nn._mode import Mode
+from jaxsnn.diagnosis._watch import (
+    CONTAINERS,
+    SPIKING_RNNS,
+    Sight,
+    Watch,
+    fires,
+    inside,
+    surrogates,
+    within,
+)
 
 NEARLY_ALWAYS = 0.95
 """A neuron is saturated if it fires at this share of all steps or more."""
 
+INSIDE = 0.1
+"""A potential is inside the window where the derivative is at least this share of its peak."""
+
+# Far and near on either side of the threshold: peaks as narrow as 1e-6 at it, and wide ones.
+_NEAR = np.logspace(-6, 3, 901)
+_GRID = np.concatenate([-_NEAR, [0.0], _NEAR, np.linspace(-8, 8, 1601)]).astype(np.float32)
+
+
 Numbers = dict[str, Any]
 
 
-@functools.partial(jax.jit, static_argnums=(0, 1))
-@no_captured_variables(static=2)
+@functools.partial(jax.jit, static_argnums=0)
+@no_captured_variables(static=1)
 def measure(
-    loss: Callable[..., jax.Array], name: str | None, model: Any, xs: jax.Array, *args: Any
+    loss: Callable[..., jax.Array], model: Any, xs: jax.Array, shifts: Any, *args: Any
 ) -> tuple[Numbers, dict[str, Numbers]]:
-    """What there is to know of `model` on `xs`: of the whole, and of each part by its path.
+    """Run `model` on `xs` forward and back: numbers of the whole, and of each part by its path.
 
-    Args:
-        loss: of the model's outputs and the labels, if there are any.
-        name: the attribute of the model that is its stack.
-        model: the model.
-        xs: `[T, N, ...]`, floating.
-        *args: the labels or none, and a random key.
+    `args` are the labels or none, and a random key. `shifts` are zeros in the shape of each input
+    whose gradient is measured, by path.
     """
     *labels, key = args
-    stack = model if name is None else getattr(model, name)
-    mode = Mode(record=("*",), key=key)
-    chain = layers(stack)
-    sights: list[Sight] = []
-    pulls: list[Callable[..., Any]] = []
-    heard: list[str] = []
-    ys = xs
-    for layer in chain:
-        ys, pull, sight = _differentiable(layer, ys, mode, heard)
-        sights.append(sight)
-        pulls.append(pull)
+    split: Any = nnx.split(model, _is_learnable, ...)
+    graph, params, rest = split
+    watches: list[Watch] = []
 
-    def value(ys: jax.Array) -> tuple[jax.Array, jax.Array]:
-        outputs = read_out(model, name, xs, ys)
-        return jnp.mean(loss(outputs, *labels)), outputs
+    def value(params: Any, shifts: Any) -> Any:
+        watches.append(Watch(key, shifts))
+        ys, sight = watches[0].run(nnx.merge(graph, params, rest), xs)
+        # A Classifier trains on all that it returns, a stack on its means over time.
+        stack = not isinstance(model, models.Classifier)
+        if stack and ys.ndim > 2 and ys.shape[:2] == xs.shape[:2]:
+            ys = jnp.mean(ys, axis=0)
+        return jnp.mean(loss(ys, *labels)), (ys, sight)
 
-    lost, pull, outputs = jax.vjp(value, ys, has_aux=True)
-    strict = read_out(model, name, xs, ys, strict=True)
-    (gradient,) = pull(jnp.ones_like(lost))
-    gradients: list[Any] = []
-    for pull in reversed(pulls):
-        to_parameters, gradient = pull(gradient)
-        gradients.append((to_parameters, gradient))
+    grad = jax.value_and_grad(value, argnums=(0, 1), has_aux=True)
+    (lost, (outputs, sight)), (to_params, to_inputs) = grad(params, shifts)
     whole = {
         "loss": lost,
         "outputs": outputs[:0],  # empty: it carries the shape alone
         "outputs_finite": _finite(outputs),
         "same_output": _same_for_all(outputs, xs.shape[1]),
-        "changed": jnp.any(jnp.isnan(strict) & ~jnp.isnan(outputs)),
         "input_finite": _finite(xs),
         "input_largest": jnp.max(jnp.abs(xs)),
         "input_same": jnp.all(xs == xs[:, :1]),
     }
+    watch = watches[0]
+    parts, chain, order = watch.parts(model), watch.chain, list(watch.order)
+    spiking = [path for path in order if fires(parts[path])]
+    before = order[: order.index(spiking[0])] if spiking else order
+    ends = [path for path in spiking if within(path, chain[-1])]
+    parameters, gradients = own(model), own(nnx.merge(graph, to_params, rest))
     numbers: dict[str, Numbers] = {}
-    first = True
-    for layer, sight, (to_parameters, to_inputs) in zip(
-        chain, sights, reversed(gradients), strict=True
-    ):
-        run = parts_as_run(layer, heard)
-        numbers |= _of_layer(layer, run, sight, to_parameters, to_inputs, first=first)
-        first = first and not any(fires(part.module) for part in run)
+    for path, part in parts.items():
+        here = _activity(path, part, sight)
+        if path in ends[-1:]:
+            here["puts_out"] = _comes_out(path, sight)
+        both = zip(parameters.get(path, ()), gradients.get(path, ()), strict=True)
+        learned = [gradient for value, gradient in both if _is_learnable((), value)]
+        if learned:
+            here["gradient"] = global_norm([gradient[...] for gradient in learned])
+        arrays = [value[...] for value in parameters.get(path, ())]
+        here["parameters"] = [array[None][:0] for array in arrays]  # empty, for shape and dtype
+        here["parameters_finite"] = jnp.all(jnp.array([True, *map(_finite, arrays)]))
+        zeros = [jnp.all(x == 0) for x in sight.inputs.get(path, [])]
+        here["input_zero"] = jnp.all(jnp.array([bool(zeros), *zeros]))
+        if path in sight.outputs:
+            ys = sight.outputs[path]
+            here["shape"] = ys[:0]  # empty: it carries the shape alone
+            if any(within(path, layer) for layer in chain):
+                here["finite"] = _finite(ys)
+        here["states"] = [state[:0] for state in _states(path, part, sight)]
+        around = parts.get(path.rpartition(".")[0])
+        here |= _operations(path, part, around, sight, first=path in before)
+        if path in to_inputs:
+            here["by_step"] = jax.vmap(global_norm)(to_inputs[path])
+        numbers[path] = here
     return whole, numbers
 
 
-def _differentiable(layer: Part, xs: jax.Array, mode: Mode, heard: list[str]) -> Any:
-    """Outputs, what turns a gradient of them into those of parameters and inputs, and a `Sight`."""
-    if not isinstance(layer.module, nnx.Module):  # a plain function
-        return jax.vjp(lambda _, xs: watch(layer, xs, mode, heard), nnx.State({}), xs, has_aux=True)
-    split: Any = nnx.split(layer.module, is_learnable, ...)
-    graph, params, rest = split
-
-    def outputs(params: Any, xs: jax.Array) -> tuple[jax.Array, Sight]:
-        return watch(layer._replace(module=nnx.merge(graph, params, rest)), xs, mode, heard)
-
-    return jax.vjp(outputs, params, xs, has_aux=True)
-
-
-def is_learnable(path: Any, value: Any) -> bool:
+def _is_learnable(path: Any, value: Any) -> bool:
     """Whether a variable has a gradient."""
     return isinstance(value, nnx.Param) and jnp.issubdtype(value.dtype, jnp.floating)
 
 
-def _of_layer(
-    layer: Part,
-    run: Sequence[Part],
-    sight: Sight,
-    to_parameters: Any,
-    to_inputs: jax.Array,
-    *,
-    first: bool,
-) -> dict[str, Numbers]:
-    """Of a layer and its parts, which are run in the order of `run`."""
-    inside = parts(layer)
-    spiking = [k for k, part in enumerate(run) if fires(part.module)]
-    after = {part.path for part in run[spiking[0] :]} if spiking else set()
-    puts_out = run[spiking[-1]].path if spiking else None
-    gradients, parameters = _flat(to_parameters), {}
-    if isinstance(layer.module, nnx.Module):
-        parameters = _flat(nnx.state(layer.module, nnx.Param))
-    numbers: dict[str, Numbers] = {}
-    for part in inside:
-        here = _activity(part, sight)
-        if "rate" in here:
-            same = part.path == puts_out and _same(
-                spikes_of(part, sight), sight.outputs[layer.path]
-            )
-            here["puts_out"] = jnp.asarray(part.path == layer.path) | same
-        learned = _own(gradients, part, inside)
-        if learned:
-            here["gradient"] = global_norm(learned)
-        own = _own(parameters, part, inside)
-        here["parameters"] = [array[None][:0] for array in own]  # empty, for shape and dtype
-        here["parameters_finite"] = jnp.all(jnp.array([True, *map(_finite, own)]))
-        here["input_zero"] = jnp.all(sight.inputs.get(part.path, jnp.ones(())) == 0)
-        if part.path in sight.outputs:
-            outputs = sight.outputs[part.path]
-            here["shape"] = outputs[:0]  # empty: it carries the shape alone
-            here["finite"] = _finite(outputs)
-        here["states"] = [state[:0] for state in _states(part, sight)]
-        no_spikes = first and part.path not in after
-        synapses = operations(part, inside, sight, first=no_spikes)
-        if synapses is not None:
-            here["operations"] = synapses
-        numbers[part.path] = here
-    numbers[layer.path]["by_step"] = jax.vmap(global_norm)(to_inputs)
-    return numbers
-
-
-def _flat(state: Any) -> dict[Any, jax.Array]:
-    return {path: value[...] for path, value in nnx.to_flat_state(state)}
-
-
-def _own(flat: dict[Any, jax.Array], part: Part, inside: Sequence[Part]) -> list[jax.Array]:
-    """What belongs to a part itself, not to one inside of it."""
-    below = [p.keys for p in inside if len(p.keys) > len(part.keys)]
-    below = [keys for keys in below if keys[: len(part.keys)] == part.keys]
-    return [
-        leaf
-        for path, leaf in flat.items()
-        if path[: len(part.keys)] == part.keys
-        and not any(path[: len(keys)] == keys for keys in below)
-    ]
+def own(model: Any) -> dict[str, list[Any]]:
+    """The parameters of each part, those of the parts inside of it apart, by path."""
+    found: dict[str, list[Any]] = {}
+    known: set[int] = set()
+    for path, module in reversed(list(inside(model))):
+        leaves = jax.tree.leaves(module, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
+        variables = [v for v in leaves if isinstance(v, nnx.Param) and id(v) not in known]
+        known |= {id(v) for v in variables}
+        found[path] = variables
+    return found
 
 
 def _finite(array: jax.Array) -> jax.Array:
@@ -182,21 +143,23 @@ def _same_for_all(outputs: jax.Array, examples: int) -> jax.Array:
     return (size > 0) & jnp.all(jnp.ptp(outputs, axis=0) <= size * 1e-6)
 
 
-def _same(spikes: jax.Array | None, outputs: jax.Array) -> Any:
-    """Whether what a part gives is what its layer gives."""
-    if spikes is None or spikes.shape != outputs.shape:
-        return False
-    return jnp.all(spikes.astype(outputs.dtype) == outputs)
+def _comes_out(path: str, sight: Sight) -> jax.Array:
+    """Whether the output of a spiking part is the output of all parts around it, by shape."""
+    ys = sight.outputs.get(path, spikes_of(path, sight))
+    if ys is None:
+        return jnp.array(False)
+    around = [a for at, a in sight.outputs.items() if within(path, at) and a.shape == ys.shape]
+    return jnp.all(jnp.array([jnp.all(ys.astype(a.dtype) == a) for a in around]))
 
 
-def _activity(part: Part, sight: Sight) -> Numbers:
+def _activity(path: str, part: Any, sight: Sight) -> Numbers:
     """Of a spiking part: how much it fires, how many do not, and where its potentials are."""
-    if not fires(part.module):
+    if not fires(part):
         return {}
     here: Numbers = {}
-    fired = spikes_of(part, sight)
+    fired = spikes_of(path, sight)
     if fired is not None:
-        if not surrogates(part.module):  # its spikes have the size of its threshold
+        if not surrogates(part):  # its spikes have the size of its threshold
             fired = (fired != 0).astype(jnp.float32)
         share = jnp.mean(fired != 0, axis=(0, 1), dtype=jnp.float32)
         # By channel: in all images there may be corners that see the background alone.
@@ -207,27 +170,113 @@ def _activity(part: Part, sight: Sight) -> Numbers:
         here["rate"] = jnp.mean(jnp.abs(fired), dtype=jnp.float32)
         here["dead"] = jnp.mean(share == 0, dtype=jnp.float32)
         here["saturated"] = jnp.mean(share >= NEARLY_ALWAYS, dtype=jnp.float32)
-    potentials = [u for called in sight.potentials.get(part.path, {}).values() for u in called]
+    potentials = [u for called in sight.potentials.get(path, {}).values() for u in called]
     here["same_neurons"] = jnp.all(jnp.array([bool(potentials), *map(_alike, potentials)]))
-    windows = [
-        window(surrogates(part.module)[name], jnp.concatenate([jnp.ravel(u) for u in called]))
-        for name, called in sight.potentials.get(part.path, {}).items()
-    ]
-    if windows:  # of a cell with several surrogates, that which lets least through
-        shares, peaks = zip(*windows, strict=True)
-        here["window"] = Window(jnp.min(jnp.stack(shares)), jnp.min(jnp.stack(peaks)))
+    for name, called in sight.potentials.get(path, {}).items():
+        share, peak = _window(surrogates(part)[name], jnp.concatenate([*map(jnp.ravel, called)]))
+        # Of several surrogates the one that lets least through.
+        here["window"] = jnp.minimum(here.get("window", 1), share)
+        here["peak"] = jnp.minimum(here.get("peak", jnp.inf), peak)
     return here
 
 
-def spikes_of(part: Part, sight: Sight) -> jax.Array | None:
+def spikes_of(path: str, sight: Sight) -> jax.Array | None:
     """The spikes of a spiking part; its outputs where its surrogate was not called once a step."""
-    calls = [spikes for called in sight.spikes.get(part.path, {}).values() for spikes in called]
-    return calls[0] if len(calls) == 1 else sight.outputs.get(part.path)
+    calls = [spikes for called in sight.spikes.get(path, {}).values() for spikes in called]
+    return calls[0] if len(calls) == 1 else sight.outputs.get(path)
 
 
-def _states(part: Part, sight: Sight) -> list[jax.Array]:
+def _states(path: str, part: Any, sight: Sight) -> list[jax.Array]:
     """The states of a part itself. The current of a container is none, nor its feedback."""
-    if isinstance(part.module, _RecurrentContainer):
+    if isinstance(part, CONTAINERS):
         return []
-    own = [state for path, state in sight.states.items() if path.rpartition(".")[0] == part.path]
+    own = [state for name, state in sight.states.items() if name.rpartition(".")[0] == path]
     return [leaf for leaf in jax.tree.leaves(own) if jnp.issubdtype(leaf.dtype, jnp.floating)]
+
+
+def _slope(surrogate: Callable[[jax.Array], jax.Array], u: jax.Array) -> jax.Array:
+    """The factor of a gradient on its way back through the spikes, at each `u`."""
+    spikes, pull = jax.vjp(lambda u: surrogate(u).astype(u.dtype), u)
+    return jnp.abs(pull(jnp.ones_like(spikes))[0])
+
+
+def _window(
+    surrogate: Callable[[jax.Array], jax.Array], u: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """The share of potentials `u` less the threshold inside the window, and the largest slope."""
+    here = _slope(surrogate, u)
+    everywhere = _slope(surrogate, jnp.asarray(_GRID, u.dtype))
+    peak = jnp.maximum(jnp.max(jnp.where(jnp.isfinite(everywhere), everywhere, 0)), jnp.max(here))
+    inside = (here >= INSIDE * peak) & (peak > 0)
+    return jnp.mean(inside, dtype=jnp.float32), peak
+
+
+def _operations(path: str, layer: Any, around: Any, sight: Sight, *, first: bool) -> Numbers:
+    """Operations of the synapses of a `Linear` or `Conv` for one example, mean over the batch.
+
+    They are `additions` that spikes cause; `multiply_adds`, of inputs that are not spikes; `dense`,
+    the multiply-adds if nothing were left out. The `first` layers have no spiking layer before.
+    """
+    if not isinstance(layer, nnx.Linear | nnx.Conv):
+        return {}
+    total: Numbers = {}
+    for xs, inner in _inputs(path, around, sight, first):
+        spikes, events = _events(xs, inner)
+        counted = jnp.sum(_reached(layer, events), dtype=jnp.float32) / xs.shape[1]
+        one = jnp.ones((1, 1, *xs.shape[2:]), jnp.float32)
+        dense = len(xs) * jnp.sum(_reached(layer, one), dtype=jnp.float32)
+        zero = jnp.zeros_like(dense)
+        spikes &= counted <= dense  # or else it is cheaper to multiply
+        here = {
+            "additions": jnp.where(spikes, counted, zero),
+            "multiply_adds": jnp.where(spikes, zero, dense),
+            "dense": dense,
+        }
+        total = {name: total.get(name, 0) + here[name] for name in here}
+    return total
+
+
+def _inputs(path: str, around: Any, sight: Sight, first: bool) -> list[tuple[jax.Array, bool]]:
+    """The inputs of a layer with weights, and whether they come from other layers.
+
+    The input of layers that feed the outputs of a cell back to it is these outputs.
+    """
+    if path in sight.inputs:
+        batch = sight.inputs[""][0].shape[:2]  # other inputs are no sequences
+        return [(xs, not first) for xs in sight.inputs[path] if xs.shape[:2] == batch]
+    cell, _, name = path.rpartition(".")
+    if cell not in sight.inputs or cell not in sight.outputs:
+        return []
+    fed = sight.inputs[cell][0], not first
+    back = sight.outputs[cell][:-1], True
+    if isinstance(around, nn.LinearRecurrentContainer):
+        return [back] if around.feedback_only else [fed, back]
+    if isinstance(around, SPIKING_RNNS):
+        return [fed] if name == "linear_ih" else [back]
+    return []
+
+
+def _events(xs: jax.Array, inner: bool) -> tuple[jax.Array, jax.Array]:
+    """Whether `xs` are spikes, and how many there are at each place.
+
+    Spikes are -1, 0 and 1. Between layers they may have another size, the same for all (what
+    dropout leaves is larger), which weights can take up, or be whole numbers, counts.
+    """
+    sizes = jnp.abs(xs)
+    size = jnp.max(sizes) if inner else jnp.ones((), xs.dtype)
+    alike = jnp.all((sizes == 0) | (sizes == size))
+    counts = jnp.all(sizes == jnp.round(sizes)) if inner else False
+    return alike | counts, jnp.where(alike, (sizes > 0).astype(xs.dtype), sizes)
+
+
+def _reached(layer: Any, xs: jax.Array) -> jax.Array:
+    """How many synapses what is in `xs` reaches, at each output: the layer with weights of 1.
+
+    A `Conv` at a border, or with strides or groups, has fewer than its kernel's size suggests.
+    """
+    if isinstance(layer, nnx.Linear):
+        return jnp.sum(xs, axis=-1, dtype=jnp.float32) * layer.out_features
+    ones = jax.tree.map(lambda leaf: leaf, layer)
+    ones.kernel = nnx.Param(jnp.ones(layer.kernel.shape, jnp.float32))
+    ones.use_bias, ones.dtype, ones.precision = False, jnp.float32, jax.lax.Precision.HIGHEST
+    return nnx.Conv.__call__(ones, xs.astype(jnp.float32).reshape(-1, *xs.shape[2:]))

@@ -1,12 +1,17 @@
-"""What `doctor` reports: as data, and as two tables and a list of warnings."""
+"""The report of `doctor`: as data, and as two tables and a list of warnings."""
 
+import functools
 import math
 import statistics
 import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from jaxsnn.diagnosis._operations import ADD_PJ, MULTIPLY_ADD_PJ
+ADD_PJ = 0.9
+"""Energy of adding two 32-bit floats in picojoules: 45 nm, 0.9 V (Horowitz 2014)."""
+
+MULTIPLY_ADD_PJ = 3.7 + 0.9
+"""Energy of multiplying two and adding the product (the same)."""
 
 WIDTH = 80
 
@@ -35,7 +40,7 @@ class LayerReport(NamedTuple):
         window: share of the potentials, before the reset, at which the derivative of the
             surrogate is at least a tenth of its largest.
         gradient: norm of the gradient of its parameters.
-        gradient_by_step: norm of the gradient of its input at each time step, `[T]`.
+        gradient_by_step: norm of the gradient of its input at each step as it runs them, `[T]`.
         early_late: the norm of that over the first fifth of the steps, divided by that over the
             last fifth.
         param_dtype: the narrowest dtype of its parameters.
@@ -115,15 +120,15 @@ class Report(NamedTuple):
 
     Attributes:
         layers: one entry a layer, front to back.
-        warnings: what is amiss; empty for a healthy network.
+        warnings: the problems found; empty for a healthy network.
         loss: of this batch.
         loss_name: what it is.
         steps: time steps, `T`.
         examples: `N`.
         parameters: of the whole model.
         uncounted: paths of layers with weights whose synaptic operations are not counted.
-        outside: what the model has beside its stack that learns, and is not looked at: names of
-            its attributes.
+        outside: paths of parts that learn, but are not run by `run(part, x)`: only their gradients
+            are seen.
     """
 
     layers: tuple[LayerReport, ...]
@@ -162,7 +167,7 @@ class Report(NamedTuple):
             f"loss {self.loss:.4g} ({self.loss_name})"
         )
         if self.outside:
-            head += f"\nnot in the stack, and not looked at: {', '.join(self.outside)}"
+            head += f"\nnot run, so only gradients are seen: {', '.join(self.outside)}"
         return "\n\n".join([head, self._activity(), self._operations(), self._found()])
 
     def __repr__(self) -> str:
@@ -184,7 +189,7 @@ class Report(NamedTuple):
                     _written(layer.window, ".1%"),
                     _written(layer.gradient, ".2g"),
                     _written(layer.early_late, ".2g"),
-                    "/".join(dict.fromkeys(_short(dtype) for dtype in dtypes if dtype)),
+                    "/".join(dict.fromkeys(d.replace("float", "f") for d in dtypes if d)),
                 )
             )
         return f"{table(rows)}\n{LEGEND}"
@@ -192,16 +197,16 @@ class Report(NamedTuple):
     def _operations(self) -> str:
         rows = [("synapses", "parameters", "additions", "multiply-adds", "of dense", "energy")]
         for layer in self.layers:
-            if layer.additions is None or layer.multiply_adds is None or not layer.dense:
+            if not layer.dense:
                 continue
-            done = layer.additions + layer.multiply_adds
+            additions, products = layer.additions or 0, layer.multiply_adds or 0
             rows.append(
                 (
                     f"{layer.path} {layer.kind}".strip(),
                     f"{layer.parameters:,}",
-                    f"{layer.additions:,.0f}",
-                    f"{layer.multiply_adds:,.0f}",
-                    f"{done / layer.dense:.1%}",
+                    f"{additions:,.0f}",
+                    f"{products:,.0f}",
+                    f"{(additions + products) / layer.dense:.1%}",
                     _energy(layer.energy or 0),
                 )
             )
@@ -231,9 +236,11 @@ class Report(NamedTuple):
             where = [] if found.path is None else [f"{found.path} {kinds[found.path]}".strip()]
             same.setdefault((found.message, found.advice), []).extend(where)
         lines = []
+        wrap = functools.partial(textwrap.wrap, width=WIDTH, break_long_words=False)
         for (message, advice), where in same.items():
             at = f"{', '.join(where)}: " if where else ""
-            lines += _wrapped(f"! {at}{message}", "  ") + _wrapped(f"  -> {advice}", "     ")
+            lines += wrap(f"! {at}{message}", subsequent_indent="  ")
+            lines += wrap(f"  -> {advice}", subsequent_indent="     ")
         return "\n".join(lines)
 
 
@@ -248,11 +255,6 @@ def _energy(picojoules: float) -> str:
     return f"{picojoules:.3g} pJ"
 
 
-def _short(dtype: str) -> str:
-    """`f32` for float32."""
-    return dtype.replace("float", "f")
-
-
 def table(rows: Sequence[tuple[str, ...]]) -> str:
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     lines = []
@@ -264,7 +266,3 @@ def table(rows: Sequence[tuple[str, ...]]) -> str:
         lines.append("  ".join([first, *others]).rstrip())
     lines.insert(1, "-" * max(map(len, lines)))
     return "\n".join(lines)
-
-
-def _wrapped(text: str, indent: str) -> list[str]:
-    return textwrap.wrap(text, WIDTH, subsequent_indent=indent, break_long_words=False)

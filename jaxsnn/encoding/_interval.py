@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 
 from jaxsnn import _checks, quantize
-from jaxsnn.nn._cell import state_dtype
+from jaxsnn._dtypes import state_dtype
 
 
 def within(x: jax.Array, low: float, high: float, remedy: str) -> jax.Array:

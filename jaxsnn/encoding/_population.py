@@ -9,8 +9,8 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks
-from jaxsnn.nn._cell import state_dtype
-from jaxsnn.nn._repr import Printable
+from jaxsnn._dtypes import state_dtype
+from jaxsnn._repr import Printable
 
 
 class PopulationEncoder(Printable, nnx.Module):

@@ -1,6 +1,5 @@
-"""What of a network is exported: JAX functions, with the shapes that they are called with."""
+"""The programs that are exported: JAX functions, with the shapes that they are called with."""
 
-import functools
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -10,14 +9,11 @@ import jax.numpy as jnp
 
 from jaxsnn import _checks
 from jaxsnn.models import Classifier, FeedBackNet, PlainNet, StatefulSynapseNet
-from jaxsnn.nn import unroll
-from jaxsnn.nn._cell import first_carry, is_cell
+from jaxsnn.nn import Sequential, unroll
 
 
 class Program(NamedTuple):
-    """What is exported: a function, what it is called with, and names of all that goes in and out,
-    leaf by leaf.
-    """
+    """An exported function, its example inputs, and the names of its inputs and outputs by leaf."""
 
     function: Callable[..., Any]
     inputs: tuple[Any, ...]
@@ -30,11 +26,11 @@ class Program(NamedTuple):
 
 
 def whole(module: Any, xs: jax.ShapeDtypeStruct) -> Program:
-    """The program of a whole sequence."""
+    """The program of a whole sequence: a module or cell is unrolled, any other model called."""
     _checks.function("module", module)
 
     def run(xs: jax.Array) -> jax.Array:
-        ys = unroll(module, xs)[1] if is_cell(module) else module(xs)
+        ys = unroll(module, xs)[1] if hasattr(module, "initialize_carry") else module(xs)
         if not hasattr(ys, "shape"):
             raise ValueError(
                 f"{type(module).__name__} must give one array, got {jax.tree.structure(ys)}"
@@ -51,22 +47,27 @@ def streaming(module: Any, xs: jax.ShapeDtypeStruct) -> list[Program]:
         cell = module.stack
     elif isinstance(module, PlainNet | StatefulSynapseNet | FeedBackNet):
         cell = module.fc
-    if not is_cell(cell):
+    if not hasattr(cell, "initialize_carry"):
         raise ValueError(
             f"{type(cell).__name__} has no state to go from step to step; save the Sequential of "
             "its layers, or a Classifier of them, or whole sequences only with stream=False"
         )
+    stack = Sequential(cell)  # which runs Flax's cells and layers without state as well
     x = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)
-    first = jax.eval_shape(functools.partial(first_carry, cell), x)
+
+    def first_carry(x: jax.Array) -> Any:
+        return stack.initialize_carry(x.shape, dtype=x.dtype)[0]
+
+    first = jax.eval_shape(first_carry, x)
     leaves, structure = jax.tree.flatten(first)
     kinds = structure, [(leaf.shape, leaf.dtype) for leaf in leaves]
     names = tuple(f"carry{jax.tree_util.keystr(at)}" for at, _ in jax.tree.leaves_with_path(first))
 
     def start(x: jax.Array) -> tuple[jax.Array, ...]:
-        return tuple(jax.tree.leaves(first_carry(cell, x)))
+        return tuple(jax.tree.leaves(first_carry(x)))
 
     def step(carry: tuple[jax.Array, ...], x: jax.Array) -> Any:
-        after, y = cell(jax.tree.unflatten(structure, carry), x)
+        (after,), y = stack((jax.tree.unflatten(structure, carry),), x)
         states = jax.tree.leaves(after)
         if (jax.tree.structure(after), [(a.shape, a.dtype) for a in states]) != kinds:
             raise ValueError(

@@ -38,14 +38,15 @@ def save(
 
     Args:
         path: of the file, e.g. `net.zip`. One that is there is replaced.
-        module: a cell, e.g. a `Sequential`, or a model from whole sequences to outputs. The step
-            of a model is that of its layers: of `fc` in the three networks of the experiment, of
-            `stack` in a `Classifier`.
+        module: a cell or module, e.g. a `Sequential` or an `nn.Module` of your own, or any other
+            model from whole sequences to outputs. The step of a `Classifier` is the step of its
+            `stack`, the step of the three networks of the experiment is the step of `fc`.
         input_shape: shape of the input of one time step, as a rule `("b", features)`. A name in
             place of a number leaves the size open.
         steps: number of time steps of a sequence; a name leaves it open.
-        stream: whether `start` and `step` are written. False for what needs whole sequences, such
-            as `PSN` and `Bidirectional`, and for models of your own.
+        stream: whether `start` and `step` are written. False for modules that need whole sequences
+            (`PSN`, `Bidirectional`, and all others that call `run.require_whole_sequence`), and for
+            models that are no `nn.Module`.
         dtype: dtype of the inputs.
         platforms: where it is to run, some of `"cpu"`, `"cuda"`, `"rocm"`, `"tpu"`; None is where
             JAX runs now.
@@ -84,7 +85,7 @@ def save(
         error.add_note(
             f"This came of exporting {type(module).__name__} with input_shape={input_shape!r} and "
             f"steps={steps!r}. A name leaves a size open: what needs to know it needs a number. "
-            "What needs all time steps at once has no step: stream=False leaves that out."
+            "A module that needs all time steps together has no step: stream=False leaves it out."
         )
         raise
     metadata = {

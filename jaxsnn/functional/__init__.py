@@ -3,6 +3,7 @@
 Neurons without a reset, and those trained by their mean output, take all steps at once.
 """
 
+from jaxsnn._phases import KEPT as KEPT
 from jaxsnn.functional._activation_aware import activation_aware_if_step as activation_aware_if_step
 from jaxsnn.functional._adaptive import AdaptiveLIFState as AdaptiveLIFState
 from jaxsnn.functional._adaptive import ComplementaryLIFState as ComplementaryLIFState
@@ -22,7 +23,6 @@ from jaxsnn.functional._graded import ternary_lif_step as ternary_lif_step
 from jaxsnn.functional._integrate_and_fire import if_step as if_step
 from jaxsnn.functional._integrate_and_fire import klif_step as klif_step
 from jaxsnn.functional._integrate_and_fire import lif_step as lif_step
-from jaxsnn.functional._kept import KEPT as KEPT
 from jaxsnn.functional._linear_synapses import RisingCurrent as RisingCurrent
 from jaxsnn.functional._linear_synapses import (
     double_exponential_factors as double_exponential_factors,

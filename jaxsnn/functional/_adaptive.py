@@ -6,9 +6,8 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Float
 
-from jaxsnn.functional._kept import keep
+from jaxsnn._phases import fire_and_reset, keep, leaky_charge, reset
 from jaxsnn.functional._nonlinear import quadratic_charge
-from jaxsnn.functional._phases import fire_and_reset, leaky_charge, reset
 
 
 class IzhikevichState(NamedTuple):

@@ -5,8 +5,7 @@ from collections.abc import Callable
 import jax
 from jaxtyping import Array, Float
 
-from jaxsnn.functional._kept import keep
-from jaxsnn.functional._phases import fire_and_reset, leaky_charge
+from jaxsnn._phases import fire_and_reset, keep, leaky_charge
 
 
 def liaf_step(

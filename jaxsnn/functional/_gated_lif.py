@@ -5,7 +5,7 @@ from collections.abc import Callable
 import jax
 from jaxtyping import Array, Float
 
-from jaxsnn.functional._kept import keep
+from jaxsnn._phases import keep
 
 
 def gated_lif_step(

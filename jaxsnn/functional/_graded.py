@@ -5,8 +5,7 @@ from collections.abc import Callable
 import jax
 from jaxtyping import Array, Float
 
-from jaxsnn.functional._kept import keep
-from jaxsnn.functional._phases import leaky_charge, reset
+from jaxsnn._phases import keep, leaky_charge, reset
 
 
 def ternary_if_step(

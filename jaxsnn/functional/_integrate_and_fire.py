@@ -5,8 +5,7 @@ from collections.abc import Callable
 import jax
 from jaxtyping import Array, Float
 
-from jaxsnn.functional._kept import keep
-from jaxsnn.functional._phases import fire_and_reset, in_dtype_of, leaky_charge, reset
+from jaxsnn._phases import fire_and_reset, in_dtype_of, keep, leaky_charge, reset
 
 
 def if_step(

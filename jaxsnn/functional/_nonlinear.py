@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxsnn.functional._kept import keep
-from jaxsnn.functional._phases import fire_and_reset
+from jaxsnn._phases import fire_and_reset, keep
 
 
 def qif_step(

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxsnn.functional._kept import keep
+from jaxsnn._phases import keep
 
 SpikeFunction = Callable[[jax.Array], jax.Array]
 

@@ -7,8 +7,7 @@ from typing import NamedTuple
 import jax
 from jaxtyping import Array, Float
 
-from jaxsnn.functional._kept import keep
-from jaxsnn.functional._phases import fire_and_reset
+from jaxsnn._phases import fire_and_reset, keep
 
 
 class CUBALIFState(NamedTuple):

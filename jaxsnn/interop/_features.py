@@ -12,10 +12,8 @@ import numpy as np
 from flax import nnx
 
 from jaxsnn import _checks, nn
+from jaxsnn.interop._layouts import SpikingAttention
 from jaxsnn.interop._leaky import Leaky
-from jaxsnn.nn._elementwise import is_elementwise
-from jaxsnn.nn._pooling import Pool
-from jaxsnn.nn._spiking_attention import _SpikingAttention
 
 
 class Flow(NamedTuple):
@@ -45,7 +43,8 @@ INPUT = Flow("features", at="the input")  # of the network: a Flatten there may 
 
 # Layers that keep the last axis, whatever it is.
 _KEEPERS: tuple[type, ...] = (
-    *(Pool, nn.Dropout, nn.Dropout2d, nn.Delay, nn.PSN, nn.MaskedPSN, nn.SlidingPSN),
+    *(nn.MaxPool, nn.AvgPool, nn.Dropout, nn.Dropout2d, nn.Delay),
+    *(nn.PSN, nn.MaskedPSN, nn.SlidingPSN),
     *(nn.DSRIFNode, nn.DSRLIFNode, nn.NeuNorm, nn.TemporalWiseAttention, nn.GatedLIFNode, Leaky),
     *(nn.MultiDimensionalAttention, nn.ActivationAwareIFNode),
     *(nn.SpikeCountToBinary, nn.TemporalBinSum, nnx.GroupNorm),
@@ -99,16 +98,16 @@ class Orders:
 
     def behind(self, layer: Any, name: str, flow: Flow) -> Flow:
         """Behind a layer that reads no features."""
-        if isinstance(layer, _SpikingAttention):
+        if isinstance(layer, SpikingAttention):
             return Flow("image", layer.dim, axes=1)
-        if flow is INPUT and isinstance(layer, Pool):
+        if flow is INPUT and isinstance(layer, nn.MaxPool | nn.AvgPool):
             return Flow("image", None, name, len(layer.window_shape))
         if not flow.sorted and flow.channels != 1 and _tells_features_apart(layer):
             raise ValueError(
                 f"{name} ({type(layer).__name__}) does not treat all features alike, and torch has "
                 f"those of {flow.at} in another order; put it before that, or behind a Linear"
             )
-        if is_elementwise(layer) or isinstance(layer, _KEEPERS):
+        if _is_elementwise(layer) or isinstance(layer, _KEEPERS):
             return flow
         known = flow.kind == "features" and not _may_flatten(layer, flow)
         return flow if known else self.unclear(name)
@@ -139,6 +138,13 @@ class Orders:
         if flow.channels in (1, features):
             return None
         return np.arange(features).reshape(flow.channels, -1).T.reshape(-1)
+
+
+def _is_elementwise(layer: Any) -> bool:
+    """Whether a cell treats each feature alone; a class may have replaced the step of ours."""
+    return getattr(layer, "elementwise", False) and getattr(
+        type(layer).__call__, "__final__", False
+    )
 
 
 def _may_flatten(layer: Any, flow: Flow) -> bool:

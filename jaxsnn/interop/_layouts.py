@@ -9,11 +9,11 @@ import numpy as np
 from flax import nnx
 
 from jaxsnn import _checks, encoding, nn
+from jaxsnn._parameters import w_of_tau
 from jaxsnn.interop._files import plain
 from jaxsnn.interop._leaky import Leaky
-from jaxsnn.nn._neurons import w_of_tau
-from jaxsnn.nn._spiking_attention import _SpikingAttention
 
+SpikingAttention = nn.SpikingSelfAttention | nn.TokenQKAttention | nn.ChannelQKAttention
 Change = Callable[[np.ndarray], np.ndarray]
 
 
@@ -261,7 +261,7 @@ def _multi_dimensional(layer: nn.MultiDimensionalAttention, at: str) -> list[Ent
     ]
 
 
-def _spiking_attention(layer: _SpikingAttention, at: str) -> list[Entry]:
+def _spiking_attention(layer: SpikingAttention, at: str) -> list[Entry]:
     roles = "qkv" if isinstance(layer, nn.SpikingSelfAttention) else "qk"
     entries: list[Entry] = []
     for stack, name in ((layer.in_proj, roles), (layer.out_proj, "proj")):
@@ -306,7 +306,7 @@ _RULES: list[tuple[Any, Rule]] = [
     (nn.NeuNorm, _by_name("w", layout=NEUNORM)),
     (nn.TemporalWiseAttention, lambda m, at: _axis_weights(m.weights, at)),
     (nn.MultiDimensionalAttention, _multi_dimensional),
-    (_SpikingAttention, _spiking_attention),
+    (SpikingAttention, _spiking_attention),
     (
         encoding.PopulationEncoder,
         _by_name("mean", "std", layout=Layout(lambda a: a[None], lambda a: a[0])),

@@ -10,9 +10,10 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks, quantize
+from jaxsnn._carries import check_call, check_step
+from jaxsnn._dtypes import state_dtype
+from jaxsnn._phases import SurrogateFunction
 from jaxsnn.nn import Cell
-from jaxsnn.nn._cell import check_call, check_step, state_dtype
-from jaxsnn.nn._neurons import SurrogateFunction
 from jaxsnn.surrogate import ATan
 
 Numbers = float | tuple[float, ...] | nnx.Param[jax.Array]

@@ -9,10 +9,10 @@ import numpy as np
 from flax import nnx
 
 from jaxsnn import nn
+from jaxsnn._repr import settings_of
 from jaxsnn.interop import _files
 from jaxsnn.interop._torch_kinds import Refused, makers_of, refuse
 from jaxsnn.interop._torch_names import children, entries, fill
-from jaxsnn.nn._repr import settings_of
 
 Made = tuple[Any, dict[str, Any]]  # our module, and its arrays as torch names them
 # Where each torch module stood first, and ours for it, by the id of torch's.

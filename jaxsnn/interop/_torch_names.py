@@ -11,8 +11,9 @@ from jaxsnn.interop import _layouts
 from jaxsnn.interop._features import FEATURES, INPUT, Flow, Orders
 from jaxsnn.interop._layouts import Entry
 from jaxsnn.interop._leaky import Leaky
-from jaxsnn.nn._normalization import _Normalization
-from jaxsnn.nn._spiking_rnns import _SpikingRNNCell
+
+_NORMS = nn.BatchNorm | nn.BatchNormThroughTime | nn.TemporalEffectiveBatchNorm
+_RNN_CELLS = nn.SpikingVanillaRNNCell | nn.SpikingGRUCell | nn.SpikingLSTMCell
 
 
 def entries(
@@ -107,14 +108,14 @@ class _Walk:
             if isinstance(layer.element_wise_function, nnx.Module):
                 self.visit(layer.element_wise_function, f"{at}element_wise_function", flow)
             return self.visit(layer.sub_module, f"{at}sub_module", flow)
-        if isinstance(layer, _SpikingRNNCell):
+        if isinstance(layer, _RNN_CELLS):
             order = self.orders.order(name, layer.input_size, flow)
             self.entries += _layouts.linear(layer.linear_ih, f"{at}linear_ih.", order)
             self.entries += _layouts.linear(layer.linear_hh, f"{at}linear_hh.")
             return FEATURES
         if _is_rnn(layer):
             return self._rnn_layers([layer], at, flow)
-        if isinstance(layer, _Normalization | nn.TemporalEffectiveBatchNorm):
+        if isinstance(layer, _NORMS):
             norm: Any = getattr(layer, "norm", layer)  # TEBN holds one
             channels = norm.num_features
             order = None if flow.sorted else self.orders.order(name, channels, flow)
@@ -203,7 +204,7 @@ class _Walk:
 def _is_rnn(layer: Any) -> bool:
     if isinstance(layer, nn.Bidirectional):
         return _is_rnn(layer.forward_cell) and _is_rnn(layer.backward_cell)
-    return isinstance(layer, _SpikingRNNCell)
+    return isinstance(layer, _RNN_CELLS)
 
 
 def children(module: Any) -> Iterator[tuple[str, Any]]:

@@ -8,9 +8,9 @@ import numpy as np
 from flax import nnx
 
 from jaxsnn import nn
+from jaxsnn._phases import SurrogateFunction
 from jaxsnn.interop import _torch_kinds, _torch_layers
 from jaxsnn.interop._torch_layers import Made, Seen
-from jaxsnn.nn._neurons import SurrogateFunction
 from jaxsnn.surrogate import SuperSpike
 
 _WHOLE = ("LIF", "LIFRecurrent", "IAF", "LI")  # run a sequence; the others one step

@@ -8,11 +8,11 @@ import numpy as np
 from flax import nnx
 
 from jaxsnn import nn
+from jaxsnn._phases import SurrogateFunction
 from jaxsnn.interop import _files, _torch_kinds, _torch_layers
 from jaxsnn.interop._leaky import Leaky as Leaky
 from jaxsnn.interop._leaky import leaky_step as leaky_step
 from jaxsnn.interop._torch_layers import Made, Seen
-from jaxsnn.nn._neurons import SurrogateFunction
 from jaxsnn.surrogate import ATan
 
 

@@ -10,9 +10,9 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks, _layout
+from jaxsnn._dtypes import state_dtype
 from jaxsnn.learning._synapses import Synapses, dense, pairs
 from jaxsnn.learning._weight_dependence import proportional
-from jaxsnn.nn._cell import state_dtype
 
 State = Any  # a pytree of arrays
 

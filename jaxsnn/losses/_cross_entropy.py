@@ -6,8 +6,8 @@ import optax
 from jaxtyping import Array, Bool, Float, Integer
 
 from jaxsnn import _checks, readouts
+from jaxsnn._dtypes import state_dtype
 from jaxsnn.losses._labels import check_labels, of_classes
-from jaxsnn.nn._cell import state_dtype
 
 
 def firing_rate_cross_entropy(

@@ -7,8 +7,8 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Integer, Shaped
 
 from jaxsnn import _checks
+from jaxsnn._dtypes import state_dtype
 from jaxsnn._ties import absolute
-from jaxsnn.nn._cell import state_dtype
 
 Kernel = Literal["linear", "polynomial", "sigmoid", "gaussian"]
 _PARAMETERS = {

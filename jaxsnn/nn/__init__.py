@@ -1,5 +1,6 @@
 """Cells, containers and layers; `unroll` runs any of them over time."""
 
+from jaxsnn._masks import sequence_mask as sequence_mask
 from jaxsnn.nn._activation_aware import ActivationAwareIFNode as ActivationAwareIFNode
 from jaxsnn.nn._adaptive import AdaptiveLIFNode as AdaptiveLIFNode
 from jaxsnn.nn._adaptive import ComplementaryLIFNode as ComplementaryLIFNode
@@ -7,7 +8,8 @@ from jaxsnn.nn._adaptive import IzhikevichNode as IzhikevichNode
 from jaxsnn.nn._attention import MultiDimensionalAttention as MultiDimensionalAttention
 from jaxsnn.nn._attention import TemporalWiseAttention as TemporalWiseAttention
 from jaxsnn.nn._bidirectional import Bidirectional as Bidirectional
-from jaxsnn.nn._cell import Cell as Cell
+from jaxsnn.nn._blocks import Concatenate as Concatenate
+from jaxsnn.nn._blocks import Residual as Residual
 from jaxsnn.nn._containers import ElementWiseRecurrentContainer as ElementWiseRecurrentContainer
 from jaxsnn.nn._containers import LinearRecurrentContainer as LinearRecurrentContainer
 from jaxsnn.nn._delay import Delay as Delay
@@ -19,6 +21,7 @@ from jaxsnn.nn._gated_lif import GatedLIFNode as GatedLIFNode
 from jaxsnn.nn._graded import ILIFNode as ILIFNode
 from jaxsnn.nn._graded import TernaryIFNode as TernaryIFNode
 from jaxsnn.nn._graded import TernaryLIFNode as TernaryLIFNode
+from jaxsnn.nn._graph import Graph as Graph
 from jaxsnn.nn._layers import Conv as Conv
 from jaxsnn.nn._layers import Linear as Linear
 from jaxsnn.nn._leaky import LIAFNode as LIAFNode
@@ -27,8 +30,8 @@ from jaxsnn.nn._leaky import SLTTLIFNode as SLTTLIFNode
 from jaxsnn.nn._linear_synapses import AlphaSynapse as AlphaSynapse
 from jaxsnn.nn._linear_synapses import DoubleExponentialSynapse as DoubleExponentialSynapse
 from jaxsnn.nn._linear_synapses import ExponentialSynapse as ExponentialSynapse
-from jaxsnn.nn._modal_layer import SequenceLayer as SequenceLayer
-from jaxsnn.nn._modal_layer import needs_training_mode as needs_training_mode
+from jaxsnn.nn._module import Cell as Cell
+from jaxsnn.nn._module import Module as Module
 from jaxsnn.nn._neunorm import NeuNorm as NeuNorm
 from jaxsnn.nn._neurons import IFNode as IFNode
 from jaxsnn.nn._neurons import LIFNode as LIFNode
@@ -51,25 +54,22 @@ from jaxsnn.nn._pooling import MaxPool as MaxPool
 from jaxsnn.nn._pooling import VotingLayer as VotingLayer
 from jaxsnn.nn._relatives import HalfThresholdIFNode as HalfThresholdIFNode
 from jaxsnn.nn._relatives import KLIFNode as KLIFNode
+from jaxsnn.nn._run import Run as Run
 from jaxsnn.nn._sequential import Sequential as Sequential
 from jaxsnn.nn._spike_counts import SpikeCountToBinary as SpikeCountToBinary
 from jaxsnn.nn._spike_counts import TemporalBinSum as TemporalBinSum
 from jaxsnn.nn._spike_representation import DSRIFNode as DSRIFNode
 from jaxsnn.nn._spike_representation import DSRLIFNode as DSRLIFNode
-from jaxsnn.nn._spiking_attention import AttentionState as AttentionState
 from jaxsnn.nn._spiking_attention import ChannelQKAttention as ChannelQKAttention
 from jaxsnn.nn._spiking_attention import SpikingSelfAttention as SpikingSelfAttention
 from jaxsnn.nn._spiking_attention import TokenQKAttention as TokenQKAttention
 from jaxsnn.nn._spiking_rnns import SpikingGRUCell as SpikingGRUCell
 from jaxsnn.nn._spiking_rnns import SpikingLSTMCell as SpikingLSTMCell
 from jaxsnn.nn._spiking_rnns import SpikingVanillaRNNCell as SpikingVanillaRNNCell
-from jaxsnn.nn._statistics import statistics as statistics
-from jaxsnn.nn._statistics import with_statistics as with_statistics
 from jaxsnn.nn._synapses import SynapseFilter as SynapseFilter
 from jaxsnn.nn._two_variables import CUBALIFNode as CUBALIFNode
 from jaxsnn.nn._two_variables import RAFNode as RAFNode
 from jaxsnn.nn._unroll import Extras as Extras
-from jaxsnn.nn._unroll import sequence_mask as sequence_mask
 from jaxsnn.nn._unroll import unroll as unroll
 from jaxsnn.nn._weight_standardization import WSConv as WSConv
 from jaxsnn.nn._weight_standardization import WSLinear as WSLinear

@@ -9,8 +9,9 @@ import numpy as np
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._cell import check_call, check_step
-from jaxsnn.nn._neurons import SurrogateFunction, _Neuron
+from jaxsnn._carries import check_step
+from jaxsnn._phases import SurrogateFunction
+from jaxsnn.nn._neurons import _Neuron
 from jaxsnn.surrogate import Sigmoid
 
 
@@ -46,6 +47,7 @@ class ActivationAwareIFNode(_Neuron):
     """
 
     printed = ("v_offset", "channel_dim", *_Neuron.printed)
+    elementwise = False  # over time the axes must stay apart
 
     def __init__(
         self,
@@ -67,13 +69,9 @@ class ActivationAwareIFNode(_Neuron):
         self.v_offset = _numbers("v_offset", v_offset, _checks.real)
         self.channel_dim = _checks.integer("channel_dim", channel_dim)
 
-    def __call__(
-        self, carry: Float[Array, "*shape"], x: Float[Array, "*shape"] = _checks.REQUIRED
+    def _step(
+        self, carry: Float[Array, "*shape"], x: Float[Array, "*shape"]
     ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-        check_call(self, x)
-        return self._step(carry, x)  # of its own: over time the axes must not be made one
-
-    def _step(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
         check_step(self, carry, x)
         settings = self._fire_and_reset() | {
             name: self._beside(name, carry) for name in ("v_threshold", "v_offset")

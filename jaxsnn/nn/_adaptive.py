@@ -5,9 +5,10 @@ from collections.abc import Callable
 import jax
 
 from jaxsnn import _checks, functional
+from jaxsnn._carries import check_step
+from jaxsnn._phases import SurrogateFunction
 from jaxsnn.functional import AdaptiveLIFState, ComplementaryLIFState, IzhikevichState
-from jaxsnn.nn._cell import check_step
-from jaxsnn.nn._neurons import SurrogateFunction, _Neuron
+from jaxsnn.nn._neurons import _Neuron
 from jaxsnn.surrogate import Rect, Sigmoid
 
 

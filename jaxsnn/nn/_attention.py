@@ -8,11 +8,12 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks
+from jaxsnn._dtypes import state_dtype
+from jaxsnn._repr import Printable
 from jaxsnn._ties import largest
-from jaxsnn.nn._cell import state_dtype
+from jaxsnn.nn._layer import Layer
 from jaxsnn.nn._layers import Conv, Linear
-from jaxsnn.nn._modal_layer import SequenceLayer
-from jaxsnn.nn._repr import Printable
+from jaxsnn.nn._run import Run
 
 
 class AxisWeights(Printable, nnx.Module):
@@ -54,7 +55,7 @@ def _largest_in_torch_order(xs: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     return largest(xs, tuple(sorted(axes, key=lambda k: 1.5 if k == last else k)))
 
 
-class TemporalWiseAttention(SequenceLayer):
+class TemporalWiseAttention(Layer):
     """Weighs the time steps of each example.
 
         y[t] = a[t] x[t],  a = sigmoid(f(mean) + f(max)),  f(z) = W2 relu(W1 z)
@@ -89,7 +90,10 @@ class TemporalWiseAttention(SequenceLayer):
         self.weights = AxisWeights("T", T, reduction, param_dtype, rngs)
         self.T, self.reduction = int(T), int(reduction)
 
-    def __call__(self, xs: Float[Array, "{self.T} N *shape"]) -> Float[Array, "{self.T} N *shape"]:
+    def forward(
+        self, xs: Float[Array, "{self.T} N *shape"], run: Run
+    ) -> Float[Array, "{self.T} N *shape"]:
+        run.require_whole_sequence(self)
         if xs.ndim < 3 or xs.shape[0] != self.T:
             raise ValueError(
                 f"TemporalWiseAttention(T={self.T}) needs sequences [{self.T}, N, ...], got "
@@ -99,7 +103,7 @@ class TemporalWiseAttention(SequenceLayer):
         return (wide * self.weights(wide, 0).astype(wide.dtype)).astype(xs.dtype)
 
 
-class MultiDimensionalAttention(SequenceLayer):
+class MultiDimensionalAttention(Layer):
     """Weighs time steps, then channels, then positions, of images with channels last.
 
         y = relu(a_position a_channel a_time x)
@@ -151,9 +155,10 @@ class MultiDimensionalAttention(SequenceLayer):
         self.T, self.C, self.kernel_size = int(T), int(C), int(kernel_size)
         self.reduction_t, self.reduction_c = int(reduction_t), int(reduction_c)
 
-    def __call__(
-        self, xs: Float[Array, "{self.T} N H W {self.C}"]
+    def forward(
+        self, xs: Float[Array, "{self.T} N H W {self.C}"], run: Run
     ) -> Float[Array, "{self.T} N H W {self.C}"]:
+        run.require_whole_sequence(self)
         if xs.ndim != 5 or xs.shape[0] != self.T or xs.shape[-1] != self.C:
             raise ValueError(
                 f"MultiDimensionalAttention(T={self.T}, C={self.C}) needs images with channels "

@@ -1,19 +1,17 @@
 """Both directions of time: one module reads the sequence forwards, another one backwards."""
 
-import dataclasses
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
 from jaxsnn import _checks
-from jaxsnn.nn._modal_layer import SequenceLayer
-from jaxsnn.nn._mode import Mode, Seen
-from jaxsnn.nn._run import run
+from jaxsnn._masks import zero
+from jaxsnn.nn._layer import Layer
+from jaxsnn.nn._run import Run
 
 
-class Bidirectional(SequenceLayer):
+class Bidirectional(Layer):
     """Runs one module forwards and one backwards over time and joins their outputs.
 
         y[t] = [forward(x[0], ..., x[t]); backward(x[T-1], ..., x[t])]
@@ -41,19 +39,16 @@ class Bidirectional(SequenceLayer):
         self.forward_cell = _checks.function("forward_cell", forward_cell)
         self.backward_cell = _checks.function("backward_cell", backward_cell)
 
-    def __call__(self, xs: Shaped[Array, "T *shape"]) -> Shaped[Array, "T *out"]:
-        return self._all_steps(xs, Mode())[0]
-
-    def _all_steps(self, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
+    def forward(self, xs: Shaped[Array, "T *shape"], run: Run) -> Shaped[Array, "T *out"]:
+        run.require_whole_sequence(self, masks=True)
+        forwards = run._part("forward_cell", self.forward_cell, xs)
         # With a mask the way back begins at the end of each sequence: before it no state changes.
-        self._refuse_parts(dataclasses.replace(mode, mask=None))
-        _, forwards, seen = run(self.forward_cell, None, xs, mode.at("forward_cell"))
-        back = mode.at("backward_cell")
-        if mode.mask is not None:
-            back = back.of_step(jnp.flip(mode.mask, 0))
-        _, backwards, seen_back = run(self.backward_cell, None, jnp.flip(xs, 0), back)
-        backwards, records = jax.tree.map(
-            lambda ys: jnp.flip(ys, 0), (backwards, seen_back.records)
-        )
-        seen |= seen_back._replace(records=records)
-        return jnp.concatenate([forwards, backwards], axis=-1), seen
+        mask = None if run.mask is None else jnp.flip(run.mask, 0)
+        back = run._changed(mask=mask)
+        backwards = back._part("backward_cell", self.backward_cell, jnp.flip(xs, 0))
+        run._after += back._after
+        records, batches = back._seen
+        run._seen.records.update({path: jnp.flip(ys, 0) for path, ys in records.items()})
+        run._seen.batches.update(batches)
+        ys = jnp.concatenate([forwards, jnp.flip(backwards, 0)], axis=-1)
+        return ys if run.mask is None else zero(run.mask, ys)

@@ -2,19 +2,19 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks
-from jaxsnn.nn._cell import Carry, Cell, check_call, feature_axes, first_carry, is_cell, state_dtype
+from jaxsnn._carries import check_call
+from jaxsnn._dtypes import state_dtype
 from jaxsnn.nn._layers import Linear
 from jaxsnn.nn._linear_recurrence import linear_recurrence, product
-from jaxsnn.nn._modal_layer import refuse_untold
-from jaxsnn.nn._mode import Mode, Seen
-from jaxsnn.nn._run import step
+from jaxsnn.nn._module import Cell, feature_axes
+from jaxsnn.nn._run import Carry, Run, Streams, first_carry, is_cell, start
 
 
 class _RecurrentContainer(Cell):
@@ -25,54 +25,61 @@ class _RecurrentContainer(Cell):
 
     sub_module: Any
 
-    def _first_carry(
-        self, i: jax.ShapeDtypeStruct, y: jax.Array, rngs: nnx.Rngs | nnx.RngStream | None
+    @abc.abstractmethod
+    def _mix(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        """The input `i` of the sub-module at one step."""
+
+    def _feedback_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
+        """The shape of the feedback for an input of this shape, which is checked."""
+        return shape
+
+    def initialize_carry(
+        self, input_shape: tuple[int, ...], rngs: Streams = None, *, dtype: Any = jnp.float32
     ) -> Carry:
-        sub_carry = first_carry(self.sub_module, i, rngs) if is_cell(self.sub_module) else ()
-        return sub_carry, y
+        """The first carry of the sub-module, and a feedback of 0."""
+        y = jnp.zeros(self._feedback_shape(tuple(input_shape)), dtype)
+        i = jax.eval_shape(self._mix, jax.ShapeDtypeStruct(tuple(input_shape), dtype), y)
+        return (first_carry(self.sub_module, i, rngs) if is_cell(self.sub_module) else ()), y
 
-    def _split(self, carry: Carry, x: jax.Array) -> tuple[Carry, jax.Array]:
-        """`(sub_carry, y)`, checked."""
-        x = jnp.asarray(x)
-        _checks.floating(f"the input x of {type(self).__name__}", x)
-        if not isinstance(carry, tuple | list) or len(carry) != 2 or not hasattr(carry[1], "shape"):
-            raise ValueError(
-                f"the carry of {type(self).__name__} must be a pair (carry of the sub-module, "
-                f"last output y), got {jax.tree.structure(carry)}; start from "
-                "initialize_carry(x.shape) or hand on the last carry"
-            )
-        sub_carry, y = carry
-        if y.shape[:-1] != x.shape[:-1]:
-            raise ValueError(
-                f"the carry of {type(self).__name__} holds a feedback y of shape {y.shape}, the "
-                f"input of this step has shape {x.shape}; for a new batch start from a fresh "
-                "state (carry=None, or initialize_carry)"
-            )
-        return sub_carry, y
-
+    @final
     def __call__(self, carry: Carry, x: jax.Array = _checks.REQUIRED) -> tuple[Carry, jax.Array]:
         check_call(self, x)
-        carry, y, _ = self._advance(carry, x, Mode())
-        return carry, y
+        return self._run(carry, jnp.asarray(x), Run(steps=False))
 
-    def _one_step(self, carry: Carry, x: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
-        return self._advance(carry, x, mode)
+    def _run(self, carry: Carry, x: jax.Array, run: Run) -> tuple[Carry, jax.Array]:
+        if run.steps:
+            return run._scan(self._run, start(self, carry, x), x)
+        sub_carry, y = self._split(carry, x)
+        return self._feed_back(sub_carry, self._mix(x, y), y, run)
 
-    @abc.abstractmethod
-    def _advance(self, carry: Carry, x: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
-        """One step: makes `i` of `x` and the last output, and feeds it to the sub-module."""
+    def _split(self, carry: Carry, x: Any) -> tuple[Carry, jax.Array]:
+        """`(sub_carry, y)`, checked."""
+        name = type(self).__name__
+        _checks.floating(f"the input x of {name}", x)
+        shape = self._feedback_shape(tuple(x.shape))
+        pair: Any = carry if isinstance(carry, tuple | list) and len(carry) == 2 else (None, None)
+        found = getattr(pair[1], "shape", None)
+        if found != shape:
+            got = jax.tree.structure(carry) if found is None else found
+            raise ValueError(
+                f"the carry of {name} must be (carry of the sub-module, last output y) with a y of "
+                f"shape {shape} for an input of shape {tuple(x.shape)}, got {got}; pass the last "
+                "carry, or for a new batch start from a fresh state (carry=None, initialize_carry)"
+            )
+        return pair
 
     def _feed_back(
-        self, sub_carry: Carry, i: jax.Array, feedback: jax.Array, mode: Mode
-    ) -> tuple[Carry, jax.Array, Seen]:
-        """Runs the sub-module on `i`; its output must be able to stand in for `feedback`."""
-        sub_carry, y, seen = step(self.sub_module, sub_carry, i, mode.at("sub_module"))
+        self, sub_carry: Carry, i: jax.Array, feedback: jax.Array, run: Run
+    ) -> tuple[Carry, jax.Array]:
+        """Run the sub-module on `i`; its output must be able to replace `feedback`."""
+        sub_carry, y = run._go("sub_module", self.sub_module, sub_carry, i)
         if not hasattr(y, "shape") or y.shape != feedback.shape:
             raise ValueError(
-                f"the sub-module of {type(self).__name__} must put out the shape that is fed "
+                f"the sub-module of {type(self).__name__} must output the shape that is fed "
                 f"back, {feedback.shape}, got {getattr(y, 'shape', y)}: {self.sub_module!r}"
             )
-        return (sub_carry, y.astype(feedback.dtype)), y, seen | mode.see(i=i)
+        run._see("i", i)
+        return (sub_carry, y.astype(feedback.dtype)), y
 
 
 class ElementWiseRecurrentContainer(_RecurrentContainer):
@@ -85,7 +92,7 @@ class ElementWiseRecurrentContainer(_RecurrentContainer):
         sub_module: any cell or stateless layer that keeps the shape of its input.
         element_wise_function: `f`; the feedback is its first argument. A module-level function
             such as `operator.add` or `jnp.multiply` compiles once; a new lambda for every
-            container compiles anew.
+            container compiles again.
 
     Carry: `(carry of the sub-module, y)`.
 
@@ -112,22 +119,8 @@ class ElementWiseRecurrentContainer(_RecurrentContainer):
             "element_wise_function", element_wise_function
         )
 
-    def initialize_carry(
-        self,
-        input_shape: tuple[int, ...],
-        rngs: nnx.Rngs | nnx.RngStream | None = None,
-        *,
-        dtype: Any = jnp.float32,
-    ) -> Carry:
-        """The first carry of the sub-module, and a feedback of 0."""
-        y = jnp.zeros(input_shape, dtype)
-        return self._first_carry(jax.eval_shape(self.element_wise_function, y, y), y, rngs)
-
-    def _advance(self, carry: Carry, x: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
-        sub_carry, y = self._split(carry, x)
-        refuse_untold(self.element_wise_function, mode)
-        i = self.element_wise_function(y.astype(x.dtype), x)
-        return self._feed_back(sub_carry, i, y, mode)
+    def _mix(self, x: jax.Array, y: jax.Array) -> jax.Array:
+        return self.element_wise_function(y.astype(x.dtype), x)
 
     def _feature_axes(self) -> int | None:
         return feature_axes(self.sub_module)
@@ -189,31 +182,7 @@ class LinearRecurrentContainer(_RecurrentContainer):
         )
         self.sub_module = _checks.function("sub_module", sub_module)
 
-    def initialize_carry(
-        self,
-        input_shape: tuple[int, ...],
-        rngs: nnx.Rngs | nnx.RngStream | None = None,
-        *,
-        dtype: Any = jnp.float32,
-    ) -> Carry:
-        """The first carry of the sub-module, and a feedback of 0."""
-        self._check_features(input_shape)
-        x = jax.ShapeDtypeStruct(tuple(input_shape), dtype)
-        y = jnp.zeros((*input_shape[:-1], self.out_features), dtype)
-        return self._first_carry(jax.eval_shape(self._mix, x, y), y, rngs)
-
-    def _advance(self, carry: Carry, x: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
-        self._check_features(x.shape)
-        sub_carry, y = self._split(carry, x)
-        if y.shape[-1] != self.out_features:
-            raise ValueError(
-                f"the carry of LinearRecurrentContainer(out_features={self.out_features}) holds a "
-                f"feedback y of shape {y.shape}"
-            )
-        return self._feed_back(sub_carry, self._mix(x, y), y, mode)
-
     def _mix(self, x: jax.Array, y: jax.Array) -> jax.Array:
-        """`i` of one step."""
         w = self._weights(x.dtype)[1]
         return (self._feed(x) + product(y.astype(w.dtype), w)).astype(w.dtype)
 
@@ -231,23 +200,27 @@ class LinearRecurrentContainer(_RecurrentContainer):
             return None, w, b
         return w[: self.in_features], w[self.in_features :], b
 
-    def _over_time(self, carry: Carry, xs: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
-        """The input's share of `i` for all steps in one product, then the recurrence."""
-        carry = self._start(carry, xs)
-        jax.eval_shape(self, carry, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))  # its checks
-        _, w, _ = self._weights(xs.dtype)
+    def _run(self, carry: Carry, x: jax.Array, run: Run) -> tuple[Carry, jax.Array]:
+        """Over a sequence the input's share of `i` is one product, then comes the recurrence."""
+        if not run.steps:
+            return super()._run(carry, x, run)
+        step_x = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
+        carry = self._split(start(self, carry, x), step_x)
+        _, w, _ = self._weights(x.dtype)
+        dtype = w.dtype
 
-        def step(container: Any, sub_carry: Carry, i: jax.Array, y: jax.Array, mode: Mode) -> Any:
-            return container._feed_back(sub_carry, i.astype(w.dtype), y, mode)
+        def step(container: Any, sub_carry: Carry, i: jax.Array, y: jax.Array, run: Run) -> Any:
+            return container._feed_back(sub_carry, i.astype(dtype), y, run)
 
-        return linear_recurrence(step, self, w, carry, self._feed(xs), mode)
+        return linear_recurrence(step, self, w, carry, self._feed(x), run)
 
-    def _check_features(self, shape: tuple[int, ...]) -> None:
+    def _feedback_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if not shape or shape[-1] != self.in_features:
             raise ValueError(
                 f"LinearRecurrentContainer(in_features={self.in_features}) needs inputs of shape "
                 f"[..., {self.in_features}], got {list(shape)}"
             )
+        return (*shape[:-1], self.out_features)
 
     def _feature_axes(self) -> int | None:
         return 1

@@ -1,6 +1,6 @@
 """`Delay`: a cell whose carry is the last inputs."""
 
-from typing import Any
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +8,15 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._cell import Cell, check_call, check_past, see_states, state_dtype
-from jaxsnn.nn._mode import NOTHING, Mode, Seen
+from jaxsnn._carries import check_call, check_past
+from jaxsnn._dtypes import state_dtype
+from jaxsnn._parts import join
+from jaxsnn.nn._module import Cell
+from jaxsnn.nn._run import Run, run_cell, start
 
 
 class Delay(Cell):
-    """Delays its input by whole time steps; before the first input comes, it puts out 0.
+    """Delays its input by whole time steps; outputs 0 before the first input.
 
         y[t] = x[t - delay_steps]
 
@@ -49,6 +52,7 @@ class Delay(Cell):
         """The inputs before the first step, 0."""
         return jnp.zeros((*input_shape, self.delay_steps), state_dtype(dtype))
 
+    @final
     def __call__(
         self,
         carry: Float[Array, "*shape {self.delay_steps}"],
@@ -58,12 +62,12 @@ class Delay(Cell):
         check_past(self, carry, x, self.delay_steps)
         return functional.delay_step(carry, x)
 
-    def _over_time(self, carry: Any, xs: jax.Array, mode: Mode) -> tuple[Any, jax.Array, Seen]:
-        carry = self._start(carry, xs)
-        check_past(self, carry, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype), self.delay_steps)
-        if mode.mask is not None or see_states(self, carry, mode).records:
-            return super()._over_time(carry, xs, mode)  # what is asked for lies between the steps
+    def _run(self, carry: Any, x: jax.Array, run: Run) -> tuple[Any, jax.Array]:
+        if not run.steps or run.mask is not None or run._wants(join(run._path, self.state_name)):
+            return run_cell(self, carry, x, run)  # what is asked for lies between the steps
+        carry = start(self, carry, x)
+        check_past(self, carry, jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.delay_steps)
         past = jnp.moveaxis(carry, -1, 0)
-        inputs = jnp.concatenate([past, xs.astype(past.dtype)])
-        ys, past = inputs[: xs.shape[0]].astype(xs.dtype), inputs[xs.shape[0] :]
-        return jnp.moveaxis(past, 0, -1), ys, NOTHING
+        inputs = jnp.concatenate([past, x.astype(past.dtype)])
+        ys, past = inputs[: x.shape[0]].astype(x.dtype), inputs[x.shape[0] :]
+        return jnp.moveaxis(past, 0, -1), ys

@@ -1,4 +1,4 @@
-"""`DropConnectLinear`: a linear layer that drops weights, other ones for each example."""
+"""`DropConnectLinear`: a linear layer that drops different weights for each example."""
 
 from collections.abc import Callable
 from typing import Any
@@ -11,22 +11,22 @@ from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 from jaxsnn._layout import follow
+from jaxsnn.nn._layer import TrainsApart
 from jaxsnn.nn._layers import Linear, on_rows
-from jaxsnn.nn._modal_layer import ModalLayer
-from jaxsnn.nn._mode import NOTHING, Mode, Seen
+from jaxsnn.nn._run import Run
 
 _NODES = 64  # of the inference; for a ReLU it is then 1e-3 standard deviations off at most
 _WIDTH = 6.0  # standard deviations to either side
 
 
-class DropConnectLinear(ModalLayer, Linear):
-    """A linear layer that drops single weights when training, and an activation behind it.
+class DropConnectLinear(TrainsApart, Linear):  # type: ignore[misc]  # is called as a layer, too
+    """A linear layer that drops single weights in training, followed by an activation.
 
         y = f((M * W) x + m * b),  each entry of M and m is 0 with probability rate, else 1
 
-    Each example has masks of its own. What stays is not scaled up. They are drawn anew at each
-    step, or with `invariant` once a sequence. In inference `y` is the mean of `f` under the normal
-    distribution that approximates the sum over the masks,
+    Each example has its own masks. The remaining weights are not scaled up. Masks are drawn at
+    each step, or with `invariant` once per sequence. In inference `y` is the mean of `f` under the
+    normal distribution that approximates the sum over the masks,
 
         y = E[f(z)],  z ~ N((1 - rate)(W x + b), rate (1 - rate)(W^2 x^2 + b^2))
 
@@ -82,9 +82,37 @@ class DropConnectLinear(ModalLayer, Linear):
             _checks.function("activation", activation)
         self.activation = activation
 
-    def __call__(
-        self, inputs: Float[Array | np.ndarray, "*N {self.in_features}"], out_sharding: Any = None
+    def forward(
+        self, x: Float[Array, "*N {self.in_features}"], run: Run
     ) -> Float[Array, "*N {self.out_features}"]:
+        if not run.training:
+            return self._expected(x)
+        if not self.invariant and not (run.steps and run._whole):
+            how = "with checkpoint_every" if run.steps else "step by step, in a recurrent container"
+            raise ValueError(
+                "DropConnectLinear draws other masks at each step of a sequence in training, so it "
+                f"cannot run {how}; with invariant=True it keeps them"
+            )
+        xs = x if run.steps else x[None]
+        if xs.ndim < 3:
+            raise ValueError(
+                "DropConnectLinear needs inputs with a batch axis in training, "
+                f"[N, ..., {self.in_features}] per step, got {list(xs.shape[1:])}"
+            )
+        if self.invariant:
+            ys = self._dropped(xs, run.draw(self._kept, xs.shape[1:2]))
+            return ys if run.steps else ys[0]
+
+        # Masks of one step are as large as the weights of all examples: none are kept.
+        def step(now: tuple[jax.Array, jax.Array]) -> jax.Array:
+            x, t = now
+            kept = run.draw(lambda key, shape: self._kept(jax.random.fold_in(key, t), shape), shape)
+            return self._dropped(x[None], kept)[0]
+
+        shape = xs.shape[1:2]
+        return jax.lax.map(jax.checkpoint(step), (xs, jnp.arange(len(xs))))
+
+    def _expected(self, inputs: Array | np.ndarray) -> Array:
         """The mean over the masks, `[..., in_features]` to `[..., out_features]`."""
         x, w, b = self._operands(inputs)
         mean = (1 - self.rate) * _affine(x, w, b)
@@ -100,48 +128,20 @@ class DropConnectLinear(ModalLayer, Linear):
         weights /= jnp.sum(weights)
         return jnp.sum(weights * self.activation(mean[None] + std[None] * points), 0)
 
-    def _all_steps(self, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
-        if not mode.training:
-            return self(xs), NOTHING
-        if self.invariant:
-            return self._dropped(xs, mode.layer_key()), NOTHING
-        if not mode.whole:
-            self._refuse_part("with checkpoint_every")
-        # Masks of one step are as large as the weights of all examples: none are kept.
-        step = jax.checkpoint(lambda now: self._dropped(now[0][None], now[1])[0])
-        return jax.lax.map(step, (xs, jax.random.split(mode.layer_key(), len(xs)))), NOTHING
-
-    def _one_step(self, x: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
-        if not mode.training:
-            return self(x), NOTHING
-        if not self.invariant:
-            self._refuse_part("step by step, e.g. inside a recurrent container")
-        return self._dropped(x[None], mode.layer_key())[0], NOTHING
-
-    def _refuse_part(self, how: str) -> None:
-        raise ValueError(
-            "DropConnectLinear draws other masks at each step of a sequence when training, so it "
-            f"cannot run {how}; with invariant=True it keeps them"
-        )
-
-    def _kept(self, key: jax.Array, examples: int) -> tuple[jax.Array, jax.Array]:
-        """Which weights `[N, in, out]` and biases `[N, out]` stay."""
+    def _kept(self, key: jax.Array, shape: tuple[int, ...]) -> tuple[jax.Array, jax.Array]:
+        """The weights `[N, in, out]` and biases `[N, out]` that stay, for the shape `[N]`."""
         of_weights, of_biases = jax.random.split(key)
-        shape = (examples, self.in_features, self.out_features)
         return (
-            jax.random.bernoulli(of_weights, 1 - self.rate, shape),
-            jax.random.bernoulli(of_biases, 1 - self.rate, (examples, self.out_features)),
+            jax.random.bernoulli(
+                of_weights, 1 - self.rate, (*shape, self.in_features, self.out_features)
+            ),
+            jax.random.bernoulli(of_biases, 1 - self.rate, (*shape, self.out_features)),
         )
 
-    def _dropped(self, xs: jax.Array, key: jax.Array) -> jax.Array:
+    def _dropped(self, xs: jax.Array, kept: tuple[jax.Array, jax.Array]) -> jax.Array:
         """All steps `[T, N, ..., in]` with the same masks."""
-        if xs.ndim < 3:
-            raise ValueError(
-                "DropConnectLinear needs inputs with a batch axis when training, "
-                f"[N, ..., {self.in_features}] a step, got {list(xs.shape[1:])}"
-            )
         xs, w, b = self._operands(xs)
-        kept_w, kept_b = follow(self._kept(key, xs.shape[1]), xs, 1)
+        kept_w, kept_b = follow(kept, xs, 1)
         ys = jnp.einsum("tn...i,nio->tn...o", xs, jnp.where(kept_w, w[None], 0))
         if b is not None:
             dropped = jnp.where(kept_b, b[None], 0)

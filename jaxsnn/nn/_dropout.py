@@ -2,23 +2,22 @@
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jaxtyping import Array, Shaped
 
 from jaxsnn import _checks
 from jaxsnn._layout import follow
-from jaxsnn.nn._modal_layer import ModalLayer
-from jaxsnn.nn._mode import NOTHING, Mode, Seen
+from jaxsnn.nn._layer import TrainsApart
+from jaxsnn.nn._run import Run
 
 
-class Dropout(ModalLayer):
+class Dropout(TrainsApart):
     """Dropout with one mask per sequence, as spiking networks need it.
 
         y[t] = x[t] m / (1 - rate),  m = 0 with probability rate, else 1
 
-    It drops when training (`unroll(..., key=key)`), the same elements at every step and with
-    the same key, so that a sequence in stretches drops what the whole one drops. Otherwise it
-    changes nothing.
+    It drops in training (`unroll(..., key=key)`), the same elements at every step and with the
+    same key, so that a sequence in stretches drops the same elements as the whole one. In
+    inference it changes nothing.
 
     Args:
         rate: probability with which an element is dropped, in `[0, 1)`.
@@ -37,27 +36,21 @@ class Dropout(ModalLayer):
     def __init__(self, rate: float = 0.5) -> None:
         self.rate = _checks.probability("rate", rate, below_one=True)
 
-    def __call__(self, x: Shaped[Array | np.ndarray, "*shape"]) -> Shaped[Array, "*shape"]:
-        """`x` as it is: outside training nothing is dropped."""
-        return jnp.asarray(x)
+    def forward(self, x: Shaped[Array, "*shape"], run: Run) -> Shaped[Array, "*shape"]:
+        if not run.training:
+            return x
+        _checks.floating(f"the input of {type(self).__name__}", x)
+        xs = x if run.steps else x[None]
+        kept = run.draw(self._kept, self._mask_shape(xs.shape[1:]))
+        ys = jnp.where(follow(kept[None], xs), xs / (1 - self.rate), jnp.zeros((), xs.dtype))
+        return ys if run.steps else ys[0]
 
     def _mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         return shape
 
     def _kept(self, key: jax.Array, shape: tuple[int, ...]) -> jax.Array:
-        """Which elements of an input of one step stay."""
-        return jax.random.bernoulli(key, 1 - self.rate, self._mask_shape(shape))
-
-    def _one_step(self, x: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
-        y, seen = self._all_steps(x[None], mode)
-        return y[0], seen
-
-    def _all_steps(self, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
-        if not mode.training:
-            return xs, NOTHING
-        _checks.floating(f"the input of {type(self).__name__}", xs)
-        kept = follow(self._kept(mode.layer_key(), xs.shape[1:])[None], xs)
-        return jnp.where(kept, xs / (1 - self.rate), jnp.zeros((), xs.dtype)), NOTHING
+        """The elements of an input of one step that stay."""
+        return jax.random.bernoulli(key, 1 - self.rate, shape)
 
 
 class Dropout2d(Dropout):

@@ -9,10 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
-from jaxsnn.nn._cell import runs_as
+from jaxsnn._graphs import INPUT, OUTPUT, sources, targets
+from jaxsnn._parts import is_final, join, named
 from jaxsnn.nn._containers import LinearRecurrentContainer
+from jaxsnn.nn._graph import Graph
 from jaxsnn.nn._layers import Conv, Linear
-from jaxsnn.nn._mode import join
 from jaxsnn.nn._normalization import (
     BatchNorm,
     TemporalEffectiveBatchNorm,
@@ -28,7 +29,7 @@ NORMS = (_Normalization, TemporalEffectiveBatchNorm, nnx.BatchNorm)
 
 
 class Waiting(NamedTuple):
-    """A normalisation that the layer before it has to take up, and where it stands."""
+    """A normalisation to be folded into the layer before it, and its path."""
 
     norm: Any
     path: str
@@ -43,15 +44,17 @@ def fold_batch_norm(module: Any) -> Any:
         s = scale / sqrt(var + epsilon)
         W' = W s,    b' = (b - mean) s + bias
 
-    and the normalisation is left out. The layers behind it move up by one place. Outputs are those
-    of `module` in inference but for rounding; `W'` and `b'` are computed in float64 and have the
-    dtype of `W`. Once folded, a network has nothing left to normalise with: fold after training.
+    and the normalisation is left out. The layers after it move up by one place. Outputs equal
+    those of `module` in inference up to rounding; `W'` and `b'` are computed in float64 and have
+    the dtype of `W`. Once folded, a network has nothing left to normalise with: fold after
+    training.
 
     Folded are `BatchNorm`, `ThresholdDependentBatchNorm` and Flax's `nnx.BatchNorm` with
     `use_running_average=True`, into `Linear`, `Conv`, `WSLinear`, `WSConv` (into its gain) and
-    Flax's `nnx.Linear` and `nnx.Conv`, in a `Sequential` or a `Graph` of `jaxsnn.interop.nir`,
-    wherever that is inside `module`. One that comes first in a `LinearRecurrentContainer` goes into
-    its `rc`, unless that is `feedback_only`. A linear layer that stands in two places becomes two.
+    Flax's `nnx.Linear` and `nnx.Conv`, in a `Sequential` or a `Graph`, wherever that is inside
+    `module`. A `forward` must then run such a `Sequential` as a whole: to run single layers of it
+    is an error. A normalisation that comes first in a `LinearRecurrentContainer` goes into its
+    `rc`, unless that is `feedback_only`. A linear layer that is used twice becomes two.
 
     Args:
         module: a cell, a layer or a model, e.g. a `Sequential` or a `jaxsnn.models.Classifier`. It
@@ -76,39 +79,41 @@ def fold_batch_norm(module: Any) -> Any:
             f"module must be a flax.nnx.Module, e.g. a Sequential, got {type(module).__name__}"
         )
     folded, waiting = fold(nnx.clone(module), "", ())
-    refuse(waiting, "nothing stands there")
+    refuse(waiting, "nothing comes before it")
     for path, part in nnx.iter_modules(folded):
-        if isinstance(part, NORMS):  # in something that is not gone through, e.g. an `nnx.data`
+        if isinstance(part, NORMS):  # in something that is not searched, e.g. an `nnx.data`
             where = ".".join(map(str, path))
             refuse((Waiting(part, where),), "it cannot be seen what runs before it")
     return folded
 
 
 def fold(layer: Any, path: str, waiting: tuple[Waiting, ...]) -> tuple[Any, tuple[Waiting, ...]]:
-    """A layer with the normalisations behind it, and those that the layer before has to take up.
+    """Fold the normalisations after a layer into it; return those for the layer before it, too.
 
-    The layers are gone through from back to front. A stack or a linear layer may stand in two
-    places with different layers behind it, so that it is copied, not changed.
+    Layers are visited from back to front. A stack or a linear layer may be used twice with
+    different layers after it; therefore it is copied, not changed.
 
     Args:
-        layer: anything that stands in a network.
+        layer: any part of a network.
         path: of the layer.
-        waiting: the normalisations right behind it, in the order in which they run.
+        waiting: the normalisations right after it, in the order in which they run.
 
     Returns:
-        `(layer, waiting)`: None in place of a normalisation.
+        `(layer, waiting)`: None instead of a normalisation.
     """
     if isinstance(layer, NORMS):
         _check_norm(layer, path)
         return None, (Waiting(layer, path), *waiting)
     if type(layer) in LINEAR:
         return (_folded(layer, waiting) if waiting else layer), ()
-    if type(layer) is nnx.Sequential or runs_as(layer, Sequential):
+    stack = isinstance(layer, Sequential) and is_final(type(layer).forward)
+    if stack or type(layer) is nnx.Sequential:
         return _fold_stack(layer, path, waiting)
-    if hasattr(layer, "_fold_batch_norm"):  # a Graph of NIR
-        return layer._fold_batch_norm(path, waiting)
-    refuse(waiting, f"{named(layer, path)} stands there")
-    if runs_as(layer, LinearRecurrentContainer) and not layer.feedback_only:
+    if isinstance(layer, Graph):
+        return _fold_graph(layer, path, waiting)
+    refuse(waiting, f"{named(layer, path)} comes before it")
+    container = isinstance(layer, LinearRecurrentContainer) and is_final(type(layer).__call__)
+    if container and not layer.feedback_only:
         _fold_container(layer, path)
     for name, child, replace in _children(layer):
         folded, waiting = fold(child, join(path, name), ())
@@ -129,11 +134,6 @@ def refuse(waiting: tuple[Waiting, ...], why: str) -> None:
         )
 
 
-def named(layer: Any, path: str) -> str:
-    """The class of a layer, and its path."""
-    return f"{type(layer).__name__} at {path!r}" if path else type(layer).__name__
-
-
 def _fold_stack(
     stack: Any, path: str, waiting: tuple[Waiting, ...]
 ) -> tuple[Any, tuple[Waiting, ...]]:
@@ -146,7 +146,37 @@ def _fold_stack(
     if len(after) < len(before) or any(a is not b for a, b in zip(after, before, strict=True)):
         stack = copy.copy(stack)
         stack.layers = nnx.List(after)
+        if isinstance(stack, Sequential):
+            stack.folded |= len(after) < len(before)
     return stack, waiting
+
+
+def _fold_graph(
+    graph: Graph, path: str, waiting: tuple[Waiting, ...]
+) -> tuple[Any, tuple[Waiting, ...]]:
+    layers = graph._children()
+    waits = {OUTPUT: waiting}
+    for name in [*reversed(graph._order), INPUT]:
+        after = targets(name, graph.edges)
+        waiting = next((waits[target] for target in after if waits.get(target)), ())
+        if len(after) > 1 or len(sources(after[0], graph.edges)) > 1:
+            refuse(waiting, f"other edges of {named(graph, path)} start or end between them")
+        if name != INPUT:
+            layers[name], waits[name] = fold(layers[name], join(path, name), waiting)
+    if all(layers[name] is layer for name, layer in zip(graph.names, graph.layers, strict=True)):
+        return graph, waiting
+    edges = list(graph.edges)
+    for name in (name for name in graph._order if layers[name] is None):
+        (before,) = sources(name, edges)
+        if any(a == name for a, _ in graph._late) and sources(before, graph._late):
+            refuse(
+                (Waiting(graph._layer(name), join(path, name)),),
+                f"its output is what this loop of {named(graph, path)} begins with",
+            )
+        edges = [(before if a == name else a, b) for a, b in edges if b != name]
+    folded = copy.copy(graph)
+    Graph.__init__(folded, {n: a for n, a in layers.items() if a is not None}, edges)
+    return folded, waiting
 
 
 def _fold_container(container: Any, path: str) -> None:
@@ -158,7 +188,7 @@ def _fold_container(container: Any, path: str) -> None:
 
 
 def _children(module: Any) -> Iterator[tuple[str, Any, Callable[[Any], None]]]:
-    """The modules and lists right inside of one, and what puts others in their place."""
+    """Yield the name, the child and a setter for each direct child."""
     if isinstance(module, nnx.List):
         for k, child in enumerate(module):
             yield str(k), child, functools.partial(module.__setitem__, k)
@@ -169,7 +199,7 @@ def _children(module: Any) -> Iterator[tuple[str, Any, Callable[[Any], None]]]:
 
 
 def _check_norm(norm: Any, path: str) -> None:
-    """It must be one and the same scale and shift of each channel at every step."""
+    """Raise unless it is a constant scale and shift of each channel."""
     if type(norm) not in FOLDED:
         raise ValueError(
             f"{named(norm, path)} is not known to be the same scale and shift at every step, which "
@@ -183,7 +213,7 @@ def _check_norm(norm: Any, path: str) -> None:
             )
         if norm.dtype is not None and jnp.dtype(norm.dtype).itemsize < 4:
             raise ValueError(
-                f"{named(norm, path)} rounds what it puts out to {jnp.dtype(norm.dtype)}; leave "
+                f"{named(norm, path)} rounds its output to {jnp.dtype(norm.dtype)}; leave "
                 "its dtype out, or give it to the layer before"
             )
         if norm.axis != -1:
@@ -206,7 +236,7 @@ def _folded(layer: Any, waiting: tuple[Waiting, ...]) -> Any:
         if len(scale) != channels:
             raise ValueError(
                 f"{named(norm, path)} has {len(scale)} features, but the {type(layer).__name__} "
-                f"before it puts out {channels}"
+                f"before it outputs {channels}"
             )
         w, b = w * scale, b * scale + shift
     for name, array in ((scaled, w), ("bias", b)):

@@ -10,16 +10,15 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._cell import state_dtype
-from jaxsnn.nn._modal_layer import SequenceLayer
-from jaxsnn.nn._mode import NOTHING, Mode, Seen
-from jaxsnn.nn._neurons import SurrogateFunction
+from jaxsnn._dtypes import state_dtype
+from jaxsnn._phases import SurrogateFunction
+from jaxsnn.nn._layer import Layer
 from jaxsnn.nn._parallel import check_length
-from jaxsnn.nn._schedule import scan
+from jaxsnn.nn._run import Run
 from jaxsnn.surrogate import Sigmoid
 
 
-class GatedLIFNode(SequenceLayer):
+class GatedLIFNode(Layer):
     """Gated LIF neuron; the equation is in `jaxsnn.functional.gated_lif_step`.
 
     Parameters are `alpha`, `beta`, `gamma`, `tau`, `v_threshold`, `linear_decay`, `v_subreset`
@@ -88,13 +87,10 @@ class GatedLIFNode(SequenceLayer):
         self.v_subreset = logit("init_v_subreset", init_v_subreset)
         self.conduct = logit("init_conduct", init_conduct, (self.T, *shape))
 
-    def __call__(
-        self, xs: Float[Array | np.ndarray, "{self.T} *shape"]
+    def forward(
+        self, xs: Float[Array, "{self.T} *shape"], run: Run
     ) -> Float[Array, "{self.T} *shape"]:
-        return self._run(jnp.asarray(xs))[1]
-
-    def _run(self, xs: jax.Array) -> tuple[jax.Array, jax.Array]:
-        """The potential after the last step, and the spikes."""
+        run.require_whole_sequence(self)
         _checks.floating("the input of GatedLIFNode", xs)
         check_length(self, self.T, xs)
         if self.inplane is not None and (xs.ndim < 2 or xs.shape[-1] != self.inplane):
@@ -105,16 +101,15 @@ class GatedLIFNode(SequenceLayer):
         dtype = state_dtype(xs.dtype)
         conduct, constant = self._numbers(xs.ndim - 1, dtype)
 
-        def step(state: Any, now: Any, _: Mode) -> tuple[Any, jax.Array, Seen]:
+        def step(state: Any, now: Any, _: Run) -> tuple[Any, jax.Array]:
             x, conduct = now
-            state, spikes = functional.gated_lif_step(
+            return functional.gated_lif_step(
                 state, x, conduct=conduct, surrogate=self.surrogate_function, **constant
             )
-            return state, spikes, NOTHING
 
-        start, inputs = jnp.zeros(xs.shape[1:], dtype), (xs, conduct)
-        (v, _), ys, _ = scan(step, (start, start), inputs, Mode())
-        return v, ys
+        start = jnp.zeros(xs.shape[1:], dtype)
+        _, ys = run._scan(step, (start, start), (xs, conduct))
+        return ys
 
     def _numbers(self, ndim: int, dtype: Any) -> tuple[jax.Array, dict[str, jax.Array]]:
         """`conduct` of all steps, and the others by name, to go with `ndim` axes of a step."""

@@ -3,8 +3,9 @@
 import jax
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._cell import check_step
-from jaxsnn.nn._neurons import SurrogateFunction, _Neuron
+from jaxsnn._carries import check_step
+from jaxsnn._phases import SurrogateFunction
+from jaxsnn.nn._neurons import _Neuron
 from jaxsnn.surrogate import MultiLevelSpikeCount, Sigmoid
 
 

@@ -7,7 +7,7 @@ own defaults (narrower weights, biases of 0) an untrained spiking network barely
 import functools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +17,9 @@ from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 from jaxsnn._convolution import conv_general_dilated
+from jaxsnn._dot_general import dot_general
 from jaxsnn._layout import is_shared_out
-from jaxsnn.nn._repr import Printable
+from jaxsnn._repr import Printable
 
 
 @functools.cache  # layers keep it, and what is made of equal layers is compiled once
@@ -44,21 +45,6 @@ def on_rows(layer: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
         return layer(x)
     rows = layer(x.reshape(-1, x.shape[-1]))
     return rows.reshape(*x.shape[:-1], rows.shape[-1])
-
-
-def _product(x: jax.Array, kernel: jax.Array, dimensions: Any, **kwargs: Any) -> jax.Array:
-    """`x W` as `lax.dot_general`, with a faster gradient where the layer narrows.
-
-    Left to itself the gradient of `W` `[in, out]` is `x^T g`. With few columns XLA's product for
-    CPUs is 2 to 4 times slower than `g^T x`, which is what the gradient of `W^T` is. The barrier
-    keeps XLA from merging the transposition into the product. With few rows it would not pay.
-    """
-    wide, narrow = kernel.shape
-    rows = x.shape[0]  # a program that is exported may leave it open, and has no gradient
-    if x.ndim == 2 and isinstance(rows, int) and narrow < wide < rows:
-        kernel = jax.lax.optimization_barrier(kernel.T)
-        dimensions = ((1,), (1,)), ((), ())
-    return jax.lax.dot_general(x, kernel, dimensions, **kwargs)
 
 
 class Linear(Printable, nnx.Linear):
@@ -90,12 +76,13 @@ class Linear(Printable, nnx.Linear):
         initial: dict[str, Any] = {
             "kernel_init": uniform(in_features),
             "bias_init": uniform(in_features),
-            "dot_general": _product,
+            "dot_general": dot_general,
         }
         super().__init__(
             in_features, out_features, rngs=_checks.streams(rngs), **(initial | kwargs)
         )
 
+    @final
     def __call__(
         self, inputs: Float[Array | np.ndarray, "*N {self.in_features}"], out_sharding: Any = None
     ) -> Float[Array, "*N {self.out_features}"]:
@@ -173,6 +160,7 @@ class Conv(Printable, nnx.Conv):
             **(initial | kwargs),
         )
 
+    @final
     def __call__(
         self, inputs: Float[Array | np.ndarray, "*N {self.in_features}"], out_sharding: Any = None
     ) -> Float[Array, "*M {self.out_features}"]:

@@ -6,9 +6,10 @@ from typing import Any
 import jax
 
 from jaxsnn import _checks, functional
+from jaxsnn._carries import check_step
+from jaxsnn._phases import SurrogateFunction
 from jaxsnn.functional import OTTTState
-from jaxsnn.nn._cell import check_step
-from jaxsnn.nn._neurons import SurrogateFunction, _Neuron
+from jaxsnn.nn._neurons import _Neuron
 from jaxsnn.surrogate import Sigmoid
 
 

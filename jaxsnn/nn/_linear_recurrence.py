@@ -8,20 +8,16 @@ Plain autodiff of the scan adds `y[t-1]^T dL/di[t]` to the gradient of `W` at ev
 transpose, the gradient of `W`, is one product after the scan back.
 """
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from jaxsnn.nn._cell import Carry, state_dtype
+from jaxsnn._dtypes import state_dtype
+from jaxsnn._masks import over
 from jaxsnn.nn._layers import on_rows
-from jaxsnn.nn._mode import Mode, Seen, over
-from jaxsnn.nn._schedule import scan
-
-# (parameters, carry, i, y of the step before, mode of the step) -> (carry, y, seen)
-FeedbackStep = Callable[[Any, Carry, jax.Array, jax.Array, Mode], tuple[Carry, jax.Array, Seen]]
+from jaxsnn.nn._run import Carry, Run
 
 
 def product(x: jax.Array, w: jax.Array) -> jax.Array:
@@ -31,39 +27,39 @@ def product(x: jax.Array, w: jax.Array) -> jax.Array:
 
 
 def linear_recurrence(
-    step: FeedbackStep,
+    step: Callable[..., tuple[Carry, jax.Array]],
     params: Any,
     w: jax.Array,
     carry: tuple[Carry, jax.Array],
     fed: jax.Array,
-    mode: Mode,
-) -> tuple[tuple[Carry, jax.Array], jax.Array, Seen]:
+    run: Run,
+) -> tuple[tuple[Carry, jax.Array], jax.Array]:
     """Runs the recurrence over all steps.
 
     Args:
-        step: one step of what is fed back.
-        params: a pytree, the first argument of `step`; gradients flow to it.
+        step: `(params, carry, i, y of the step before, run of the step) -> (carry, y)`.
+        params: a pytree; gradients flow to it.
         w: `[out, in]`, in the dtype of the product.
         carry: `(carry of the step, y)` to start from, `y` `[..., out]`.
         fed: `[T, ..., in]`, float32 or wider.
-        mode: how the container is run. At a masked step `ys` holds the feedback of before.
+        run: how the container is run. At a masked step `ys` holds the feedback of before.
 
     Returns:
-        `((carry, y), ys, seen)`, `ys` `[T, ..., out]`.
+        `((carry, y), ys)`, `ys` `[T, ..., out]`.
     """
 
     def forward(w: jax.Array, drawn: Any, params: Any, carry: Carry, fed: jax.Array) -> Any:
         key, mask = drawn
 
-        def body(carry: Carry, fed: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
+        def body(carry: Carry, fed: jax.Array, now: Run) -> tuple[Carry, jax.Array]:
             inner, before = carry
             i = fed + product(before.astype(w.dtype), w)
-            after, y, seen = step(params, inner, i, before, mode)
-            if mode.mask is not None:
-                y = jnp.where(over(mode.mask, y), y, before.astype(y.dtype))
-            return after, y, seen
+            after, y = step(params, inner, i, before, now)
+            if now.mask is not None:
+                y = jnp.where(over(now.mask, y), y, before.astype(y.dtype))
+            return after, y
 
-        return scan(body, carry, fed, dataclasses.replace(mode, key=key, mask=mask))
+        return run._changed(key=key, mask=mask)._scanned(body, carry, fed)
 
     recurrence = jax.custom_jvp(forward)
 
@@ -77,4 +73,6 @@ def linear_recurrence(
         to_fed = to_fed + product(y_before.astype(w.dtype), to_w).astype(to_fed.dtype)
         return outputs, push(to_params, to_carry, to_fed)
 
-    return recurrence(w, (mode.key, mode.mask), params, carry, fed)
+    carry, ys, seen = recurrence(w, (run.key, run.mask), params, carry, fed)
+    run._take(seen)
+    return carry, ys

@@ -8,8 +8,10 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._cell import Cell, check_call, check_step, state_dtype
+from jaxsnn._carries import check_call, check_step
+from jaxsnn._dtypes import state_dtype
 from jaxsnn.nn._layers import uniform
+from jaxsnn.nn._module import Cell
 
 
 class NeuNorm(Cell):

@@ -1,6 +1,5 @@
 """What all neurons share; the integrate-and-fire neuron without and with a leak."""
 
-import math
 from collections.abc import Callable
 from typing import Any, ClassVar
 
@@ -9,11 +8,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._cell import check_step, state_dtype
+from jaxsnn._carries import check_step
+from jaxsnn._dtypes import state_dtype
+from jaxsnn._parameters import tau_of_w, w_of_tau
+from jaxsnn._phases import SurrogateFunction
 from jaxsnn.nn._elementwise import ElementwiseCell
 from jaxsnn.surrogate import Sigmoid
-
-SurrogateFunction = Callable[[jax.Array], jax.Array]
 
 
 class _Neuron(ElementwiseCell):
@@ -195,13 +195,3 @@ class ParametricLIFNode(_Neuron):
         return functional.lif_step(
             carry, x, tau=tau, decay_input=self.decay_input, **self._fire_and_reset()
         )
-
-
-def w_of_tau(name: str, tau: float, dtype: Any) -> jax.Array:
-    """The parameter of a learnable time constant, `w = -log(tau - 1)`."""
-    return jnp.asarray(-math.log(_checks.time_constant(name, tau) - 1), dtype)
-
-
-def tau_of_w(w: jax.Array) -> jax.Array:
-    """The time constant of the parameter: `1/tau = sigmoid(w)`, so `tau = 1 + exp(-w)`."""
-    return 1 + jnp.exp(-w)

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._cell import check_step, state_dtype
+from jaxsnn._carries import check_step
+from jaxsnn._dtypes import state_dtype
 from jaxsnn.nn._elementwise import ElementwiseCell
 
 

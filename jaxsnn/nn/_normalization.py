@@ -5,32 +5,31 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
-from jaxsnn import _checks
-from jaxsnn.nn._cell import state_dtype
-from jaxsnn.nn._modal_layer import ModalLayer, SequenceLayer
-from jaxsnn.nn._mode import NOTHING, Batch, Mode, Seen, over
-from jaxsnn.nn._statistics import Statistics
+from jaxsnn import _checks, _layout
+from jaxsnn._dtypes import state_dtype
+from jaxsnn._masks import over
+from jaxsnn.nn._layer import Layer, TrainsApart
+from jaxsnn.nn._parallel import check_length
+from jaxsnn.nn._run import Batch, Run
 
 
-class _Normalization(Statistics, ModalLayer):
-    """Abstract: what all batch normalisations share.
+class _Normalization(TrainsApart):
+    """Abstract base of all batch normalisations.
 
     Batch and running statistics are kept in float32 or wider, with the shape `_shape`.
     """
 
-    printed: ClassVar[tuple[str, ...]] = ("num_features", "momentum", "epsilon")
-    trains_apart = True
+    printed: ClassVar[tuple[str, ...]] = ("num_features", "epsilon", "momentum")
 
     def __init__(
-        self, shape: tuple[int, ...], *, momentum: float, epsilon: float, param_dtype: Any
+        self, shape: tuple[int, ...], *, epsilon: float, momentum: float, param_dtype: Any
     ) -> None:
         self.num_features = shape[-1]
-        self.momentum = _checks.probability("momentum", momentum)
         self.epsilon = _checks.positive("epsilon", epsilon)
+        self.momentum = _checks.probability("momentum", momentum)
         dtype = state_dtype(param_dtype)  # in bfloat16 a momentum near 1 would change nothing
         self.mean = nnx.BatchStat(jnp.zeros(shape, dtype))
         self.var = nnx.BatchStat(jnp.ones(shape, dtype))
@@ -44,45 +43,77 @@ class _Normalization(Statistics, ModalLayer):
                 f"[N, ..., {self.num_features}], got {list(x.shape)}"
             )
 
-    def _batch(self, x: jax.Array, axes: tuple[int, ...], mask: jax.Array | None) -> Batch:
-        """Mean and biased variance of `x` over `axes`, and how many numbers they are made of."""
-        if mask is None:
+    def _batch(self, x: jax.Array, axes: tuple[int, ...], run: Run) -> Batch:
+        """Mean and biased variance of `x` over `axes`, and the number of elements."""
+        devices = 1 if run.axis_name is None else jax.lax.axis_size(run.axis_name)
+        if run.mask is None:
             size = math.prod(x.shape[axis] for axis in axes)
-            if size < 2:
+            if size * devices < 2:
                 raise ValueError(
-                    f"{type(self).__name__} needs more than one number per channel when training, "
-                    f"got an input of shape {list(x.shape)}; train on more sequences at once"
+                    f"{type(self).__name__} needs more than one number per channel in training, "
+                    f"got an input of shape {list(x.shape)}; train on more sequences together"
                 )
             mean = jnp.mean(x, axes, keepdims=True)
             var = jnp.mean(jnp.square(x - mean), axes, keepdims=True)
-            return Batch(mean, var, jnp.full_like(mean, size))
-        counted = jnp.broadcast_to(over(mask, x), x.shape)
+            return _over_devices(Batch(mean, var, jnp.full_like(mean, size)), run.axis_name)
+        counted = jnp.broadcast_to(over(run.mask, x), x.shape)
         numbers = jnp.sum(counted, axes, keepdims=True, dtype=x.dtype)
 
         def over_counted(a: jax.Array) -> jax.Array:
             return jnp.sum(a, axes, keepdims=True, where=counted) / jnp.maximum(numbers, 1)
 
         mean = over_counted(x)
-        return Batch(mean, over_counted(jnp.square(x - mean)), numbers)
+        batch = Batch(mean, over_counted(jnp.square(x - mean)), numbers)
+        return _over_devices(batch, run.axis_name)
 
-    def _normalize(self, x: jax.Array, axes: tuple[int, ...], mode: Mode) -> tuple[jax.Array, Seen]:
-        """`(x - mean) / sqrt(var + epsilon)`: of the batch when training, else the running ones."""
+    def _normalize(self, x: jax.Array, axes: tuple[int, ...], run: Run) -> jax.Array:
+        """`(x - mean) / sqrt(var + epsilon)`: of the batch in training, else the running ones."""
         self._check(x)
         wide = x.astype(state_dtype(x.dtype))
-        if not mode.training:
-            shape = self.mean.shape
-            shape = (*shape[:-1], *(1,) * (x.ndim - len(shape)), shape[-1])
+        shape = self.mean.shape
+        if not run.training:
+            spread = (*shape[:-1], *(1,) * (x.ndim - len(shape)), shape[-1])
             mean, var = (
-                jax.lax.stop_gradient(running[...]).astype(wide.dtype).reshape(shape)
+                jax.lax.stop_gradient(running[...]).astype(wide.dtype).reshape(spread)
                 for running in (self.mean, self.var)
             )
-            return (wide - mean) * jax.lax.rsqrt(var + self.epsilon), NOTHING
-        batch = self._batch(wide, axes, mode.mask)
-        y = (wide - batch.mean) * jax.lax.rsqrt(batch.var + self.epsilon)
+            return (wide - mean) * jax.lax.rsqrt(var + self.epsilon)
+        batch = self._batch(wide, axes, run)
         unbiased = batch.var * batch.numbers / jnp.maximum(batch.numbers - 1, 1)
-        shape = self.mean.shape
-        told = Batch(*(a.reshape(shape) for a in (batch.mean, unbiased, batch.numbers)))
-        return y, mode.see_batch(told)
+        seen = batch.mean, unbiased, batch.numbers
+        run._see_batch(Batch(*(a.reshape(shape) for a in seen)))
+        return (wide - batch.mean) * jax.lax.rsqrt(batch.var + self.epsilon)
+
+    def _after(self, before: Any, batches: Batch) -> tuple[jax.Array, jax.Array]:
+        """The running mean and variance after more batches, `[k, *statistic]`.
+
+        running = momentum running + (1 - momentum) batch
+        """
+
+        def update(running: Any, batch: Batch) -> tuple[Any, None]:
+            # What a mask leaves may be a single number, which has no variance, or nothing.
+            share = jnp.where(batch.numbers > 1, 1 - self.momentum, 0.0).astype(running[0].dtype)
+            return tuple(
+                (1 - share) * old + share * now.astype(old.dtype)
+                for old, now in zip(running, (batch.mean, batch.var), strict=True)
+            ), None
+
+        return _layout.scan(update, before, jax.lax.stop_gradient(batches))[0]
+
+
+def _over_devices(batch: Batch, axis_name: str | None) -> Batch:
+    """The statistics of the whole batch from those of each device's part, in one message."""
+    if axis_name is None:
+        return batch
+    devices = jnp.arange(jax.lax.axis_size(axis_name)).reshape(-1, *(1,) * batch.mean.ndim)
+    here = devices == jax.lax.axis_index(axis_name)
+    means, variances, numbers = jax.lax.psum(
+        jnp.where(here, jnp.stack(batch)[:, None], 0), axis_name
+    )
+    total = jnp.sum(numbers, 0)
+    share = numbers / jnp.maximum(total, 1)
+    mean = jnp.sum(share * means, 0)
+    return Batch(mean, jnp.sum(share * (variances + jnp.square(means - mean)), 0), total)
 
 
 class BatchNorm(_Normalization):
@@ -90,27 +121,26 @@ class BatchNorm(_Normalization):
 
         y = scale (x - mean) / sqrt(var + epsilon) + bias
 
-    When training (`unroll(..., key=key)`) mean and variance are those of each channel over
-    all steps, examples and positions at once; inside a recurrent container, which sees one step
-    at a time, over those of the step. Otherwise they are the running ones,
+    In training (`unroll(..., key=key)`) mean and variance are computed for each channel over
+    all steps, examples and positions together; inside a recurrent container, which sees one step
+    at a time, over those of the step. In inference they are the running ones,
 
         running = momentum running + (1 - momentum) batch
 
-    with the unbiased variance, which `unroll` returns and which never change in place. Arguments,
-    parameters (`scale`, `bias`) and variables (`mean`, `var`) have the names of
-    `flax.nnx.BatchNorm`, whose running variance is the biased one.
+    with the unbiased variance. `unroll` returns a module with the new ones; they never change in
+    place.
 
     Args:
         num_features: number of channels, the size of the last axis.
-        momentum: weight of the old value in the running statistics, in `[0, 1]`. One minus torch's
-            `momentum`: the default is torch's default of 0.1, where Flax's is 0.99.
         epsilon: added to the variance.
+        momentum: weight of the earlier batches in the running statistics, in `[0, 1]`. (Flax's
+            convention; torch's is one minus it.)
         param_dtype: dtype of `scale` and `bias`, and if wider than float32 of the running
             statistics.
 
     Raises:
         TypeError: an argument is of the wrong type.
-        ValueError: an argument is out of range; when run, if the input does not fit, or training
+        ValueError: an argument is out of range; when run, if the input does not fit, or in training
             on a single number per channel.
 
     Source: Ioffe and Szegedy 2015, "Batch normalization: accelerating deep network training by
@@ -121,39 +151,32 @@ class BatchNorm(_Normalization):
         self,
         num_features: int,
         *,
-        momentum: float = 0.9,
         epsilon: float = 1e-5,
+        momentum: float = 0.9,
         param_dtype: Any = jnp.float32,
     ) -> None:
         shape = (_checks.size("num_features", num_features),)
-        super().__init__(shape, momentum=momentum, epsilon=epsilon, param_dtype=param_dtype)
+        super().__init__(shape, epsilon=epsilon, momentum=momentum, param_dtype=param_dtype)
         self.scale = nnx.Param(jnp.full(shape, self._first_scale(), param_dtype))
         self.bias = nnx.Param(jnp.zeros(shape, param_dtype))
 
     def _first_scale(self) -> float:
         return 1.0
 
-    def __call__(
-        self, x: Float[Array | np.ndarray, "*N {self.num_features}"]
+    def forward(
+        self, x: Float[Array, "*N {self.num_features}"], run: Run
     ) -> Float[Array, "*N {self.num_features}"]:
-        """Normalises by the running statistics; `[N, ..., channels]` or a sequence of them."""
-        return self._one_step(jnp.asarray(x), Mode())[0]
-
-    def _one_step(self, x: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
-        y, seen = self._normalize(x, tuple(range(x.ndim - 1)), mode)
+        if run.training and run.steps and not run._whole:
+            raise ValueError(
+                f"{type(self).__name__} takes its statistics over all time steps together in "
+                "training, so unroll cannot run it with checkpoint_every"
+            )
+        y = self._normalize(x, tuple(range(x.ndim - 1)), run)
         scale, bias = (
             p[...].astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
             for p in (self.scale, self.bias)
         )
-        return (y * scale + bias).astype(x.dtype), seen
-
-    def _all_steps(self, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
-        if mode.training and not mode.whole:
-            raise ValueError(
-                f"{type(self).__name__} takes its statistics over all time steps at once when "
-                "training, so unroll cannot run it with checkpoint_every"
-            )
-        return self._one_step(xs, mode)
+        return (y * scale + bias).astype(x.dtype)
 
 
 class ThresholdDependentBatchNorm(BatchNorm):
@@ -165,8 +188,8 @@ class ThresholdDependentBatchNorm(BatchNorm):
         num_features: number of channels, the size of the last axis.
         alpha: scale; 1, or `1/sqrt(branches)` where branches add up.
         v_threshold: firing threshold of the neurons behind.
-        momentum: weight of the old value in the running statistics, in `[0, 1]`.
         epsilon: added to the variance.
+        momentum: weight of the earlier batches in the running statistics, in `[0, 1]`.
         param_dtype: dtype of `scale` and `bias`, and if wider than float32 of the running
             statistics.
 
@@ -177,7 +200,7 @@ class ThresholdDependentBatchNorm(BatchNorm):
     Source: Zheng et al. 2021, "Going deeper with directly-trained larger spiking neural networks".
     """
 
-    printed = ("num_features", "alpha", "v_threshold", "momentum", "epsilon")
+    printed = ("num_features", "alpha", "v_threshold", "epsilon", "momentum")
 
     def __init__(
         self,
@@ -185,19 +208,19 @@ class ThresholdDependentBatchNorm(BatchNorm):
         *,
         alpha: float = 1.0,
         v_threshold: float = 1.0,
-        momentum: float = 0.9,
         epsilon: float = 1e-5,
+        momentum: float = 0.9,
         param_dtype: Any = jnp.float32,
     ) -> None:
         self.alpha = _checks.real("alpha", alpha)
         self.v_threshold = _checks.real("v_threshold", v_threshold)
-        super().__init__(num_features, momentum=momentum, epsilon=epsilon, param_dtype=param_dtype)
+        super().__init__(num_features, epsilon=epsilon, momentum=momentum, param_dtype=param_dtype)
 
     def _first_scale(self) -> float:
         return self.alpha * self.v_threshold
 
 
-class TemporalEffectiveBatchNorm(SequenceLayer):
+class TemporalEffectiveBatchNorm(Layer):
     """Batch normalisation over time and batch with a learned weight for each step (TEBN).
 
         y[t] = scale[t] BatchNorm(x)[t]
@@ -205,8 +228,8 @@ class TemporalEffectiveBatchNorm(SequenceLayer):
     Args:
         T: number of time steps.
         num_features: number of channels, the size of the last axis.
-        momentum: weight of the old value in the running statistics, in `[0, 1]`.
         epsilon: added to the variance.
+        momentum: weight of the earlier batches in the running statistics, in `[0, 1]`.
         param_dtype: dtype of the parameters, and if wider than float32 of the running statistics.
 
     Raises:
@@ -224,31 +247,28 @@ class TemporalEffectiveBatchNorm(SequenceLayer):
         T: int,
         num_features: int,
         *,
-        momentum: float = 0.9,
         epsilon: float = 1e-5,
+        momentum: float = 0.9,
         param_dtype: Any = jnp.float32,
     ) -> None:
         self.T = _checks.size("T", T)
         self.scale = nnx.Param(jnp.ones((T,), param_dtype))
         self.norm = BatchNorm(
-            num_features, momentum=momentum, epsilon=epsilon, param_dtype=param_dtype
+            num_features, epsilon=epsilon, momentum=momentum, param_dtype=param_dtype
         )
 
-    def __call__(
-        self, xs: Float[Array | np.ndarray, "{self.T} *N {self.norm.num_features}"]
+    def forward(
+        self, xs: Float[Array, "{self.T} *N {self.norm.num_features}"], run: Run
     ) -> Float[Array, "{self.T} *N {self.norm.num_features}"]:
-        return self._all_steps(jnp.asarray(xs), Mode())[0]
-
-    def _all_steps(self, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
-        self._refuse_parts(mode)
+        run.require_whole_sequence(self)
         _checks.floating(f"the input of {type(self).__name__}", xs)
-        _check_steps(self, xs)
-        y, seen = self.norm._all_steps(xs.astype(state_dtype(xs.dtype)), mode.at("norm"))
+        check_length(self, self.T, xs)
+        y = run._part("norm", self.norm, xs.astype(state_dtype(xs.dtype)))
         scale = self.scale[...].astype(y.dtype).reshape((-1,) + (1,) * (y.ndim - 1))
-        return (y * scale).astype(xs.dtype), seen
+        return (y * scale).astype(xs.dtype)
 
 
-class BatchNormThroughTime(_Normalization, SequenceLayer):
+class BatchNormThroughTime(_Normalization):
     """A batch normalisation for each time step (BNTT), without bias.
 
         y[t] = scale[t] (x[t] - mean[t]) / sqrt(var[t] + epsilon)
@@ -256,8 +276,8 @@ class BatchNormThroughTime(_Normalization, SequenceLayer):
     Args:
         T: number of time steps.
         num_features: number of channels, the size of the last axis.
-        momentum: weight of the old value in the running statistics, in `[0, 1]`.
         epsilon: added to the variance.
+        momentum: weight of the earlier batches in the running statistics, in `[0, 1]`.
         param_dtype: dtype of `scale`, and if wider than float32 of the running statistics.
 
     Raises:
@@ -276,33 +296,20 @@ class BatchNormThroughTime(_Normalization, SequenceLayer):
         T: int,
         num_features: int,
         *,
-        momentum: float = 0.9,
         epsilon: float = 1e-5,
+        momentum: float = 0.9,
         param_dtype: Any = jnp.float32,
     ) -> None:
         self.T = _checks.size("T", T)
         shape = (self.T, _checks.size("num_features", num_features))
-        super().__init__(shape, momentum=momentum, epsilon=epsilon, param_dtype=param_dtype)
+        super().__init__(shape, epsilon=epsilon, momentum=momentum, param_dtype=param_dtype)
         self.scale = nnx.Param(jnp.ones(shape, param_dtype))
 
-    def __call__(
-        self, xs: Float[Array | np.ndarray, "{self.T} *N {self.num_features}"]
+    def forward(
+        self, xs: Float[Array, "{self.T} *N {self.num_features}"], run: Run
     ) -> Float[Array, "{self.T} *N {self.num_features}"]:
-        return self._all_steps(jnp.asarray(xs), Mode())[0]
-
-    def _all_steps(self, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
-        self._refuse_parts(mode)
-        _check_steps(self, xs)
-        y, seen = self._normalize(xs, tuple(range(1, xs.ndim - 1)), mode)
+        run.require_whole_sequence(self)
+        check_length(self, self.T, xs)
+        y = self._normalize(xs, tuple(range(1, xs.ndim - 1)), run)
         shape = (self.T,) + (1,) * (y.ndim - 2) + (self.num_features,)
-        return (y * self.scale[...].astype(y.dtype).reshape(shape)).astype(xs.dtype), seen
-
-    _one_step = SequenceLayer._one_step
-
-
-def _check_steps(layer: Any, xs: jax.Array) -> None:
-    if xs.shape[0] != layer.T:
-        raise ValueError(
-            f"{type(layer).__name__}(T={layer.T}) needs sequences of {layer.T} steps, got "
-            f"{xs.shape[0]}, in xs of shape {list(xs.shape)}"
-        )
+        return (y * self.scale[...].astype(y.dtype).reshape(shape)).astype(xs.dtype)

@@ -1,6 +1,6 @@
 """Parallel spiking neurons: without a reset, all time steps are one product of matrices."""
 
-from typing import Any
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
@@ -9,15 +9,18 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._cell import Cell, check_call, check_past, see_states, state_dtype
+from jaxsnn._carries import check_call, check_past
+from jaxsnn._dtypes import state_dtype
+from jaxsnn._parts import join
+from jaxsnn._phases import SurrogateFunction
+from jaxsnn.nn._layer import Layer
 from jaxsnn.nn._layers import uniform
-from jaxsnn.nn._modal_layer import SequenceLayer
-from jaxsnn.nn._mode import NOTHING, Mode, Seen
-from jaxsnn.nn._neurons import SurrogateFunction
+from jaxsnn.nn._module import Cell
+from jaxsnn.nn._run import Run, run_cell, start
 from jaxsnn.surrogate import ATan
 
 
-class _ParallelNeuron(SequenceLayer):
+class _ParallelNeuron(Layer):
     """Abstract: a neuron with a weight from each time step to each."""
 
     def __init__(
@@ -38,10 +41,10 @@ class _ParallelNeuron(SequenceLayer):
         """What is used of the parameter."""
         return weight
 
-    def __call__(
-        self, xs: Float[Array | np.ndarray, "{self.T} *shape"]
+    def forward(
+        self, xs: Float[Array, "{self.T} *shape"], run: Run
     ) -> Float[Array, "{self.T} *shape"]:
-        xs = jnp.asarray(xs)
+        run.require_whole_sequence(self)
         name = type(self).__name__
         _checks.floating(f"the input of {name}", xs)
         check_length(self, self.T, xs)
@@ -227,6 +230,7 @@ class SlidingPSN(Cell):
         """The inputs before the first step, 0."""
         return jnp.zeros((*input_shape, self.k - 1), state_dtype(dtype))
 
+    @final
     def __call__(
         self, carry: Float[Array, "*shape {self.k-1}"], x: Float[Array, "*shape"] = _checks.REQUIRED
     ) -> tuple[Float[Array, "*shape {self.k-1}"], Float[Array, "*shape"]]:
@@ -236,18 +240,17 @@ class SlidingPSN(Cell):
             carry, x, self.weight[...], self.bias[...], surrogate=self.surrogate_function
         )
 
-    def _over_time(self, carry: Any, xs: jax.Array, mode: Mode) -> tuple[Any, jax.Array, Seen]:
-        carry = self._start(carry, xs)
-        check_past(self, carry, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype), self.k - 1)
-        if mode.mask is not None or see_states(self, carry, mode).records:
-            return super()._over_time(carry, xs, mode)  # what is asked for lies between the steps
-        carry, spikes = functional.sliding_psn(
-            carry, xs, self.weight[...], self.bias[...], surrogate=self.surrogate_function
+    def _run(self, carry: Any, x: jax.Array, run: Run) -> tuple[Any, jax.Array]:
+        if not run.steps or run.mask is not None or run._wants(join(run._path, self.state_name)):
+            return run_cell(self, carry, x, run)  # what is asked for lies between the steps
+        carry = start(self, carry, x)
+        check_past(self, carry, jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.k - 1)
+        return functional.sliding_psn(
+            carry, x, self.weight[...], self.bias[...], surrogate=self.surrogate_function
         )
-        return carry, spikes, NOTHING
 
 
-def check_length(layer: SequenceLayer, T: int, xs: jax.Array) -> None:
+def check_length(layer: Layer, T: int, xs: jax.Array) -> None:
     """`xs` must have the `T` time steps that `layer` was made for."""
     if xs.ndim == 0 or xs.shape[0] != T:
         raise ValueError(

@@ -4,7 +4,7 @@ import functools
 import itertools
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from jaxtyping import Array, Float, Shaped
 
 from jaxsnn import _checks
 from jaxsnn._by_platform import faster_on_cpu
-from jaxsnn.nn._repr import Printable
+from jaxsnn._repr import Printable
 
 
 class Pool(Printable, nnx.Module):
@@ -85,6 +85,7 @@ class MaxPool(Pool):
         ValueError: a size is out of range; when called on an input that does not fit.
     """
 
+    @final
     def __call__(self, x: Float[Array | np.ndarray, "*N C"]) -> Float[Array, "*M C"]:
         return self._pool(x, lambda rows, *settings: _max_pool(*settings)(rows))
 
@@ -104,13 +105,13 @@ class AvgPool(Pool):
         ValueError: a size is out of range; when called on an input that does not fit.
     """
 
+    @final
     def __call__(self, x: Float[Array | np.ndarray, "*N C"]) -> Float[Array, "*M C"]:
-        return self._pool(x, window_sums) / math.prod(self.window_shape)
+        return self._sums(x) / math.prod(self.window_shape)
 
-
-def window_sums(x: Array, window: tuple[int, ...], strides: tuple[int, ...], padding: Any) -> Array:
-    """The sum of each window of `[N, *positions, channels]`."""
-    return nnx.pool(x, 0.0, jax.lax.add, window, strides, padding)
+    def _sums(self, x: Array | np.ndarray) -> Array:
+        """The sum of each window."""
+        return self._pool(x, lambda rows, *settings: nnx.pool(rows, 0.0, jax.lax.add, *settings))
 
 
 @functools.cache  # one function per setting, so that what is made of it is traced once

@@ -8,8 +8,9 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._cell import check_step
-from jaxsnn.nn._neurons import SurrogateFunction, _Neuron
+from jaxsnn._carries import check_step
+from jaxsnn._phases import SurrogateFunction
+from jaxsnn.nn._neurons import _Neuron
 from jaxsnn.surrogate import Sigmoid
 
 

@@ -1,139 +1,390 @@
-"""Any module over all steps of a sequence, or over one: which schedule it gets."""
+"""`Run`: how a module is run, and the only way in which one module runs another."""
 
-import contextlib
 import contextvars
-from collections.abc import Callable, Iterator
-from typing import Any
+import copy
+import fnmatch
+import functools
+import re
+import zlib
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
+from jax.extend.core import get_opaque_trace_state
 
-from jaxsnn._layout import follow, is_shared_out
-from jaxsnn.nn._cell import Carry, Cell, feature_axes, first_carry, is_cell, see_states
-from jaxsnn.nn._layers import Linear, on_rows
-from jaxsnn.nn._modal_layer import ModalLayer, SequenceLayer, refuse_untold
-from jaxsnn.nn._mode import NOTHING, Mode, Seen
-from jaxsnn.nn._pooling import Pool
-from jaxsnn.nn._schedule import scan
+from jaxsnn import _layout, functional
+from jaxsnn._masks import hold, zero
+from jaxsnn._parts import is_final, join, parts, path_of
+from jaxsnn.nn._stateless import run_stateless
 
+Carry = Any  # a pytree of arrays; each cell defines its own
+Streams = nnx.Rngs | nnx.RngStream | None  # random streams
 
-def run(module: Any, carry: Carry, xs: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
-    """All steps of `xs` `[T, ...]`; `carry=None` starts afresh."""
-    seen = NOTHING
-    if isinstance(module, Cell):
-        carry, ys, seen = module._over_time(carry, xs, mode)
-    elif is_cell(module):  # one of Flax's
-        if carry is None:
-            carry = first_carry(module, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))
-        carry = follow(carry, xs, 1)
-        carry, ys, seen = scan(lambda *now: step(module, *now), carry, xs, mode)
-    else:
-        _check_no_carry(module, carry)
-        if isinstance(module, SequenceLayer) and carry is not None:
-            raise ValueError(
-                f"{type(module).__name__} needs all time steps at once, so it cannot go on from "
-                "the carry of the steps before; run whole sequences with carry=None (in the carry "
-                "of a Sequential, None in its place)"
-            )
-        carry = ()
-        if isinstance(module, ModalLayer):
-            ys, seen = module._all_steps(xs, mode)
-        else:
-            refuse_untold(module, mode)
-            ys = map_steps(module, xs)
-    return carry, ys, seen | mode.see_output(ys)
+_KEPT = jax.checkpoint_policies.save_from_both_policies(
+    jax.checkpoint_policies.save_only_these_names(functional.KEPT),
+    jax.checkpoint_policies.dots_saveable,
+)
 
 
-def step(module: Any, carry: Carry, x: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
-    """One step of `x` `[...]`."""
-    seen = NOTHING
-    if isinstance(module, Cell):
-        carry, y, seen = module._one_step(carry, x, mode)
-    elif is_cell(module):
-        refuse_untold(module, mode)
-        carry, y = module(carry, x)
-        seen = see_states(module, carry, mode)
-    elif isinstance(module, ModalLayer):
-        y, seen = module._one_step(x, mode)
-    else:
-        refuse_untold(module, mode)
-        _refuse_flax_in_training(module)
-        with _as_a_layer(module):
-            y = module(x)
-    return carry, y, seen | mode.see_output(y)
+# The run of `unroll` in training: it collects the modules that are called without a `Run`.
+trained: contextvars.ContextVar[Any] = contextvars.ContextVar("trained", default=None)
 
 
-def map_steps(layer: Callable[[jax.Array], jax.Array], xs: jax.Array) -> jax.Array:
-    """A layer without state, on every step."""
-    _refuse_flax_in_training(layer)
-    if xs.ndim < 2 and isinstance(layer, nnx.Linear | nnx.Conv):
-        raise ValueError(
-            f"xs must have an axis of features after that of time, [T, ..., {layer.in_features}], "
-            f"before a {type(layer).__name__}, got {list(xs.shape)}; one step is xs[None]"
-        )
-    if isinstance(layer, nnx.Conv | Pool) and is_shared_out(xs):
-        return _batch_first(layer, xs)
-    if isinstance(layer, Linear | Pool):  # which take any leading axes
-        return layer(xs)
-    if isinstance(layer, nnx.Linear):
-        return on_rows(layer, xs)
-    with _as_a_layer(layer):
-        return jax.vmap(layer)(xs)
+class Batch(NamedTuple):
+    """Statistics of one batch: mean, unbiased variance, number of elements (0: all masked)."""
+
+    mean: jax.Array
+    var: jax.Array
+    numbers: jax.Array
 
 
-_layer: contextvars.ContextVar[Any] = contextvars.ContextVar("layer", default=None)
+class Seen(NamedTuple):
+    """The reports of the parts by their paths: records, and batches of normalisations."""
+
+    records: dict[str, jax.Array]
+    batches: dict[str, Batch]
 
 
-@contextlib.contextmanager
-def _as_a_layer(layer: Any) -> Iterator[None]:
-    """Mark that a layer without state is being called on one step."""
-    before = _layer.set(layer)
-    try:
-        yield
-    finally:
-        _layer.reset(before)
+class Run:
+    """How a module is being run. `run(part, x)` runs a part of the module in the same way.
 
+    `Module.forward` gets one. A part is a cell, a module, a Flax layer or any function of one time
+    step. The state of a part needs no mention: a call takes the next entry of the module's carry
+    and leaves the new one. Therefore the calls must be the same at every step, in training and in
+    inference.
 
-def check_not_in_a_layer() -> None:
-    """Raise if `unroll` is called by a layer: the layer would take examples for time steps."""
-    layer = _layer.get()
-    if layer is not None:
-        name = getattr(layer, "__name__", type(layer).__name__)
-        raise ValueError(
-            f"{name} calls unroll, so it takes a whole sequence, but here it is a layer, which is "
-            f"called on one step [N, ...]. Call {name} on the sequence yourself; in a stack use an "
-            "nn.Cell, or Sequential and the containers of jaxsnn.nn"
-        )
-
-
-def _batch_first(layer: Callable[[jax.Array], jax.Array], xs: jax.Array) -> jax.Array:
-    """Run a layer that makes one axis of all batch axes, with the axis that is shared out first.
-
-    `[T, N, ...]` is run as `[N T, ...]`, where the layer itself would make `[T N, ...]` of it.
+    Attributes:
+        steps: whether `x` is a whole sequence `[T, ...]`; if not, it is one time step `[...]`.
+        key: random key of the sequence in training, None in inference; see `draw`.
+        mask: the steps that count, `[T, N]`, or `[N]` of one step; None for all.
+        axis_name: the axis of a mesh over which the batch is divided, see `unroll`; or None.
     """
-    axes = feature_axes(layer) or 0
-    if xs.ndim < axes + 2:
-        return jax.vmap(layer)(xs)
-    ys = layer(jnp.moveaxis(xs, 0, -axes - 1))
-    return jnp.moveaxis(ys, ys.ndim - axes - 1, 0)
 
+    _in_rows = True  # whether a row of element-wise cells is one scan
 
-def _check_no_carry(module: Any, carry: Carry) -> None:
-    if jax.tree.leaves(carry):
+    def __init__(
+        self,
+        *,
+        steps: bool,
+        key: jax.Array | None = None,
+        mask: jax.Array | None = None,
+        axis_name: str | None = None,
+        record: tuple[str, ...] = (),
+    ) -> None:
+        self.steps, self.key, self.mask, self.axis_name = steps, key, mask, axis_name
+        self._record = record
+        self._whole = True  # whether a sequence is complete, not a stretch of one
+        self._path = ""  # of the module that is run
+        self._ran: set[str] = set()  # paths of the parts that know how they are run
+        self._alone: list[Any] = []  # modules that behave differently in training, without a `Run`
+        self._there: set[str] = set()  # paths of all values that could be recorded
+        self._open()
+        self._begin(None, None)
+
+    @property
+    def training(self) -> bool:
+        """Whether this is training: dropout drops, normalisations use the batch."""
+        outermost = trained.get()
+        if self.key is None and outermost is not None:
+            outermost._alone.append(self._owner)
+        return self.key is not None
+
+    def __call__(self, part: Any, x: Any) -> Any:
+        """Run a part of the module whose `forward` this is.
+
+        Args:
+            part: a cell, a module, a Flax layer, or a function of one time step.
+            x: its input: all time steps `[T, ...]` or one, as `run.steps` says.
+
+        Returns:
+            The output of the part.
+
+        Raises:
+            TypeError: `part` is not callable.
+            ValueError: the call is inside a `jax.lax.scan`, `jax.vmap` or another transformation
+                within `forward`, there are more calls than entries in the carry, or `part` has
+                variables that the module has not.
+        """
+        name = path_of(part, self._owner)
+        around = [] if name is None else name.split(".")[:-1]
+        stacks = [".".join(around[: k + 1]) for k in range(len(around))]
+        at = dict(parts(self._owner)) if stacks else {}
+        if (name is None and getattr(part, "folded", False)) or any(
+            getattr(at.get(path), "folded", False) for path in stacks
+        ):
+            raise ValueError(
+                f"{type(self._owner).__name__} runs layers of a Sequential from which batch "
+                "normalisations were folded, one by one; run the Sequential as a whole, or fold "
+                "nothing"
+            )
+        if name is None:
+            name = getattr(part, "__name__", type(part).__name__)
+            own = {id(variable) for variable in jax.tree.leaves(self._owner)}
+            leaves = jax.tree.leaves(part) if isinstance(part, nnx.Module) else []
+            if self._owner is not None and not own.issuperset(map(id, leaves)):
+                raise ValueError(
+                    f"the {name} that {type(self._owner).__name__} runs has variables that are in "
+                    "none of its attributes and would not be trained; make it in __init__"
+                )
+        return self._part(name, part, x)
+
+    def draw(self, random: Callable[[jax.Array, tuple[int, ...]], Any], shape: Any) -> Any:
+        """Random numbers in training: the same at every step of a sequence.
+
+        They depend on the key of the sequence, the path of the module and the number of the call.
+        If the batch is divided among devices, each gets its part of those of the whole batch.
+
+        Args:
+            random: `(key, shape) -> array`, or a pytree of arrays, e.g. `jax.random.normal`.
+            shape: the shape, `[N, ...]`, N the number of sequences in `x`.
+
+        Raises:
+            ValueError: this is inference.
+        """
+        if self.key is None:
+            raise ValueError("run.draw is for training; there are no random numbers in inference")
+        name = self._path + self._named("").replace("#", ":")  # "#2" is the second call of a part
+        key = jax.random.fold_in(self.key, zlib.crc32(name.encode()))
+        if self.axis_name is None or not shape:
+            return random(key, tuple(shape))
+        numbers = random(key, (jax.lax.axis_size(self.axis_name) * shape[0], *shape[1:]))
+        start = jax.lax.axis_index(self.axis_name) * shape[0]
+        return jax.tree.map(lambda a: jax.lax.dynamic_slice_in_dim(a, start, shape[0]), numbers)
+
+    def require_whole_sequence(self, module: Any, *, masks: bool = False) -> None:
+        """Raise unless `x` is a complete sequence; for modules that mix time steps.
+
+        Args:
+            module: the module, for the message.
+            masks: whether the module takes care of `run.mask` itself, also in its outputs.
+
+        Raises:
+            ValueError: `x` is one step, a stretch of a sequence (`checkpoint_every`), or the rest
+                of one (with a carry); or there is a mask.
+        """
+        why = ""
+        if not self.steps:
+            why = (
+                "it cannot run step by step, e.g. inside a recurrent container; put it next to the "
+                "container and use unroll"
+            )
+        elif not self._whole:
+            why = "unroll cannot run it with checkpoint_every"
+        elif self._entries is not None:
+            why = (
+                "it cannot continue from the carry of earlier steps; run whole sequences with "
+                "carry=None (in the carry of a Sequential, None for this layer)"
+            )
+        elif self.mask is not None and not masks:
+            why = "unroll cannot leave some out by mask; run sequences of one length together"
+        if why:
+            raise ValueError(f"{type(module).__name__} needs all time steps together, so {why}")
+        self._masks_itself = masks
+
+    def _part(self, name: str, part: Any, x: Any) -> Any:
+        """`run(part, x)` for a part that is called `name` in paths."""
+        (before,) = self._next(1)
+        after, y = self._go(self._named(name), part, before, x)
+        self._after.append(after)
+        return y
+
+    def _go(self, name: str, part: Any, carry: Carry, x: Any) -> tuple[Carry, Any]:
+        """Run a part from its own carry; None starts from the first state."""
+        inside = self._inside(name)
+        if hasattr(part, "_run") and is_final(type(part).__call__):
+            self._ran.add(inside._path)
+            carry, y = part._run(carry, x, inside)
+        elif is_cell(part):
+            carry, y = run_cell(part, carry, x, inside)
+        elif jax.tree.leaves(carry):
+            raise ValueError(
+                f"{type(part).__name__} has no state, so its carry must be () or None, got "
+                f"{jax.tree.structure(carry)}"
+            )
+        else:
+            carry, y = (), run_stateless(part, x, steps=self.steps)
+        if inside._masks_itself:
+            self._masked = y
+        if inside._path:
+            inside._see("", y)
+        else:
+            y = inside._zeroed(y)
+        return carry, y
+
+    def _scan(self, step: Any, carry: Carry, xs: Any) -> tuple[Carry, Any]:
+        """`_scanned`, whose reports become those of this run."""
+        carry, ys, seen = self._scanned(step, carry, xs)
+        self._take(seen)
+        return carry, ys
+
+    def _scanned(self, step: Any, carry: Carry, xs: Any) -> tuple[Carry, Any, Seen]:
+        """`jax.lax.scan` of `step(carry, x, run of the step) -> (carry, y)` over all time steps.
+
+        It keeps little for the backward pass, and a masked step changes no state. Kept are the
+        values that a step names (`functional.KEPT`) and products of matrices; cheap ones are
+        computed again. For a neuron that is one float per step, where plain autodiff keeps several.
+        """
+
+        def body(carry: Carry, now: tuple[Any, jax.Array | None]) -> tuple[Carry, Any]:
+            x, mask = now
+            inside = self._changed(steps=False, mask=mask)
+            after, y = step(carry, x, inside)
+            return hold(mask, after, carry, self._path), (y, inside._seen)
+
+        # prevent_cse guards against a merge of the two passes that cannot happen across a scan.
+        kept = jax.checkpoint(body, policy=_KEPT, prevent_cse=False)
+        carry, (ys, seen) = _layout.scan(kept, carry, (xs, self.mask))
+        batches = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), seen.batches)
+        return carry, ys, Seen(seen.records, batches)
+
+    def _take(self, seen: Seen) -> None:
+        """Add the reports of all steps, `[T, ...]`."""
+        for path, value in seen.records.items():
+            self._seen.records[path] = self._zeroed(value)
+        for path, batches in seen.batches.items():
+            self._add(path, batches)
+
+    def _see(self, name: str, value: Any) -> None:
+        """Record a value of the module, its output without a name, if it is asked for."""
+        path = join(self._path, name) if name else self._path
+        if self._wants(path):
+            self._seen.records[path] = self._zeroed(value)
+
+    def _zeroed(self, values: Any) -> Any:
+        """All steps of a value of the module, 0 where they do not count."""
+        if not self.steps or self.mask is None or self._masks_itself:
+            return values
+        return jax.tree.map(functools.partial(zero, self.mask), values)
+
+    def _see_states(self, cell: Any, carry: Carry) -> None:
+        """Record the arrays of a cell's carry, by their names."""
+        if hasattr(carry, "_fields"):
+            states = carry._asdict()
+        elif isinstance(carry, tuple | list):
+            states = {str(k): state for k, state in enumerate(carry)}
+        else:
+            states = {getattr(cell, "state_name", "carry"): carry}
+        for name, state in states.items():
+            self._see(name, state)
+
+    def _see_batch(self, batch: Batch) -> None:
+        """Report a batch that a normalisation is trained on, for its running statistics."""
+        self._check_level()
+        # Of a layer that is called several times in a step, the batches of a step are in a row.
+        path = self._root + re.sub(r"#\d+", "", self._path[len(self._root) :])
+        self._add(path, jax.tree.map(lambda a: a[None], batch))
+
+    def _add(self, path: str, batches: Batch) -> None:
+        """Append batches, along their first axis, to those of the layer before."""
+        before = [self._seen.batches[path]] if path in self._seen.batches else []
+        self._seen.batches[path] = jax.tree.map(lambda *a: jnp.concatenate(a), *before, batches)
+
+    def _wants(self, path: str) -> bool:
+        """Whether the value at a path is to be recorded."""
+        self._there.add(path)
+        return any(fnmatch.fnmatchcase(path, pattern) for pattern in self._record)
+
+    def _open(self) -> None:
+        """Collect the reports of a function that JAX traces; they leave it as results only."""
+        self._trace = get_opaque_trace_state(convention="flax")
+        # JAX sorts a dict; the batches must stay in the order of the calls.
+        self._seen, self._root = Seen({}, OrderedDict()), self._path
+        self._calls: dict[str, int] = {}  # by path
+
+    def _begin(self, module: Any, carry: Carry) -> None:
+        """Begin the `forward` of a module; `carry` has one entry per call, None for all."""
+        self._owner, self._entries = module, carry
+        self._after: list[Carry] = []
+        self._masks_itself = False
+        self._masked = None  # the last output of a part that masks itself
+        if not isinstance(carry, tuple | list):
+            self._check_entries(0)
+
+    def _end(self) -> Carry:
+        """The carry at the end of `forward`."""
+        self._check_entries(len(self._after))
+        return tuple(self._after)
+
+    def _next(self, parts: int) -> Sequence[Carry]:
+        """The carries of the parts that are run next."""
+        if self._entries is None:
+            return [None] * parts
+        entries = self._entries[len(self._after) :][:parts]
+        if len(entries) < parts:
+            self._check_entries(-1)
+        return entries
+
+    def _check_entries(self, expected: int) -> None:
+        """The carry, if there is one, must have one entry for each of so many calls."""
+        entries = self._entries
+        if entries is None or (isinstance(entries, tuple | list) and len(entries) == expected):
+            return
         raise ValueError(
-            f"{type(module).__name__} has no state, so its carry must be () or None, got "
-            f"{jax.tree.structure(carry)}"
+            f"the carry of {type(self._owner).__name__} must be a tuple with one entry per part "
+            f"that it runs, got {jax.tree.structure(entries)}; start from "
+            "initialize_carry(x.shape) or pass the last carry. The forward of a module must make "
+            "the same calls of run at every step, in training and in inference"
         )
 
+    def _named(self, name: str) -> str:
+        """The name of a call: of the second call of a part it is `"part#2"`."""
+        path = join(self._path, name)
+        self._calls[path] = self._calls.get(path, 0) + 1
+        return name if self._calls[path] == 1 else f"{name}#{self._calls[path]}"
 
-def _refuse_flax_in_training(layer: Any) -> None:
-    """Flax's layers that change themselves, or draw random numbers, when they are called."""
-    if (isinstance(layer, nnx.BatchNorm) and layer.use_running_average is not True) or (
-        isinstance(layer, nnx.Dropout) and layer.deterministic is not True
-    ):
-        name = type(layer).__name__
-        raise ValueError(
-            f"flax.nnx.{name} changes its own variables, which cannot leave a scan over time; use "
-            f"jaxsnn.nn.{name}, whose statistics and randomness are arguments and results"
-        )
+    def _inside(self, name: str) -> Any:
+        """The run of a part."""
+        self._check_level()
+        inside = copy.copy(self)
+        inside._path = join(self._path, name) if name else self._path
+        inside._begin(None, None)
+        return inside
+
+    def _changed(self, **attributes: Any) -> Any:
+        """A run of the same module with other settings, which collects its own reports."""
+        other = copy.copy(self)
+        vars(other).update(attributes)
+        other._open()
+        other._begin(self._owner, None)
+        return other
+
+    def _check_level(self) -> None:
+        if get_opaque_trace_state(convention="flax") != self._trace:
+            raise ValueError(
+                f"run is used inside a transformation within the forward of "
+                f"{type(self._owner).__name__}, e.g. jax.lax.scan, jax.vmap, jax.jit or "
+                "jax.checkpoint, which the states and statistics of a part cannot leave. Call run "
+                "outside of it; for a loop over time write an nn.Cell or use a recurrent container"
+            )
+
+
+def is_cell(layer: Any) -> bool:
+    """Whether `layer` carries state: our cells and Flax's do; any other callable does not."""
+    return hasattr(layer, "initialize_carry") and getattr(layer, "carries_state", True)
+
+
+def first_carry(cell: Any, x: jax.Array | jax.ShapeDtypeStruct, rngs: Streams = None) -> Carry:
+    """The first carry of our cell or one of Flax's for an input like `x` (one time step)."""
+    if hasattr(cell, "_feature_axes"):  # ours
+        return cell.initialize_carry(x.shape, rngs, dtype=x.dtype)
+    # Flax's cells ask for a random stream even to make zeros.
+    return cell.initialize_carry(x.shape, nnx.Rngs(0) if rngs is None else rngs)
+
+
+def start(cell: Any, carry: Carry, xs: jax.Array) -> Carry:
+    """`carry`, or the first one for the sequence `xs` if it is None."""
+    if carry is None:
+        carry = first_carry(cell, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))
+    return _layout.follow(carry, xs, 1)
+
+
+def run_cell(cell: Any, carry: Carry, x: Any, run: Run) -> tuple[Carry, Any]:
+    """One step of a cell by its `__call__`, or all steps of `x`."""
+    if run.steps:
+        return run._scan(lambda *now: run_cell(cell, *now), start(cell, carry, x), x)
+    carry, y = cell(carry, x)
+    run._see_states(cell, carry)
+    return carry, y

@@ -1,22 +1,18 @@
-"""A stack of layers, with or without state, that is itself a cell."""
+"""A stack of layers, with or without state."""
 
-import functools
 import itertools
 from collections.abc import Iterator
-from typing import Any, overload
+from typing import Any, final, overload
 
-import jax
-import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks
-from jaxsnn.nn._cell import Carry, Cell, check_call, feature_axes, first_carry, is_cell
-from jaxsnn.nn._elementwise import is_elementwise, scan_elements
-from jaxsnn.nn._mode import NOTHING, Mode, Seen
-from jaxsnn.nn._run import run, step
+from jaxsnn.nn._elementwise import is_elementwise, run_elements
+from jaxsnn.nn._module import Module
+from jaxsnn.nn._run import Run
 
 
-class Sequential(Cell):
+class Sequential(Module):
     """Layers one after the other.
 
     Args:
@@ -41,6 +37,8 @@ class Sequential(Cell):
         (5, 2, 32)
     """
 
+    folded = False  # whether normalisations have been folded into the layers
+
     def __init__(self, *layers: Any) -> None:
         for k, layer in enumerate(layers):
             _checks.function(f"layer {k} of Sequential", layer)
@@ -60,77 +58,32 @@ class Sequential(Cell):
 
     def __getitem__(self, index: int | slice) -> Any:
         layers = list(self.layers)
-        return Sequential(*layers[index]) if isinstance(index, slice) else layers[index]
+        if not isinstance(index, slice):
+            return layers[index]
+        stack = Sequential(*layers[index])
+        stack.folded = self.folded
+        return stack
 
     def __setitem__(self, index: int | slice, layer: Any) -> None:
         layers = list(self.layers)
         layers[index] = layer
         self.layers = Sequential(*layers).layers
 
-    def initialize_carry(
-        self,
-        input_shape: tuple[int, ...],
-        rngs: nnx.Rngs | nnx.RngStream | None = None,
-        *,
-        dtype: Any = jnp.float32,
-    ) -> Carry:
-        """The first carry of each layer, in order; shapes are followed through the layers."""
-        x = jax.ShapeDtypeStruct(tuple(input_shape), dtype)
-        carries: list[Carry] = []
-        for layer in self.layers:
-            carry = first_carry(layer, x, rngs) if is_cell(layer) else ()
-            _, x, _ = jax.eval_shape(functools.partial(step, layer, mode=Mode()), carry, x)
-            carries.append(carry)
-        return tuple(carries)
-
-    def __call__(self, carry: Carry, x: jax.Array = _checks.REQUIRED) -> tuple[Carry, jax.Array]:
-        check_call(self, x)
-        carry, y, _ = Sequential._one_step(self, carry, x, Mode())
-        return carry, y
-
-    def _one_step(self, carry: Carry, x: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
-        self._check_carry(carry)
-        carries: list[Carry] = []
-        seen = NOTHING
-        for k, (layer, state) in enumerate(zip(self.layers, carry, strict=True)):
-            state, x, here = step(layer, state, x, mode.at(str(k)))
-            carries.append(state)
-            seen |= here
-        return tuple(carries), x, seen
-
-    def _over_time(self, carry: Carry, xs: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
-        """Layer by layer: each, or each row of element-wise cells, sees all steps in turn."""
-        if carry is None:
-            carry = (None,) * len(self)
-        self._check_carry(carry)
-        carries: list[Carry] = []
-        seen = NOTHING
-        modes = [mode.at(str(k)) for k in range(len(self))]
+    @final
+    def forward(self, x: Any, run: Run) -> Any:
+        """Layer by layer: each, or each row of element-wise cells, gets all steps in turn."""
+        in_rows = run.steps and run._in_rows
         rows = itertools.groupby(
-            zip(self.layers, carry, modes, strict=True), lambda layer: is_elementwise(layer[0])
+            enumerate(self.layers), lambda layer: in_rows and is_elementwise(layer[1])
         )
         for in_a_row, row in rows:
             if in_a_row:
-                layers, before, within = zip(*row, strict=True)
-                after, xs, here = scan_elements(layers, before, xs, within)
-                carries += after
-                seen |= here
+                names, cells = zip(*row, strict=True)
+                x = run_elements(cells, x, run, [str(k) for k in names])
             else:
-                for layer, state, inside in row:
-                    state, xs, here = run(layer, state, xs, inside)
-                    carries.append(state)
-                    seen |= here
-        return tuple(carries), xs, seen
+                for k, layer in row:
+                    x = run._part(str(k), layer, x)
+        return x
 
-    def _check_carry(self, carry: Carry) -> None:
-        """`carry` must be a tuple with one entry a layer."""
-        if not isinstance(carry, tuple | list) or len(carry) != len(self.layers):
-            raise ValueError(
-                f"the carry of a Sequential of {len(self.layers)} layers must be a tuple of as "
-                f"many entries, got {jax.tree.structure(carry)}; start from "
-                "initialize_carry(x.shape) or hand on the last carry"
-            )
-
-    def _feature_axes(self) -> int | None:
-        known = (feature_axes(layer) for layer in self.layers)
-        return next((axes for axes in known if axes is not None), None)
+    def _children(self) -> dict[str, Any]:
+        return {str(k): layer for k, layer in enumerate(self.layers)}

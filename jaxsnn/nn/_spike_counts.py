@@ -1,5 +1,6 @@
 """Spike counts as binary spikes in several time slots, and back."""
 
+import abc
 from typing import ClassVar
 
 import jax
@@ -7,25 +8,26 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from jaxsnn import _checks
-from jaxsnn.nn._modal_layer import SequenceLayer
-from jaxsnn.nn._mode import NOTHING, Mode, Seen
+from jaxsnn.nn._layer import TrainsApart
+from jaxsnn.nn._run import Run
 
 
-class _Conversion(SequenceLayer):
+class _Conversion(TrainsApart):
     """Abstract: changes the number of steps, in inference or always."""
 
     printed: ClassVar[tuple[str, ...]] = ("num_slots", "always_convert")
-    trains_apart = True
 
     def __init__(self, num_slots: int, always_convert: bool = False) -> None:
         self.num_slots = _checks.size("num_slots", num_slots)
         self.always_convert = _checks.boolean("always_convert", always_convert)
 
-    def _all_steps(self, xs: jax.Array, mode: Mode) -> tuple[jax.Array, Seen]:
-        self._refuse_parts(mode)
-        if mode.training and not self.always_convert:
-            return xs, NOTHING
-        return self(xs), NOTHING
+    def forward(self, xs: Shaped[Array, "T *shape"], run: Run) -> Shaped[Array, "S *shape"]:
+        run.require_whole_sequence(self)
+        return xs if run.training and not self.always_convert else self._converted(xs)
+
+    @abc.abstractmethod
+    def _converted(self, xs: jax.Array) -> jax.Array:
+        """The sequence with another number of steps."""
 
 
 class SpikeCountToBinary(_Conversion):
@@ -33,12 +35,12 @@ class SpikeCountToBinary(_Conversion):
 
         y[t num_slots + k] = 1 if k < x[t] else 0,  k = 0 .. num_slots - 1
 
-    A network that is trained on counts can so be run on spikes: with a `Linear` or `Conv` without
-    bias behind it and a `TemporalBinSum` behind that, outputs and gradients are those of the
-    counts. The gradient takes `y` for `x[t] / num_slots` (straight through).
+    A network that is trained on counts can so be run on spikes: followed by a `Linear` or `Conv`
+    without bias and a `TemporalBinSum`, it gives the same outputs and gradients as the counts.
+    The gradient takes `y` for `x[t] / num_slots` (straight through).
 
     Args:
-        num_slots: slots a step, the largest count.
+        num_slots: slots per step, the largest count.
         always_convert: whether it converts in training (`unroll(..., key=key)`) too, where
             the counts otherwise pass as they are.
 
@@ -54,7 +56,7 @@ class SpikeCountToBinary(_Conversion):
         Array([2., 0., 3.], dtype=float32)
     """
 
-    def __call__(self, xs: Float[Array, "T *shape"]) -> Float[Array, "T*{self.num_slots} *shape"]:
+    def _converted(self, xs: Float[Array, "T *shape"]) -> Float[Array, "T*{self.num_slots} *shape"]:
         _checks.floating("the input of SpikeCountToBinary", xs)
         slots = jnp.arange(self.num_slots, dtype=xs.dtype).reshape(1, -1, *(1,) * (xs.ndim - 1))
         spikes = (slots < xs[:, None]).astype(xs.dtype)
@@ -78,7 +80,7 @@ class TemporalBinSum(_Conversion):
         ValueError: `num_slots` is below 1.
     """
 
-    def __call__(self, xs: Shaped[Array, "T *shape"]) -> Shaped[Array, "S *shape"]:
+    def _converted(self, xs: Shaped[Array, "T *shape"]) -> Shaped[Array, "S *shape"]:
         rest = -xs.shape[0] % self.num_slots
         xs = jnp.pad(xs, ((0, rest), *((0, 0),) * (xs.ndim - 1)))
         return jnp.sum(xs.reshape(-1, self.num_slots, *xs.shape[1:]), axis=1)

@@ -4,16 +4,16 @@ from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._cell import state_dtype
-from jaxsnn.nn._modal_layer import SequenceLayer
+from jaxsnn._dtypes import state_dtype
+from jaxsnn.nn._layer import Layer
+from jaxsnn.nn._run import Run
 
 
-class _SpikeRepresentationNode(SequenceLayer):
+class _SpikeRepresentationNode(Layer):
     """Abstract: what both neurons share, above all a threshold that is trained."""
 
     printed: ClassVar[tuple[str, ...]] = (
@@ -113,8 +113,8 @@ class DSRIFNode(_SpikeRepresentationNode):
             param_dtype=param_dtype,
         )
 
-    def __call__(self, xs: Float[Array | np.ndarray, "T *shape"]) -> Float[Array, "T *shape"]:
-        xs = jnp.asarray(xs)
+    def forward(self, xs: Float[Array, "T *shape"], run: Run) -> Float[Array, "T *shape"]:
+        run.require_whole_sequence(self)
         return functional.dsr_if(
             xs,
             self._threshold(xs),
@@ -171,8 +171,8 @@ class DSRLIFNode(_SpikeRepresentationNode):
         self.tau = _checks.positive("tau", tau)
         self.delta_t = _checks.positive("delta_t", delta_t)
 
-    def __call__(self, xs: Float[Array | np.ndarray, "T *shape"]) -> Float[Array, "T *shape"]:
-        xs = jnp.asarray(xs)
+    def forward(self, xs: Float[Array, "T *shape"], run: Run) -> Float[Array, "T *shape"]:
+        run.require_whole_sequence(self)
         return functional.dsr_lif(
             xs,
             self._threshold(xs),

@@ -1,35 +1,25 @@
 """Attention between tokens whose queries, keys and values are spikes: cells made of layers."""
 
 import abc
-from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks
-from jaxsnn.nn._cell import Carry, Cell, check_call, first_carry, state_dtype
+from jaxsnn._dtypes import state_dtype
+from jaxsnn._phases import SurrogateFunction
 from jaxsnn.nn._layers import Linear
-from jaxsnn.nn._mode import Mode, Seen
-from jaxsnn.nn._neurons import LIFNode, SurrogateFunction
+from jaxsnn.nn._module import Module
+from jaxsnn.nn._neurons import LIFNode
 from jaxsnn.nn._normalization import BatchNorm
-from jaxsnn.nn._run import run, step
+from jaxsnn.nn._run import Run
 from jaxsnn.nn._sequential import Sequential
 from jaxsnn.surrogate import Sigmoid
 
-Advance = Callable[[Any, Carry, jax.Array, Mode], tuple[Carry, jax.Array, Seen]]
 
-
-class AttentionState(NamedTuple):
-    """The carry of a spiking attention: those of its three parts, by their names."""
-
-    in_proj: Carry
-    attn_lif: Carry
-    out_proj: Carry
-
-
-class _SpikingAttention(Cell):
+class _SpikingAttention(Module):
     """Abstract: spikes of queries, keys, ... of all heads, an attention, spikes of its output.
 
     `in_proj` and `out_proj` are stacks of a `Linear` without bias, a `BatchNorm` and a `LIFNode`.
@@ -69,64 +59,22 @@ class _SpikingAttention(Cell):
         self.attn_lif = neuron(0.5)
         self.out_proj = projection(self.dim)
 
-    def initialize_carry(
-        self,
-        input_shape: tuple[int, ...],
-        rngs: nnx.Rngs | nnx.RngStream | None = None,
-        *,
-        dtype: Any = jnp.float32,
-    ) -> AttentionState:
-        """The first carries of the parts; all potentials are 0."""
-        self._check_input(input_shape)
-        x = jax.ShapeDtypeStruct(tuple(input_shape), dtype)
-        heads = (*input_shape[:-1], self.num_heads, self.dim // self.num_heads)
-        current = jax.ShapeDtypeStruct(self._current_shape(heads), dtype)
-        return AttentionState(
-            first_carry(self.in_proj, x, rngs),
-            first_carry(self.attn_lif, current, rngs),
-            first_carry(self.out_proj, x, rngs),
-        )
-
-    def __call__(self, carry: Carry, x: jax.Array = _checks.REQUIRED) -> tuple[Carry, jax.Array]:
-        check_call(self, x)
-        carry, y, _ = self._one_step(carry, x, Mode())
-        return carry, y
-
-    def _one_step(self, carry: Carry, x: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
-        self._check_input(x.shape)
-        return self._advance(step, carry, x, mode)
-
-    def _over_time(self, carry: Carry, xs: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
-        self._check_input(xs.shape[1:])
-        fresh = AttentionState(None, None, None)
-        return self._advance(run, fresh if carry is None else carry, xs, mode)
-
-    def _advance(
-        self, go: Advance, carry: Carry, x: jax.Array, mode: Mode
-    ) -> tuple[Carry, jax.Array, Seen]:
-        """One step or all of them: the parts are run by `step` or by `run`."""
+    def forward(self, x: jax.Array, run: Run) -> jax.Array:
         name = type(self).__name__
         _checks.floating(f"the input x of {name}", x)
-        if not isinstance(carry, tuple | list) or len(carry) != 3:
+        shape = x.shape[1:] if run.steps else x.shape
+        if len(shape) != 3 or shape[-1] != self.dim:
             raise ValueError(
-                f"the carry of {name} must be an AttentionState, got {jax.tree.structure(carry)}; "
-                "start from initialize_carry(x.shape) or hand on the last carry"
+                f"{name}(dim={self.dim}) needs tokens with channels last, [N, L, {self.dim}] per "
+                f"step, got {list(shape)}"
             )
-        before = AttentionState(*carry)
-        in_proj, y, seen = go(self.in_proj, before.in_proj, x, mode.at("in_proj"))
+        y = run._part("in_proj", self.in_proj, x)
         heads = self.roles, self.num_heads, self.dim // self.num_heads
         y = y.astype(x.dtype).reshape(*x.shape[:-1], *heads)
         roles = [y[..., k, :, :] for k in range(self.roles)]
-        current = self._current(*roles)
-        attn_lif, y, here = go(self.attn_lif, before.attn_lif, current, mode.at("attn_lif"))
+        y = run._part("attn_lif", self.attn_lif, self._current(*roles))
         y = self._attended(y.astype(x.dtype), *roles).reshape(x.shape)
-        out_proj, y, there = go(self.out_proj, before.out_proj, y, mode.at("out_proj"))
-        after = AttentionState(in_proj, attn_lif, out_proj)
-        return after, y.astype(x.dtype), seen | here | there
-
-    @abc.abstractmethod
-    def _current_shape(self, heads: tuple[int, ...]) -> tuple[int, ...]:
-        """The shape of `_current` for queries of shape `heads`, `[..., L, heads, features]`."""
+        return run._part("out_proj", self.out_proj, y).astype(x.dtype)
 
     @abc.abstractmethod
     def _current(self, *roles: jax.Array) -> jax.Array:
@@ -135,13 +83,6 @@ class _SpikingAttention(Cell):
     def _attended(self, spikes: jax.Array, *roles: jax.Array) -> jax.Array:
         """The input of `out_proj`, from the spikes of `attn_lif`."""
         return spikes
-
-    def _check_input(self, shape: tuple[int, ...]) -> None:
-        if len(shape) != 3 or shape[-1] != self.dim:
-            raise ValueError(
-                f"{type(self).__name__}(dim={self.dim}) needs tokens with channels last, "
-                f"[N, L, {self.dim}] a step, got {list(shape)}"
-            )
 
     def _feature_axes(self) -> int | None:
         return 2
@@ -155,7 +96,7 @@ class SpikingSelfAttention(_SpikingAttention):
         y = LIF(BatchNorm(W' a))
 
     All neurons have `tau=2`; no gradient flows through their reset. They are attributes
-    (`in_proj[2]`, `attn_lif`, `out_proj[2]`), to be replaced by others where that is wanted.
+    (`in_proj[2]`, `attn_lif`, `out_proj[2]`), which may be replaced by others.
 
     Args:
         dim: channels of a token.
@@ -165,7 +106,7 @@ class SpikingSelfAttention(_SpikingAttention):
         param_dtype: dtype of the parameters.
         rngs: random streams; `params` is used.
 
-    Carry: `AttentionState(in_proj, attn_lif, out_proj)`, the carries of its three parts.
+    Carry: `(in_proj, attn_lif, out_proj)`, the carries of its three parts.
 
     Raises:
         TypeError: an argument is of the wrong type.
@@ -176,9 +117,6 @@ class SpikingSelfAttention(_SpikingAttention):
     """
 
     roles = 3
-
-    def _current_shape(self, heads: tuple[int, ...]) -> tuple[int, ...]:
-        return heads
 
     def _current(self, q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
         wide = {"preferred_element_type": state_dtype(q.dtype)}
@@ -192,11 +130,6 @@ class _QKAttention(_SpikingAttention):
 
     roles = 2
     summed: ClassVar[int]
-
-    def _current_shape(self, heads: tuple[int, ...]) -> tuple[int, ...]:
-        shape = list(heads)
-        shape[self.summed] = 1
-        return tuple(shape)
 
     def _current(self, q: jax.Array, k: jax.Array) -> jax.Array:
         return jnp.sum(q, self.summed, state_dtype(q.dtype), keepdims=True)

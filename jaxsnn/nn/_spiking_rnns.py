@@ -1,18 +1,20 @@
 """Spiking recurrent cells: an RNN, a GRU and an LSTM whose gates are spikes."""
 
 import abc
-from typing import Any, ClassVar
+from typing import Any, ClassVar, final
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._cell import Carry, Cell, check_call, check_step, see_states, state_dtype
+from jaxsnn._carries import check_call, check_step
+from jaxsnn._dtypes import state_dtype
+from jaxsnn._phases import SurrogateFunction
 from jaxsnn.nn._layers import Linear, uniform
 from jaxsnn.nn._linear_recurrence import linear_recurrence, product
-from jaxsnn.nn._mode import Mode, Seen
-from jaxsnn.nn._neurons import SurrogateFunction
+from jaxsnn.nn._module import Cell
+from jaxsnn.nn._run import Carry, Run, start
 from jaxsnn.surrogate import Erf
 
 
@@ -66,6 +68,7 @@ class _SpikingRNNCell(Cell):
         zeros = jnp.zeros((*input_shape[:-1], self.hidden_size), state_dtype(dtype))
         return self._join(self._inner_zeros(zeros), zeros)
 
+    @final
     def __call__(self, carry: Carry, x: jax.Array = _checks.REQUIRED) -> tuple[Carry, jax.Array]:
         check_call(self, x)
         inner, h = self._split(carry, x)
@@ -73,18 +76,22 @@ class _SpikingRNNCell(Cell):
         inner, h = self._step(inner, self._feed(x) + product(h.astype(w.dtype), w), h)
         return self._join(inner, h), h.astype(x.dtype)
 
-    def _over_time(self, carry: Carry, xs: jax.Array, mode: Mode) -> tuple[Carry, jax.Array, Seen]:
-        """The input's share of the drives for all steps in one product, then the recurrence."""
-        carry = self._start(carry, xs)
-        carry = self._split(carry, jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype))
+    def _run(self, carry: Carry, x: jax.Array, run: Run) -> tuple[Carry, jax.Array]:
+        """Over a sequence the input's share of the drives is one product, then comes the loop."""
+        if not run.steps:
+            carry, y = self(carry, x)
+            run._see_states(self, carry)
+            return carry, y
+        carry = self._split(start(self, carry, x), jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
 
-        def step(cell: Any, inner: Carry, a: jax.Array, h: jax.Array, mode: Mode) -> Any:
+        def step(cell: Any, inner: Carry, a: jax.Array, h: jax.Array, run: Run) -> Any:
             inner, h = cell._step(inner, a, h)
-            return (inner, h), h, see_states(cell, cell._join(inner, h), mode)
+            run._see_states(cell, cell._join(inner, h))
+            return (inner, h), h
 
-        w = self._recurrent(xs.dtype)
-        (inner, h), ys, seen = linear_recurrence(step, self, w, carry, self._feed(xs), mode)
-        return self._join(inner, h), ys.astype(xs.dtype), seen
+        w = self._recurrent(x.dtype)
+        (inner, h), ys = linear_recurrence(step, self, w, carry, self._feed(x), run)
+        return self._join(inner, h), ys.astype(x.dtype)
 
     @abc.abstractmethod
     def _step(self, inner: Carry, a: jax.Array, h: jax.Array) -> tuple[Carry, jax.Array]:

@@ -1,114 +1,68 @@
-"""Running statistics of normalisations: variables beside the parameters, never changed in place.
+"""Running statistics of normalisations: variables next to the parameters, never changed in place.
 
-They live across sequences and are therefore no part of a carry. `unroll(..., key=key)`
-returns those after the sequence; a module is given new ones with `with_statistics`.
+They live across sequences and are therefore no part of a carry. `unroll(..., key=key)` returns a
+module with the statistics after the sequence.
 """
 
-from collections.abc import Iterator
+import re
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 from flax import nnx
 
-from jaxsnn import _layout
-from jaxsnn.nn._mode import Batch, join
-from jaxsnn.nn._repr import children
+from jaxsnn._parts import named, parts
+from jaxsnn.nn._run import Run
+
+Statistics = dict[str, tuple[jax.Array, jax.Array]]  # mean and variance by the layer's path
 
 
-class Statistics(nnx.Module):
-    """Mixin of a normalisation: what it remembers of the batches it was trained on."""
+def aliases(module: Any) -> tuple[tuple[str, str], ...]:
+    """The paths of modules that are in several places, with the first of these places.
 
-    momentum: float
-    mean: nnx.BatchStat[jax.Array]
-    var: nnx.BatchStat[jax.Array]
-
-    def _after(self, batches: Batch) -> tuple[jax.Array, jax.Array]:
-        """The running mean and variance after one or more batches, `[..., *statistic]`.
-
-        running = momentum running + (1 - momentum) batch
-        """
-        before = self.mean[...], self.var[...]
-        shape = before[0].shape
-
-        def update(running: Any, batch: Batch) -> tuple[Any, None]:
-            # What a mask leaves may be a single number, which has no variance, or nothing.
-            share = jnp.where(batch.numbers > 1, 1 - self.momentum, 0.0).astype(running[0].dtype)
-            new = (batch.mean, batch.var)
-            return tuple(
-                (1 - share) * old + share * now.astype(old.dtype)
-                for old, now in zip(running, new, strict=True)
-            ), None
-
-        in_a_row = jax.tree.map(
-            lambda b: jax.lax.stop_gradient(b).reshape(-1, *shape),
-            batches,
-        )
-        after, _ = _layout.scan(update, before, in_a_row)
-        return after
-
-
-def statistics(module: nnx.Module) -> Any:
-    """The running statistics in a module, a nested dict of arrays; `{}` if it has none.
-
-    Args:
-        module: any module.
+    `jax.jit` makes a module of each place.
     """
-    return nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
+    first: dict[int, str] = {}
+    places = [(path, first.setdefault(id(part), path)) for path, part in parts(module)]
+    return tuple((path, place) for path, place in places if path != place)
 
 
-def with_statistics(module: Any, statistics: Any) -> Any:
-    """A copy of `module` with other running statistics; the parameters are shared.
+def statistics_after(module: Any, run: Run, aliases: tuple[tuple[str, str], ...]) -> Statistics:
+    """The running statistics after a run of `module` in training, if all of it was run by `Run`."""
+    where = dict(aliases)
+    layers = {path: layer for path, layer in parts(module) if path not in where}
 
-    Args:
-        module: any module.
-        statistics: as `unroll(module, xs, key=key)` returns them.
+    def place(path: str) -> str:
+        path = re.sub(r"#\d+", "", path)  # of a second call
+        return where.get(path, path)
 
-    Raises:
-        ValueError: `statistics` are not those of `module`.
-
-    Examples:
-        >>> net = Sequential(Linear(4, 3, rngs=nnx.Rngs(0)), BatchNorm(3), LIFNode())
-        >>> xs = jax.random.normal(jax.random.key(0), (8, 16, 4))
-        >>> _, _, extras = unroll(net, xs, key=jax.random.key(1))
-        >>> net = with_statistics(net, extras.statistics)
-    """
-    split: Any = nnx.split(module, nnx.BatchStat, ...)
-    graphdef, state, rest = split
-    there, given = shapes(nnx.to_pure_dict(state)), shapes(statistics)
-    if there != given:
+    reached = set(map(place, run._ran))
+    forgotten = [
+        (layer, path)
+        for path, layer in parts(module)
+        if any(layer is other for other in run._alone)
+        or (getattr(layer, "trains_apart", False) and where.get(path, path) not in reached)
+    ] + [(layer, "") for layer in run._alone]
+    if forgotten:
         raise ValueError(
-            f"statistics must be those of this {type(module).__name__}, with the shapes {there}, "
-            f"got {given}; take them from unroll(module, xs, key=key) with the same module"
+            f"{named(*forgotten[0])} of {type(module).__name__} was not run by a Run, so it would "
+            "do the same in training as in inference. Every module around it must be an nn.Module, "
+            "or a container of jaxsnn.nn, and run its parts by run(part, x), not by part(x). A "
+            "derived class replaces forward, not __call__. Remove a part that is not used"
         )
-    nnx.replace_by_pure_dict(state, statistics)
-    return nnx.merge(graphdef, state, rest)
+    after: Statistics = {}
+    for path, batch in run._seen.batches.items():  # in the order of the calls
+        layer = layers[place(path)]
+        before = after.get(place(path), (layer.mean[...], layer.var[...]))
+        after[place(path)] = layer._after(before, batch)
+    return after
 
 
-def shapes(statistics: Any) -> dict[str, tuple[int, ...]]:
-    """The shape of each array in a nested dict, by its path."""
-    leaves = jax.tree.leaves_with_path(statistics)
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): jnp.shape(leaf)
-        for path, leaf in leaves
-    }
-
-
-def updated_statistics(module: Any, batches: dict[str, Batch]) -> Any:
-    """`statistics(module)` after the normalisations at these paths have seen these batches."""
-    if not isinstance(module, nnx.Module):
-        return {}
-    graphdef, state = nnx.split(module)
-    module = nnx.merge(graphdef, state)  # a copy: nothing is changed in place
-    for path, layer in _layers(module):
-        if path in batches:
-            layer.mean[...], layer.var[...] = layer._after(batches[path])
-    return statistics(module)
-
-
-def _layers(layer: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """A module and all layers inside of it, with the paths at which they run."""
-    yield path, layer
-    if isinstance(layer, nnx.Module):
-        for name, child in children(layer).items():
-            yield from _layers(child, join(path, name))
+def with_statistics(module: Any, statistics: Statistics) -> Any:
+    """A copy of `module` with these running statistics; the other variables share their arrays."""
+    if not statistics:
+        return module
+    module = nnx.clone(module)
+    layers = dict(parts(module))
+    for path, after in statistics.items():
+        layers[path].mean[...], layers[path].var[...] = after
+    return module

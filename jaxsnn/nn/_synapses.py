@@ -7,9 +7,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._cell import check_step, state_dtype
+from jaxsnn._carries import check_step
+from jaxsnn._dtypes import state_dtype
+from jaxsnn._parameters import tau_of_w, w_of_tau
 from jaxsnn.nn._elementwise import ElementwiseCell
-from jaxsnn.nn._neurons import tau_of_w, w_of_tau
 
 
 class SynapseFilter(ElementwiseCell):

@@ -1,16 +1,15 @@
 """`Linear` and `Conv` with standardised weights."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, final
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks
-from jaxsnn.nn._cell import state_dtype
+from jaxsnn._parameters import standardized
 from jaxsnn.nn._layers import Conv, Linear
 
 
@@ -54,6 +53,7 @@ class WSLinear(Linear):
         super().__init__(in_features, out_features, rngs=rngs, **kwargs)
         _prepare(self, gain, epsilon)
 
+    @final  # type: ignore[misc]
     def __call__(
         self, inputs: Float[Array | np.ndarray, "*N {self.in_features}"], out_sharding: Any = None
     ) -> Float[Array, "*N {self.out_features}"]:
@@ -100,6 +100,7 @@ class WSConv(Conv):
         )
         _prepare(self, gain, epsilon)
 
+    @final  # type: ignore[misc]
     def __call__(
         self, inputs: Float[Array | np.ndarray, "*N {self.in_features}"], out_sharding: Any = None
     ) -> Float[Array, "*M {self.out_features}"]:
@@ -118,18 +119,3 @@ def _prepare(layer: Any, gain: bool, epsilon: float) -> None:
     has_gain = _checks.boolean("gain", gain)
     ones = jnp.ones((layer.out_features,), kernel.dtype)
     layer.gain = nnx.Param(ones) if has_gain else nnx.data(None)
-
-
-def standardized(layer: Any) -> Any:
-    """A copy of `layer` whose kernel is standardised."""
-    kernel = layer.kernel[...]
-    wide = kernel.astype(state_dtype(kernel.dtype)).reshape(-1, layer.out_features)
-    n = len(wide)
-    centred = wide - jnp.mean(wide, 0, keepdims=True)
-    var = jnp.sum(jnp.square(centred), 0, keepdims=True) / (n - 1)
-    wide = centred * jax.lax.rsqrt(n * var + layer.epsilon)
-    if layer.gain is not None:
-        wide *= layer.gain[...].astype(wide.dtype)[None]
-    copy = nnx.merge(*nnx.split(layer))
-    copy.kernel = nnx.Param(wide.astype(kernel.dtype).reshape(kernel.shape))
-    return copy

@@ -1,7 +1,6 @@
 """What stays fixed while training, what changes, and how both come out of a model."""
 
 import dataclasses
-import inspect
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -11,8 +10,7 @@ import optax
 from flax import nnx
 from jaxtyping import Array, Float, Integer, Key
 
-from jaxsnn import _checks, losses
-from jaxsnn.nn import needs_training_mode
+from jaxsnn import _checks, losses, nn
 from jaxsnn.training import _shares
 
 Params = Any  # nested dict of arrays
@@ -103,8 +101,13 @@ class Recipe:
 
     @property
     def shares(self) -> int:
-        """Into how many parts a minibatch is divided, one a device."""
+        """The number of parts into which a minibatch is divided, one per device."""
         return 1 if self.mesh is None else self.mesh.size
+
+    @property
+    def axis_name(self) -> str | None:
+        """The axis of the mesh over which a minibatch is divided; None for one device."""
+        return None if self.mesh is None else _shares.AXIS
 
 
 def create(
@@ -121,19 +124,19 @@ def create(
     """Splits a model into what stays fixed while training and what changes.
 
     Args:
-        model: a module with `model(xs) -> outputs`; for class numbers as labels, `[N, classes]` or,
-            if the loss looks at every step, `[T, N, classes]`. Every `nnx.Param` is learned. Other
-            arrays and variables, e.g. `self.mean = jnp.asarray(mean)`, stay as they are. All are
-            copied. A model that behaves differently in training (dropout, batch normalisation)
-            takes a random key, `model(xs, training=key) -> (outputs, statistics)`, as
-            `jaxsnn.models.Classifier` does.
+        model: an `nn.Module` from a sequence to outputs, e.g. `jaxsnn.models.Classifier`, run by
+            `unroll(model, xs, key=key)`; or another `nnx.Module` with `model(xs) -> outputs`,
+            without dropout and batch normalisation. For class numbers as labels outputs are `[N,
+            classes]` or, if the loss looks at every step, `[T, N, classes]`. Every `nnx.Param` is
+            learned. Other arrays and variables, e.g. `self.mean = jnp.asarray(mean)`, stay as they
+            are. All are copied.
         optimizer: an optax optimiser; keep it for a second run, since to JAX a second one with the
             same settings is different, which compiles again. Those that ask for `value`, `grad`,
             `value_fn`, `grad_fn` or `obj_fn`, e.g. `optax.lbfgs`, get them of each minibatch.
         loss: `(outputs, labels) -> [N]`, one number per example. Outputs and labels are those of a
             minibatch, so a loss for targets per step sees outputs `[T, N, ...]` and labels
             `[N, T, ...]`.
-        to_sequence: makes the model's `xs` of a minibatch of inputs.
+        to_sequence: makes the model's `xs` of a minibatch of inputs, or `(xs, mask)`.
         batch_size: examples per minibatch, on all devices together.
         seed: of the order of the data.
         skip_nonfinite: leave out an update that is not finite (`StepMetrics.finite`), and count
@@ -147,13 +150,11 @@ def create(
 
     Raises:
         TypeError: the model is a cell, which takes one step.
-        ValueError: the model holds random state, as Flax's `nnx.Dropout` does, or layers that
-            behave differently in training though its call takes no `training`; `batch_size` is
-            below 1 or not a multiple of the number of devices, or `seed` is not one of the 2^32
-            that JAX tells apart; several devices for a model with dropout or batch normalisation,
-            which look at a whole minibatch.
+        ValueError: the model holds random state, as Flax's `nnx.Dropout` does; it is no `nn.Module`
+            but holds dropout or batch normalisation; `batch_size` is below 1 or not a multiple of
+            the number of devices, or `seed` is not one of the 2^32 that JAX tells apart.
     """
-    if hasattr(model, "initialize_carry"):
+    if hasattr(model, "initialize_carry") and not isinstance(model, nn.Module):
         raise TypeError(
             f"model must take a whole sequence, model(xs), but {type(model).__name__} is a cell; "
             f"give it a readout: jaxsnn.models.Classifier({type(model).__name__}(...))"
@@ -168,16 +169,13 @@ def create(
             "carry, not a variable; use jaxsnn.nn.Dropout instead of Flax's"
         )
     arrays, running, constants = map(nnx.to_pure_dict, (params, statistics, rest))
-    apart = needs_training_mode(model) or bool(running)
-    if apart and not takes_training(model):
+    apart = [part for _, part in nnx.iter_modules(model) if hasattr(part, "trains_apart")]
+    if apart and not isinstance(model, nn.Module):
         raise ValueError(
-            f"{type(model).__name__} has dropout or batch normalisation inside, but its call takes "
-            "no training=key; see jaxsnn.models.Classifier, which does"
-        )
-    if apart and devices is not None and len(devices) > 1:
-        raise ValueError(
-            f"{type(model).__name__} has dropout or batch normalisation inside, which look at a "
-            f"whole minibatch: train it on one device, not on {len(devices)}"
+            f"{type(model).__name__} holds a {type(apart[0]).__name__}, which must know that it "
+            f"is in training, but {type(model).__name__} is no nn.Module: derive it from "
+            "jaxsnn.nn.Module and run its parts in forward(self, xs, run), or use "
+            "jaxsnn.models.Classifier"
         )
     mesh = None if devices is None else _shares.mesh_of(devices)
     recipe = Recipe(graphdef, optimizer, loss, to_sequence, batch_size, skip_nonfinite, mesh)
@@ -251,8 +249,3 @@ def refuse_donated(state: Any) -> None:
                 "train_epoch(recipe, state, ...)`; to keep a state, pass a copy, "
                 "jax.tree.map(jnp.copy, state)"
             )
-
-
-def takes_training(model: Any) -> bool:
-    """Whether the model behaves differently in training."""
-    return "training" in inspect.signature(type(model).__call__).parameters

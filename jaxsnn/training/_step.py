@@ -7,12 +7,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import nnx
 from jaxtyping import Array, Key
 
-from jaxsnn import losses
+from jaxsnn import losses, nn
 from jaxsnn._captured import no_captured_variables
 from jaxsnn._norm import global_norm
-from jaxsnn.nn._statistics import shapes
 from jaxsnn.training import _shares
 from jaxsnn.training._metrics import StepMetrics, Sums, all_finite, are_classes
 from jaxsnn.training._recipe import (
@@ -22,7 +22,6 @@ from jaxsnn.training._recipe import (
     TrainState,
     merge,
     refuse_donated,
-    takes_training,
 )
 
 
@@ -51,10 +50,10 @@ def train_step(
         The new state, and the figures of the minibatch.
 
     Raises:
-        TypeError: inputs or labels are not arrays, or in training the model returns no pair.
-        ValueError: inputs and labels differ in length, the model changes its own variables or
-            returns other running statistics than it has, its outputs do not fit class numbers, the
-            loss is not one per example, or the recipe has several devices.
+        TypeError: inputs or labels are not arrays.
+        ValueError: inputs and labels differ in length, the model changes its own variables, its
+            outputs do not fit class numbers, the loss is not one per example, or the recipe has
+            several devices.
     """
     if recipe.mesh is not None:
         raise ValueError(
@@ -76,13 +75,7 @@ def update(
 
     def objective(params: Params) -> tuple[jax.Array, tuple[Any, Any]]:
         model = merge(recipe, state._replace(params=params))
-        variables = dict(jax.tree.leaves_with_path(model))
-        xs = _as_arguments(recipe.to_sequence(inputs))
-        if takes_training(model):
-            outputs, statistics = _check_trained(model(*xs, training=key), state)
-        else:
-            outputs, statistics = model(*xs), state.statistics
-        _check_unchanged(model, variables)
+        outputs, statistics = _run(recipe, model, inputs, key)
         return jnp.mean(_losses(recipe, outputs, labels)), (outputs, statistics)
 
     gradient = jax.value_and_grad(objective, has_aux=True)
@@ -132,7 +125,7 @@ def add_test(
 ) -> Sums:
     """Adds a minibatch of a test to its sums; of the examples `[N]`, those that `counts` names."""
     inputs, labels = jax.lax.optimization_barrier((inputs, labels))
-    outputs = model(*_as_arguments(recipe.to_sequence(inputs)))
+    outputs, _ = _run(recipe, model, inputs, None)
     loss = jnp.sum(jnp.where(counts, _losses(recipe, outputs, labels), 0))
     right = jnp.zeros((), jnp.int32)
     if are_classes(labels):
@@ -237,23 +230,6 @@ def _check_unchanged(model: Any, variables: dict[Any, Any]) -> None:
             )
 
 
-def _check_trained(returned: Any, state: TrainState) -> tuple[Any, Any]:
-    """What a model returns in training: the outputs, and all of its running statistics."""
-    if not isinstance(returned, tuple) or len(returned) != 2:
-        raise TypeError(
-            "a model that takes training=key must then return (outputs, statistics), got "
-            f"{jax.tree.structure(returned)}"
-        )
-    have, got = shapes(state.statistics), shapes(returned[1])
-    if have != got:
-        raise ValueError(
-            f"the running statistics that the model returns in training, {got or 'none'}, are not "
-            f"those it has, {have or 'none'}: return those of every unroll(..., key=key), "
-            'nested as the model is, e.g. {"stack": extras.statistics}'
-        )
-    return returned
-
-
 def _correct(outputs: Any, labels: jax.Array) -> jax.Array:
     """Whether each example is classified correctly; outputs of every step are averaged."""
     shape: tuple[int, ...] = getattr(outputs, "shape", ())
@@ -266,5 +242,23 @@ def _correct(outputs: Any, labels: jax.Array) -> jax.Array:
     return losses.correct(outputs.mean(0) if outputs.ndim == 3 else outputs, labels)
 
 
-def _as_arguments(xs: Any) -> tuple[Any, ...]:
-    return xs if isinstance(xs, tuple) else (xs,)
+def _run(recipe: Recipe, model: Any, inputs: Any, key: jax.Array | None) -> tuple[Any, Any]:
+    """The outputs of a model and its running statistics after them."""
+    xs = recipe.to_sequence(inputs)
+    xs = xs if isinstance(xs, tuple) else (xs,)
+    if isinstance(model, nn.Module) and len(xs) > 2:
+        raise ValueError(
+            f"to_sequence must return xs or (xs, mask) for a {type(model).__name__}, which is an "
+            f"nn.Module; got {len(xs)} arrays"
+        )
+    mask = xs[1] if len(xs) > 1 else None
+    if not isinstance(model, nn.Module):
+        variables = dict(jax.tree.leaves_with_path(model))
+        outputs = model(*xs)
+        _check_unchanged(model, variables)
+    elif key is None:
+        outputs = nn.unroll(model, xs[0], mask=mask)[1]
+    else:
+        _, outputs, extras = nn.unroll(model, xs[0], mask=mask, key=key, axis_name=recipe.axis_name)
+        model = extras.module
+    return outputs, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))

@@ -6,8 +6,6 @@ differential equations in seconds. Ours are steps; `dt` is how many seconds one 
 """
 
 from jaxsnn.interop.nir._export import to_nir as to_nir
-from jaxsnn.interop.nir._graph import Graph as Graph
-from jaxsnn.interop.nir._graph import GraphState as GraphState
 from jaxsnn.interop.nir._import import from_nir as from_nir
 from jaxsnn.interop.nir._layers import Scale as Scale
 from jaxsnn.interop.nir._layers import SumPool as SumPool

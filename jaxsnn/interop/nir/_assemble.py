@@ -8,8 +8,8 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import nn
-from jaxsnn.interop.nir._graph import Graph
-from jaxsnn.interop.nir._order import INPUT, OUTPUT, Edge, schedule, sources, targets
+from jaxsnn._graphs import INPUT, OUTPUT, Edge, schedule, sources, targets
+from jaxsnn.nn import Graph
 
 
 def assemble(layers: dict[str, Any], edges: list[Edge], parts: dict[str, str]) -> nn.Cell:

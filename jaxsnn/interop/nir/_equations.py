@@ -18,9 +18,9 @@ import numpy as np
 from flax import nnx
 
 from jaxsnn import _checks, nn
+from jaxsnn._parameters import tau_of_w
 from jaxsnn.interop.nir._neuron import Neuron
 from jaxsnn.interop.nir._settings import Setting, setting
-from jaxsnn.nn._neurons import tau_of_w
 
 FIELDS = {
     "I": ("r",),

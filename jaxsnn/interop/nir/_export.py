@@ -6,9 +6,9 @@ from typing import Any
 import numpy as np
 
 from jaxsnn import _checks
+from jaxsnn._graphs import INPUT, OUTPUT
 from jaxsnn.interop.nir._layout import Layout
 from jaxsnn.interop.nir._notes import KEY
-from jaxsnn.interop.nir._order import INPUT, OUTPUT
 from jaxsnn.interop.nir._package import package
 from jaxsnn.interop.nir._writer import Flow, Writer
 
@@ -35,7 +35,7 @@ def to_nir(
         module: a cell or a layer: of `jaxsnn.nn` `Sequential`, both recurrent containers, `Linear`,
             `Conv` of one or two axes, `WSLinear` and `WSConv` with their standardised weights,
             `AvgPool` of two axes, `Flatten`, `Delay`, `IFNode`, `LIFNode`, `ParametricLIFNode`,
-            `CUBALIFNode`, `NonSpikingIFNode` and `NonSpikingLIFNode`; of this module `Graph`,
+            `CUBALIFNode`, `NonSpikingIFNode`, `NonSpikingLIFNode` and `Graph`; of this module
             `Neuron`, `Threshold`, `Scale` and `SumPool`; of `jaxsnn.interop.snntorch` `Leaky`; and
             Flax's `Linear` and `Conv`. An `ExponentialSynapse` is written with the `LIFNode`,
             `NonSpikingLIFNode` or `Leaky` right behind it in a `Sequential`.

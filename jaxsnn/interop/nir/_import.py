@@ -8,12 +8,12 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsnn import _checks
+from jaxsnn._graphs import INPUT, OUTPUT, Edge, check, schedule, sources, targets
 from jaxsnn.interop.nir._assemble import assemble
 from jaxsnn.interop.nir._file import read
 from jaxsnn.interop.nir._layout import Layout
 from jaxsnn.interop.nir._nodes import RESETS, Choices, read_node
 from jaxsnn.interop.nir._notes import read_notes
-from jaxsnn.interop.nir._order import INPUT, OUTPUT, Edge, check, schedule, sources, targets
 from jaxsnn.interop.nir._package import package
 from jaxsnn.interop.nir._strict import Strict
 from jaxsnn.nn import Cell

@@ -1,6 +1,6 @@
 """Layers without state that NIR has and `jaxsnn.nn` has not."""
 
-from typing import Any
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
@@ -9,9 +9,9 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks
+from jaxsnn._repr import Printable
 from jaxsnn.interop.nir._settings import Setting, beside, setting
-from jaxsnn.nn._pooling import Pool, window_sums
-from jaxsnn.nn._repr import Printable
+from jaxsnn.nn import AvgPool
 
 
 class Scale(Printable, nnx.Module):
@@ -74,7 +74,7 @@ class Threshold(Printable, nnx.Module):
         return spikes
 
 
-class SumPool(Pool):
+class SumPool(AvgPool):
     """The sum of each window, channels last `[N, H, W, C]`; arguments and errors are those of
     `jaxsnn.nn.AvgPool`.
 
@@ -84,5 +84,6 @@ class SumPool(Pool):
                [4., 4.]], dtype=float32)
     """
 
+    @final  # type: ignore[misc]
     def __call__(self, x: Float[Array | np.ndarray, "*N C"]) -> Float[Array, "*M C"]:
-        return self._pool(x, window_sums)
+        return self._sums(x)

@@ -9,11 +9,11 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks
-from jaxsnn.functional._kept import keep
-from jaxsnn.functional._phases import reset
+from jaxsnn._carries import check_call, check_step
+from jaxsnn._dtypes import state_dtype
+from jaxsnn._phases import SurrogateFunction, keep, reset
 from jaxsnn.interop.nir._settings import Numbers, Setting, array_of, beside, setting
-from jaxsnn.nn._cell import Cell, check_call, check_step, state_dtype
-from jaxsnn.nn._neurons import SurrogateFunction
+from jaxsnn.nn import Cell
 from jaxsnn.surrogate import Sigmoid
 
 

@@ -8,7 +8,7 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn._convolution import conv_general_dilated
-from jaxsnn.nn._layers import _product
+from jaxsnn._dot_general import dot_general
 
 _DTYPES = {name: jnp.dtype(name) for name in ("bfloat16", "float16", "float32", "float64")}
 _OWN = ("dot_general", "conv_general_dilated", "promote_dtype", "preferred_element_type")
@@ -22,7 +22,7 @@ def product_notes(layer: Any) -> dict[str, str]:
     """
     kind = nnx.Conv if isinstance(layer, nnx.Conv) else nnx.Linear
     defaults = inspect.signature(kind.__init__).parameters
-    ours = _product, conv_general_dilated
+    ours = dot_general, conv_general_dilated
     for name in _OWN:
         if name in defaults and getattr(layer, name) not in (defaults[name].default, *ours):
             raise ValueError(f"NIR has nothing for its {name}={getattr(layer, name)}; leave it out")

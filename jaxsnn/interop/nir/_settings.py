@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxsnn import _checks
-from jaxsnn.nn._repr import in_short
+from jaxsnn._repr import in_short
 
 
 class Numbers:

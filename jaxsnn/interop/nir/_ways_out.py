@@ -2,9 +2,11 @@
 
 from typing import Any
 
-from jaxsnn.nn import TemporalEffectiveBatchNorm
-from jaxsnn.nn._folding import FOLDED
-from jaxsnn.nn._normalization import _Normalization
+from flax import nnx
+
+from jaxsnn import nn
+
+_NORMS = nn.BatchNorm | nn.BatchNormThroughTime | nn.TemporalEffectiveBatchNorm
 
 
 def way_out(layer: Any) -> str:
@@ -24,12 +26,12 @@ def way_out(layer: Any) -> str:
         )
     if name in ("Dropout", "Dropout2d"):
         return "it does nothing in inference, so leave it out of the stack that you write"
-    if type(layer) in FOLDED:
+    if type(layer) in (nn.BatchNorm, nn.ThresholdDependentBatchNorm, nnx.BatchNorm):
         return (
             "in inference it is a scale and a shift of each channel; write the network that "
             "jaxsnn.nn.fold_batch_norm(net) returns, which has them in the layer before"
         )
-    if isinstance(layer, _Normalization | TemporalEffectiveBatchNorm):
+    if isinstance(layer, _NORMS):
         return "it is another one at each time step; train with a BatchNorm to write the network"
     for stack in ("fc", "stack"):
         if hasattr(layer, stack):

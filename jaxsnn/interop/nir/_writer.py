@@ -8,22 +8,21 @@ import numpy as np
 from flax import nnx
 
 from jaxsnn import nn
+from jaxsnn._graphs import INPUT, OUTPUT, sources
+from jaxsnn._parameters import standardized
+from jaxsnn._parts import join, named
 from jaxsnn.interop._leaky import Leaky
 from jaxsnn.interop.nir._convolutions import conv_to_nir, pool_to_nir
 from jaxsnn.interop.nir._equations import NEURONS, equation_of
-from jaxsnn.interop.nir._graph import Graph
 from jaxsnn.interop.nir._layers import Scale, SumPool, Threshold
 from jaxsnn.interop.nir._layout import Layout, finite, kernel_to_nir, weights
 from jaxsnn.interop.nir._leaky import neuron_of_leaky
 from jaxsnn.interop.nir._notes import KEY, notes_of
-from jaxsnn.interop.nir._order import INPUT, OUTPUT, sources
 from jaxsnn.interop.nir._products import product_notes
 from jaxsnn.interop.nir._settings import Setting, array_of
 from jaxsnn.interop.nir._synapses import Synaptic, in_nodes, with_current
 from jaxsnn.interop.nir._ways_out import way_out
-from jaxsnn.nn._folding import named
-from jaxsnn.nn._mode import join
-from jaxsnn.nn._weight_standardization import standardized
+from jaxsnn.nn import Graph
 
 SUMS = (operator.add, jnp.add, np.add)
 

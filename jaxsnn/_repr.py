@@ -10,6 +10,8 @@ import numpy as np
 from flax import nnx
 from flax.nnx import reprlib
 
+from jaxsnn._parts import children
+
 
 class _Signature:
     """The signature of a class: its constructor's, where Flax's metaclass has `*args, **kwargs`."""
@@ -38,15 +40,6 @@ class Printable:
 
     def __str__(self) -> str:  # Flax defines both
         return _describe(self)
-
-    def _children(self) -> dict[str, Any]:
-        children: dict[str, Any] = {}
-        for name, value in vars(self).items():
-            if isinstance(value, nnx.List):
-                children.update({str(k): child for k, child in enumerate(value)})
-            elif isinstance(value, nnx.Module) or name == "sub_module":  # or a plain function
-                children[name] = value
-        return children
 
     def __nnx_repr__(self) -> Iterator[reprlib.Object]:
         """Inside a module that Flax prints."""
@@ -94,13 +87,6 @@ def _has_numbers(leaf: Any) -> bool:
     if isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer):
         return not leaf.is_deleted()
     return not isinstance(leaf, jax.ShapeDtypeStruct)
-
-
-def children(layer: nnx.Module) -> dict[str, Any]:
-    """The layers directly inside of one, by the names that they have in paths."""
-    if isinstance(layer, Printable):
-        return layer._children()
-    return Printable._children(layer)  # type: ignore[arg-type]  # reads attributes alone
 
 
 def in_short(array: Any) -> str:

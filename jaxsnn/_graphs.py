@@ -9,7 +9,7 @@ INPUT, OUTPUT = "input", "output"
 
 
 def check(names: Collection[str], edges: Sequence[Edge]) -> None:
-    """Every node must lie on a way from INPUT to OUTPUT, and every edge must be there once."""
+    """Raise unless every node is on a path from INPUT to OUTPUT, and every edge is unique."""
     for edge in edges:
         a, b = edge
         for name, wrong in ((a, OUTPUT), (b, INPUT)):
@@ -21,8 +21,8 @@ def check(names: Collection[str], edges: Sequence[Edge]) -> None:
     if len(set(edges)) < len(edges):
         twice = next(edge for edge in edges if edges.count(edge) > 1)
         raise ValueError(
-            f"the edge {twice} stands there twice, which NIR does not know; put a Scale of 2 "
-            "between the two nodes, or leave one out"
+            f"the edge {twice} is given twice, which is not possible; put a layer "
+            "that doubles its input between the two nodes, or leave one out"
         )
     fed = _reachable(INPUT, edges)
     used = _reachable(OUTPUT, [(b, a) for a, b in edges])
@@ -36,7 +36,7 @@ def check(names: Collection[str], edges: Sequence[Edge]) -> None:
 
 
 def schedule(names: Collection[str], edges: Sequence[Edge]) -> tuple[list[str], list[Edge]]:
-    """The nodes in an order in which each stands behind those that feed it in the same step, and
+    """The nodes in an order in which each comes after those that feed it in the same step, and
     the edges that feed it the output of the step before.
 
     In a cycle these are the edges that lead back to the one node where signals enter it.
@@ -50,8 +50,8 @@ def schedule(names: Collection[str], edges: Sequence[Edge]) -> tuple[list[str], 
             if len(entries) != 1:
                 raise ValueError(
                     f"signals enter the cycle of {sorted(cycle)} at {sorted(entries)}; it must be "
-                    "one node, as it is the edges back to it that take a time step, which NIR "
-                    "does not say; put a Scale of 1 before the cycle for them to meet in"
+                    "one node, because the edges back to it are those that take a time step; put "
+                    "a layer before the cycle in which they meet, e.g. one that returns its input"
                 )
             (entry,) = entries
             back = [(a, b) for a, b in there if b == entry and a in cycle]

@@ -1,10 +1,23 @@
-"""The phases of a step that neurons share: charge, fire, reset."""
+"""The phases of a step that neurons share: charge, fire, reset; and the values a step keeps."""
 
 from collections.abc import Callable
 
 import jax
+from jax.ad_checkpoint import checkpoint_name
 
-from jaxsnn.functional._kept import keep
+SurrogateFunction = Callable[[jax.Array], jax.Array]
+
+KEPT = "jaxsnn: kept for the backward pass"
+"""The name that `keep` gives: `jax.checkpoint` with the policy
+`jax.checkpoint_policies.save_only_these_names(KEPT)` keeps nothing else."""
+
+
+def keep(array: jax.Array) -> jax.Array:
+    """`array`, marked with the name `KEPT` for the backward pass; the rest is cheap to recompute.
+
+    Where the backward pass has no use for it, it costs nothing.
+    """
+    return checkpoint_name(array, KEPT)
 
 
 def leaky_charge(
@@ -41,7 +54,7 @@ def fire_and_reset(
     h: jax.Array,
     v_threshold: float | jax.Array,
     v_reset: float | None,
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate: SurrogateFunction,
     detach_reset: bool,
 ) -> tuple[jax.Array, jax.Array]:
     """`s = H(h - v_threshold)`, then the reset: `(v, s)`."""

@@ -1,0 +1,36 @@
+"""Parameters of which a step uses a function: time constants and standardised weights."""
+
+import math
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsnn import _checks
+from jaxsnn._dtypes import state_dtype
+
+
+def w_of_tau(name: str, tau: float, dtype: Any) -> jax.Array:
+    """The parameter of a learnable time constant, `w = -log(tau - 1)`."""
+    return jnp.asarray(-math.log(_checks.time_constant(name, tau) - 1), dtype)
+
+
+def tau_of_w(w: jax.Array) -> jax.Array:
+    """The time constant of the parameter: `1/tau = sigmoid(w)`, so `tau = 1 + exp(-w)`."""
+    return 1 + jnp.exp(-w)
+
+
+def standardized(layer: Any) -> Any:
+    """A copy of `layer` whose kernel is standardised."""
+    kernel = layer.kernel[...]
+    wide = kernel.astype(state_dtype(kernel.dtype)).reshape(-1, layer.out_features)
+    n = len(wide)
+    centred = wide - jnp.mean(wide, 0, keepdims=True)
+    var = jnp.sum(jnp.square(centred), 0, keepdims=True) / (n - 1)
+    wide = centred * jax.lax.rsqrt(n * var + layer.epsilon)
+    if layer.gain is not None:
+        wide *= layer.gain[...].astype(wide.dtype)[None]
+    copy = nnx.merge(*nnx.split(layer))
+    copy.kernel = nnx.Param(wide.astype(kernel.dtype).reshape(kernel.shape))
+    return copy
