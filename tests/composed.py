@@ -11,9 +11,10 @@ import operator
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from flax import nnx
 
-from jaxsnn import functional, nn
+from jaxsnn import functional, models, nn, training
 
 CHANNELS = 4
 
@@ -45,13 +46,13 @@ def iand(x, y):
 class Block(nn.Module):
     """`y = combine(shortcut(x), branch(x))`; the shortcut is a 1x1 convolution where needed."""
 
-    def __init__(self, inputs, channels, strides=1, combine=operator.add, *, rngs):
+    def __init__(self, inputs, channels, strides=1, combine=operator.add, *, rate=0.4, rngs):
         conv = functools.partial(nn.Conv, use_bias=False, rngs=rngs)
         self.branch = nn.Sequential(
             conv(inputs, channels, (3, 3), strides, padding=1),
             nn.BatchNorm(channels),
             nn.IFNode(v_threshold=0.3),
-            nn.Dropout2d(0.4),
+            nn.Dropout2d(rate),
             conv(channels, channels, (3, 3), padding=1),
             nn.BatchNorm(channels),
             nn.IFNode(v_threshold=0.5),
@@ -415,3 +416,150 @@ def kept_by_dropout(net, records):
     return {
         path: jnp.any(records[path] != 0, (0, 2, 3), keepdims=True)[0] for path in dropouts(net)
     }
+
+
+# --------------------------------------------------------------- networks that can be trained
+
+
+class Images(nn.Module):
+    """Images over time, through a block with a stride, to class scores of each step."""
+
+    def __init__(self, rate=0.4, *, rngs):
+        self.stem = nn.Conv(1, CHANNELS, (3, 3), padding=1, rngs=rngs)
+        self.block = Block(CHANNELS, CHANNELS, 2, rate=rate, rngs=rngs)
+        self.head = nn.Sequential(
+            nn.Flatten(), nn.Linear(9 * CHANNELS, CLASSES, rngs=rngs), nn.LIFNode(v_threshold=0.1)
+        )
+
+    def forward(self, x, run):
+        return run(self.head, run(self.block, run(self.stem, x)))
+
+
+class DenseBlock(nn.Module):
+    """`y = x + branch(x)` of features."""
+
+    def __init__(self, *, rngs):
+        self.branch = nn.Sequential(
+            nn.Linear(CHANNELS, CHANNELS, rngs=rngs),
+            nn.BatchNorm(CHANNELS),
+            nn.IFNode(v_threshold=0.3),
+            nn.Dropout(0.4),
+        )
+
+    def forward(self, x, run):
+        return x + run(self.branch, x)
+
+
+class Dense(nn.Module):
+    """Columns of images as time steps, through a block; compiles quickly."""
+
+    def __init__(self, *, rngs):
+        self.first = nn.Linear(6, CHANNELS, rngs=rngs)
+        self.block = DenseBlock(rngs=rngs)
+        self.last = nn.Linear(CHANNELS, CLASSES, rngs=rngs)
+
+    def forward(self, x, run):
+        return run(self.last, run(self.block, run(self.first, x)))
+
+
+class Columns(nn.Module):
+    """Columns of images as time steps, with a normalisation inside a recurrent container."""
+
+    def __init__(self, *, rngs):
+        self.first = nn.Sequential(
+            nn.Linear(6, CHANNELS, rngs=rngs), nn.BatchNorm(CHANNELS), nn.IFNode(v_threshold=0.3)
+        )
+        self.again = nn.ElementWiseRecurrentContainer(DenseBlock(rngs=rngs), operator.add)
+        self.last = nn.Linear(CHANNELS, CLASSES, rngs=rngs)
+
+    def forward(self, x, run):
+        return run(self.last, run(self.again, run(self.first, x)))
+
+
+class ThroughTime(nn.Module):
+    """Normalisations with parameters or statistics of each step."""
+
+    def __init__(self, *, rngs):
+        self.first = nn.Sequential(
+            nn.Linear(6, CHANNELS, rngs=rngs),
+            nn.BatchNormThroughTime(6, CHANNELS),
+            nn.IFNode(v_threshold=0.3),
+        )
+        self.second = nn.Sequential(
+            nn.Linear(CHANNELS, CLASSES, rngs=rngs),
+            nn.TemporalEffectiveBatchNorm(6, CLASSES),
+            nn.LIFNode(v_threshold=0.3),
+        )
+
+    def forward(self, x, run):
+        return run(self.second, run(self.first, x))
+
+
+CLASSES = 3
+
+
+def examples(number):
+    """Images `[n, 6, 6]` of small integers and their classes, which can be told apart."""
+    rng = np.random.default_rng(0)
+    labels = rng.integers(0, CLASSES, number).astype(np.int32)
+    bright = 100 + 50 * np.cos(np.arange(6) * (1 + labels[:, None]))[:, None]
+    images = bright + rng.integers(0, 60, (number, 6, 6))
+    return images.astype(np.uint8), labels
+
+
+def dtype_of_params():
+    return jnp.float64 if jax.config.jax_enable_x64 else jnp.float32
+
+
+def repeated(images):
+    """The image at each of three steps, `[3, N, 6, 6, 1]`."""
+    return jnp.repeat(images[None, ..., None].astype(dtype_of_params()) / 255, 3, axis=0)
+
+
+def columns(images):
+    """`[6, N, 6]`."""
+    return images.transpose(2, 0, 1).astype(dtype_of_params()) / 255
+
+
+def padded_columns(images):
+    """Sequences of 2 to 6 steps, and which steps count; the lengths follow from the images."""
+    lengths = 2 + images[:, 0, 0].astype(jnp.int32) % 5
+    return columns(images), nn.sequence_mask(lengths, 6)
+
+
+# Name: the network, and what makes its sequences.
+TRAINABLE = {
+    "dense": (Dense, columns),
+    "images": (Images, repeated),
+    "without dropout": (functools.partial(Images, 0.0), repeated),
+    "columns": (Columns, columns),
+    "padded": (Columns, padded_columns),
+    "through time": (ThroughTime, columns),
+}
+BATCH, EXAMPLES = 16, 40
+SGD = optax.sgd(0.1, momentum=0.9)
+
+
+def create(name, devices=None, **options):
+    """The recipe and the first state of a classifier."""
+    net, to_sequence = TRAINABLE[name]
+    with jax.enable_x64(False):
+        model = models.Classifier(net(rngs=nnx.Rngs(0)))
+    model = jax.tree.map(lambda a: a.astype(dtype_of_params()), model)
+    return training.create(
+        model, SGD, to_sequence=to_sequence, batch_size=BATCH, seed=4, devices=devices, **options
+    )
+
+
+def trained(name, devices=None, *, streamed=False, epochs=2):
+    """Parameters and running statistics after a few epochs, a nested dict of NumPy arrays."""
+    recipe, state = create(name, devices)
+    data = examples(EXAMPLES)
+    for _ in range(epochs):
+        if streamed:
+            state, metrics = training.stream_epoch(recipe, state, *data)
+        else:
+            state, metrics = training.train_epoch(recipe, state, *training.put(recipe, data))
+    assert np.isfinite(metrics.loss)
+    model = nnx.state(training.merge(recipe, state))
+    return jax.tree.map(np.asarray, nnx.to_pure_dict(model))

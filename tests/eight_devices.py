@@ -13,6 +13,7 @@ import traceback
 if __name__ == "__main__":
     os.environ["XLA_FLAGS"] = "--xla_force_host_platform_device_count=8"
 
+import composed
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -99,6 +100,53 @@ def check_a_streamed_epoch_is_the_same():
     assert_same(metrics, expected_metrics)
     tested = training.stream_evaluate(recipe, state, *TEST)
     assert_same(tested, training.evaluate(recipe, expected, *training.put(recipe, TEST)))
+
+
+def check_normalisation_and_dropout_are_those_of_one_device(names=tuple(composed.TRAINABLE)):
+    """Statistics of the whole minibatch, and masks that do not depend on the number of devices.
+
+    Parameters and running statistics, on the device and streamed; in chunks of two minibatches.
+    """
+    training._stream.CHUNK_BYTES = 2 * composed.BATCH * (6 * 6 + 4)
+    with jax.enable_x64(True):
+        for name in names:
+            one = composed.trained(name)
+            first = composed.norms(training.merge(*composed.create(name)))
+            assert first, name
+            for devices in (2, 8):
+                there = jax.devices()[:devices]
+                for streamed in (False, True):
+                    many = composed.trained(name, there, streamed=streamed)
+                    try:
+                        # Relative too: some parameters grow to 30, where 1e-12 is a few roundings.
+                        assert_close(many, one, rtol=1e-12, atol=1e-12)
+                    except AssertionError as error:
+                        error.add_note(f"{name} on {devices} devices, streamed={streamed}")
+                        raise
+
+
+def check_dropout_drops_on_every_device():
+    """The same network without dropout, from the same parameters, ends elsewhere."""
+    with_dropout, without = (
+        composed.trained(name, jax.devices(), epochs=1) for name in ("images", "without dropout")
+    )
+    assert jax.tree.structure(with_dropout) == jax.tree.structure(without)
+    pairs = zip(jax.tree.leaves(with_dropout), jax.tree.leaves(without), strict=True)
+    assert sum(np.abs(a - b).max() > 1e-4 for a, b in pairs) > 5
+
+
+def check_evaluation_uses_the_running_statistics():
+    """Of any number of test examples, those that fill up a share not counted."""
+    recipe, state = composed.create("padded", jax.devices())
+    images = composed.examples(composed.EXAMPLES)
+    state, _ = training.train_epoch(recipe, state, *training.put(recipe, images))
+    alone = jax.device_put(state, jax.devices()[0])
+    one, _ = composed.create("padded")
+    for n in (40, 13, 3):
+        some = tuple(array[:n] for array in images)
+        expected = training.evaluate(one, alone, *some)
+        tested = training.evaluate(recipe, state, *training.put(recipe, some))
+        assert_close(tested, expected, rtol=1e-5, atol=0)
 
 
 def check_every_test_example_counts_once():
@@ -201,19 +249,10 @@ def check_what_cannot_be_shared_out():
     for make_it, message in (
         (lambda: make(8, batch_size=60), "batch_size=60 cannot be shared out evenly among 8"),
         (lambda: make(0), "devices must hold at least one device"),
-        (lambda: batch_norm(jax.devices()), "train it on one device, not on 8"),
         (lambda: training.train_step(*make(8), *TRAIN), "made without devices=, this one has 8"),
     ):
         with pytest.raises(ValueError, match=message):
             make_it()
-    batch_norm(jax.devices()[:1])
-
-
-def batch_norm(devices):
-    net = models.Classifier(nn.Sequential(nn.Linear(28, 10, rngs=nnx.Rngs(0)), nn.BatchNorm(10)))
-    return training.create(
-        net, SGD, to_sequence=data.columns, batch_size=8, seed=0, devices=devices
-    )
 
 
 SHARED = P(None, "batch")

@@ -30,12 +30,19 @@ CELLS = {
     "ChannelQKAttention": lambda: nn.ChannelQKAttention(F, num_heads=2, rngs=rngs()),
     "ComplementaryLIFNode": lambda: nn.ComplementaryLIFNode(),
     "Delay": lambda: nn.Delay(2),
+    "Concatenate": lambda: nn.Concatenate(
+        nn.LIFNode(v_threshold=0.3), nn.Linear(F, 2, rngs=rngs())
+    ),
     "DoubleExponentialSynapse": lambda: nn.DoubleExponentialSynapse(4.0, 1.5),
     "EIFNode": lambda: nn.EIFNode(),
     "ElementWiseRecurrentContainer": lambda: nn.ElementWiseRecurrentContainer(
         nn.IFNode(), operator.add
     ),
     "ExponentialSynapse": lambda: nn.ExponentialSynapse(3.0),
+    "Graph": lambda: nn.Graph(
+        {"a": nn.Linear(F, F, rngs=rngs()), "b": nn.LIFNode(v_threshold=0.3)},
+        [("input", "b"), ("b", "a"), ("a", "b"), ("b", "output"), ("input", "output")],
+    ),
     "HalfThresholdIFNode": lambda: nn.HalfThresholdIFNode(),
     "IFNode": lambda: nn.IFNode(),
     "ILIFNode": lambda: nn.ILIFNode(),
@@ -53,6 +60,11 @@ CELLS = {
     "ParametricLIFNode": lambda: nn.ParametricLIFNode(),
     "QIFNode": lambda: nn.QIFNode(),
     "RAFNode": lambda: nn.RAFNode(),
+    "Residual": lambda: nn.Residual(
+        nn.Sequential(nn.Linear(F, F, rngs=rngs()), nn.IFNode(v_threshold=0.3)),
+        shortcut=nn.LIFNode(v_threshold=0.3),
+        combine=operator.sub,
+    ),
     "SLTTLIFNode": lambda: nn.SLTTLIFNode(),
     "Sequential": lambda: nn.Sequential(nn.Linear(F, 2, rngs=rngs()), nn.IFNode()),
     "SlidingPSN": lambda: nn.SlidingPSN(k=3, rngs=rngs()),

@@ -32,10 +32,12 @@ def rngs():
 
 
 def on(make, wrong, /, **right):
-    """A row for a layer, or for anything else that is called."""
+    """A row for a layer, or for anything else that is called; a module runs by `forward`."""
     layer = make
     if isinstance(make, types.FunctionType):
         layer = jax.tree.map(jnp.asarray, quick.empty(make))
+    if isinstance(layer, nn.Module):
+        return type(layer).forward, wrong, {"self": layer, "run": nn.Run(steps=True)} | right
     return type(layer).__call__, wrong, {"self": layer} | right
 
 
@@ -178,7 +180,7 @@ ROWS = [
     (nn.sequence_mask, {"lengths": ones(2)}, {"lengths": COUNTS, "T": 3}),
     on(lambda: nn.Linear(4, 3, rngs=rngs()), {"inputs": ones(2, 3)}, inputs=ones(5, 2, 4)),
     on(lambda: nn.WSLinear(4, 3, rngs=rngs()), {"inputs": ones(3)}, inputs=ones(2, 4)),
-    on(lambda: nn.DropConnectLinear(4, 3, rngs=rngs()), {"inputs": ones(3)}, inputs=ones(2, 4)),
+    on(lambda: nn.DropConnectLinear(4, 3, rngs=rngs()), {"x": ones(3)}, x=ones(2, 4)),
     on(
         lambda: nn.Conv(2, 3, (3, 3), rngs=rngs()),
         {"inputs": ones(2, 5, 5, 3)},
@@ -212,7 +214,11 @@ ROWS = [
     on(lambda: nn.SpikeCountToBinary(3), {"xs": ones()}, xs=ones(5, 2)),
     on(lambda: nn.TemporalBinSum(3), {"xs": ones()}, xs=ones(5, 2)),
     on(lambda: nn.Bidirectional(nn.IFNode(), nn.IFNode()), {"xs": ones()}, xs=ones(5, 2)),
-    on(lambda: nn.ActivationAwareIFNode(), {"x": ones(3)}, carry=ones(2, 3), x=ones(2, 3)),
+    (
+        nn.ActivationAwareIFNode._step,
+        {"x": ones(3)},
+        {"self": nn.ActivationAwareIFNode(), "carry": ones(2, 3), "x": ones(2, 3)},
+    ),
     on(lambda: nn.Delay(2), {"x": ones(2)}, carry=ones(3, 2), x=ones(3)),
     on(lambda: nn.SlidingPSN(3), {"carry": ones(3, 3)}, carry=ones(3, 2), x=ones(3)),
     on(
@@ -228,4 +234,9 @@ def trace(function, right):
     """Calls it; what need not be computed is not compiled."""
     arrays = {name: value for name, value in right.items() if isinstance(value, jax.Array)}
     others = {name: value for name, value in right.items() if name not in arrays}
-    return jax.eval_shape(lambda arrays: function(**others, **arrays), arrays)
+
+    def call(arrays):
+        run = {"run": nn.Run(steps=True)} if "run" in others else {}  # of this trace
+        return function(**others | run, **arrays)
+
+    return jax.eval_shape(call, arrays)

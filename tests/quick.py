@@ -1,5 +1,7 @@
 """Spares a test the compilation of what it does not test."""
 
+import contextlib
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -19,3 +21,19 @@ def empty(make):
 def uniform(shape, low=0.0, high=1.0, *, seed=0):
     """Numbers in float32. NumPy draws them: JAX compiles anew for each shape."""
     return jnp.asarray(np.random.default_rng(seed).uniform(low, high, shape), jnp.float32)
+
+
+@contextlib.contextmanager
+def compilations():
+    """A list to which the name of every function is added that XLA compiles meanwhile."""
+    names = []
+
+    def note(event, duration, **facts):
+        if event == "/jax/core/compile/backend_compile_duration":
+            names.append(facts.get("fun_name", "?"))
+
+    jax.monitoring.register_event_duration_secs_listener(note)
+    try:
+        yield names
+    finally:
+        jax.monitoring.unregister_event_duration_listener(note)

@@ -14,13 +14,6 @@ from flax import nnx
 
 import jaxsnn
 from jaxsnn import losses, models, nn, surrogate
-from jaxsnn.diagnosis._drives import drives_of, order_of_calls
-from jaxsnn.diagnosis._follow import Sight
-from jaxsnn.diagnosis._loops import in_loops
-from jaxsnn.diagnosis._operations import operations
-from jaxsnn.diagnosis._stack import Part, layers
-from jaxsnn.diagnosis._window import window
-from jaxsnn.interop import nir
 
 T, N, F = 10, 8, 4
 LABELS = jnp.arange(N) % F
@@ -85,7 +78,7 @@ def test_gradients_are_those_of_training():
 
     value, (of_net, of_xs) = jax.jit(loss)(net, UNIFORM)
     norms = {layer.path: layer.gradient for layer in report.layers if layer.gradient is not None}
-    for path, layer in {"0.rc": of_net.stack[0].rc, "1": of_net.stack[1]}.items():
+    for path, layer in {"stack.0.rc": of_net.stack[0].rc, "stack.1": of_net.stack[1]}.items():
         both = [layer.kernel[...].ravel(), layer.bias[...]]
         assert norms.pop(path) == pytest.approx(np.linalg.norm(np.concatenate(both)), rel=1e-4)
     assert norms == {}
@@ -174,8 +167,7 @@ def test_every_cell_is_seen(name):
         jax.random.key(0), (T, N, *SHAPES.get(name, ()), F), minval=-1, maxval=3
     )
     report = jaxsnn.doctor(nn.Sequential(cell), xs)
-    training = jax.random.key(0) if nn.needs_training_mode(cell) else None
-    ys = nn.unroll(cell, xs, key=training)[1]
+    ys = nn.unroll(cell, xs, key=jax.random.key(0))[1]
     assert report.loss == pytest.approx(float(jnp.mean(ys)), rel=1e-5)  # summed in another order
     spiking = [layer for layer in report.layers if layer.rate is not None]
     assert bool(spiking) == any(hasattr(m, "surrogate_function") for _, m in nnx.iter_modules(cell))
@@ -196,9 +188,24 @@ def test_every_cell_is_seen(name):
 )
 def test_windows_of_surrogates(function, edge):
     """Where the derivative falls to a tenth of its peak, in closed form."""
-    near = jnp.float32(edge) * jnp.array([-1.01, -0.99, 0.99, 1.01])
-    share = jax.jit(lambda u: jax.vmap(lambda u: window(function, u[None]).share)(u))(near)
-    np.testing.assert_array_equal(share, [0, 1, 1, 0])
+    at_edge = jnp.float32(edge) * jnp.array([-1.01, -0.99, 0.99, 1.01])
+    xs = jnp.repeat(at_edge, jnp.array([1, 2, 4, 8])).reshape(1, 1, 15)  # each by its number
+    (layer,) = jaxsnn.doctor(Passes(function), xs).layers
+    assert layer.window == pytest.approx((2 + 4) / 15)
+
+
+class Passes(nn.Cell):
+    """A cell that fires, but passes its input on."""
+
+    def __init__(self, function):
+        self.surrogate_function = function
+
+    def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
+        return ()
+
+    def __call__(self, carry, x):
+        self.surrogate_function(x)
+        return carry, x
 
 
 class Cells(nn.Cell):
@@ -259,6 +266,131 @@ def test_a_bare_cell_is_called_by_its_class():
     text = str(report)
     assert "\n! Narrow: parameters are kept in float16" in text
     assert "\nnot counted: Narrow\n" in text
+
+
+# ------------------------------------------------------------------------------ modules
+
+
+class Gated(nn.Module):
+    """A residual block of somebody's own, with a layer that is called without `run`."""
+
+    def __init__(self):
+        self.branch = nn.Sequential(
+            *(linear(gain=6.0), nn.BatchNorm(F), nn.IFNode(), nn.Dropout(0.2)),
+            *(linear(gain=6.0), nn.LIFNode()),
+        )
+        self.gate = linear()
+        self.strength = nnx.Param(jnp.ones(()))
+
+    def forward(self, x, run):
+        return x + self.strength[...] * jax.nn.sigmoid(self.gate(x)) * run(self.branch, x)
+
+
+class Twice(nn.Module):
+    """Two stacks, of which the second is run twice, a readout, and a layer that is not used."""
+
+    def __init__(self):
+        self.first = nn.Sequential(linear(gain=5.0), nn.LIFNode(), Gated())
+        self.then = nn.Residual(nn.Sequential(nn.LIFNode()), linear(gain=2.0))
+        self.out = nnx.List([linear(), linear(gain=2.0)])
+
+    def forward(self, x, run):
+        run.require_whole_sequence(self)
+        x = run(self.then, run(self.then, run(self.first, x)))
+        return run(self.out[1], x).mean(0)
+
+
+SPIKING = ["first.1", "first.2.branch.2", "first.2.branch.5", "then.branch.0", "then#2.branch.0"]
+
+
+def test_modules_are_seen_as_they_are_trained():
+    net, key = Twice(), jax.random.key(3)
+    report = jaxsnn.doctor(net, UNIFORM, LABELS, key=key)
+    by_path = {layer.path: layer for layer in report.layers}
+    assert list(by_path) == [
+        *("first.0", "first.1", "first.2", "first.2.gate"),
+        *(f"first.2.branch.{k}" for k in range(6)),
+        *("then.branch.0", "then.shortcut", "then#2.branch.0", "then#2.shortcut"),
+        *("out.1", "out.0"),
+    ]
+    assert report.outside == report.uncounted == ("out.0",)
+    assert what(report) == {("zero_gradient", "out.0")}  # no neuron here is the output
+
+    def loss(net, shift):
+        _, rates, extras = nn.unroll(net, UNIFORM + shift, key=key, record=SPIKING)
+        return jnp.mean(losses.firing_rate_mse(rates, LABELS)), extras.records
+
+    grad = jax.jit(jax.value_and_grad(loss, (0, 1), has_aux=True))
+    (value, records), (of_net, of_xs) = grad(net, jnp.zeros_like(UNIFORM))
+    assert report.loss == pytest.approx(float(value))
+    assert [path for path, layer in by_path.items() if layer.rate is not None] == SPIKING
+    for path, spikes in records.items():
+        assert by_path[path].rate == pytest.approx(float(jnp.mean(spikes)), abs=1e-6)
+    (linear_0, _, gated), residual = of_net.first, of_net.then
+    for path, parameters in {
+        "first.0": (linear_0.kernel, linear_0.bias),
+        "first.2": (gated.strength,),
+        "first.2.gate": (gated.gate.kernel, gated.gate.bias),
+        "first.2.branch.1": (gated.branch[1].scale, gated.branch[1].bias),
+        "then.shortcut": (residual.shortcut.kernel, residual.shortcut.bias),
+    }.items():
+        norm = np.linalg.norm(np.concatenate([p[...].ravel() for p in parameters]))
+        assert by_path[path].gradient == pytest.approx(norm, rel=1e-4), path
+    by_step = np.linalg.norm(of_xs.reshape(T, -1), axis=1)
+    np.testing.assert_allclose(by_path["first.0"].gradient_by_step, by_step, rtol=1e-4)
+    assert by_path["then#2.shortcut"].gradient_by_step is not None
+    # The gate sees the spikes of `first.1`, called once a step for all neurons.
+    assert by_path["first.2.gate"].additions == pytest.approx(
+        float(records["first.1"].sum()) / N * F
+    )
+
+
+def test_calibrate_modules():
+    model, done = jaxsnn.calibrate(Twice(), UNIFORM, rate=0.2, tolerance=0.25)
+    assert [(layer.path, layer.scaled) for layer in done] == [
+        ("first.1", ("first.0",)),
+        ("first.2.branch.2", ("first.2.gate", "first.2.branch.1")),
+        ("first.2.branch.5", ("first.2.branch.4",)),
+        ("then.branch.0", ()),
+        ("then#2.branch.0", ("then.shortcut",)),
+    ]
+    records = nn.unroll(model, UNIFORM, key=jax.random.key(0), record=SPIKING)[2].records
+    for layer in done:
+        assert layer.rate == pytest.approx(float(jnp.mean(records[layer.path])), abs=1e-6)
+        assert not layer.scaled or layer.rate == pytest.approx(0.2, rel=0.25)
+
+
+def test_silent_neurons_beside_a_shortcut_are_no_output_neurons():
+    block = nn.Residual(nn.Sequential(linear(gain=0.1), nn.LIFNode()))
+    assert ("dead", "branch.1") in what(jaxsnn.doctor(block, UNIFORM))
+
+
+class Pair(nn.Module):
+    """A spike function that is run like a part, and two outputs."""
+
+    def __init__(self):
+        self.fc, self.spike, self.sum = linear(gain=5.0), surrogate.ATan(), Sum()
+
+    def forward(self, x, run):
+        return run(self.sum, (x, run(self.spike, run(self.fc, x) - 1)))
+
+
+class Sum(nn.Module):
+    """Takes a pair."""
+
+    def forward(self, pair, run):
+        return pair[0] + pair[1]
+
+
+def test_modules_with_spike_functions_and_several_arrays():
+    report = jaxsnn.doctor(Pair(), UNIFORM)
+    by_path = {layer.path: layer for layer in report.layers}
+    assert list(by_path) == ["", "fc", "sum"]
+    fired = (linear(gain=5.0)(UNIFORM) >= 1).astype(jnp.float32)
+    assert by_path[""].rate == pytest.approx(float(jnp.mean(fired)))
+    assert by_path[""].window is not None
+    assert by_path["sum"].gradient_by_step is None
+    assert report.loss == pytest.approx(float(jnp.mean(UNIFORM + fired)), rel=1e-5)
 
 
 # ------------------------------------------------------------------------------ each warning
@@ -420,7 +552,7 @@ PROVOKED = {
     "strong": (lambda: line((5.0, 1e5)), UNIFORM, {}, ("exploding_layers", "1")),
     "forgotten": (
         lambda: models.Classifier(nn.Sequential(linear(gain=5.0), nn.LIFNode(1.2)), last_step),
-        *(UNIFORM, {}, ("vanishing_time", "1")),
+        *(UNIFORM, {}, ("vanishing_time", "stack.1")),
     ),
     "growing": (growing, UNIFORM, {}, ("exploding_time", "0")),
     "half a weight": (ill, UNIFORM, {}, ("low_precision", "0")),
@@ -483,7 +615,7 @@ def test_what_vanishes_through_time_is_not_lost():
     net = models.Classifier(nn.Sequential(linear(), nn.NonSpikingLIFNode()), last_step)
     report = jaxsnn.doctor(net, jnp.ones((80, N, F)), LABELS)
     (found,) = (f for f in report.warnings if f.what == "vanishing_time")
-    assert found.path == "1"
+    assert found.path == "stack.1"
     assert "each step back in time multiplies it by 0.5" in found.message
     assert 0 < report.layers[1].gradient_by_step[0] < 1e-23
     np.testing.assert_allclose(report.layers[1].early_late, 0.5**64, rtol=1e-5)
@@ -572,13 +704,15 @@ class Reader(nnx.Module):
         return self.linear(ys.mean(0))
 
 
-def test_what_is_outside_of_the_stack_is_named():
+def test_parts_that_are_not_run_are_named():
     silent = with_layer(2, linear(gain=0.1))
     report = jaxsnn.doctor(models.Classifier(silent, Reader()), UNIFORM, LABELS)
     assert report.outside == ("readout",)
-    assert "not in the stack, and not looked at: readout\n" in str(report)
-    assert report.parameters == 3 * (F * F + F)
-    assert ("dead", "3") in what(report)  # no output neurons, as something follows
+    assert "not run, so only gradients are seen: readout\n" in str(report)
+    assert report.parameters == sum(layer.parameters for layer in report.layers) == 3 * (F * F + F)
+    (reader,) = (layer for layer in report.layers if layer.path == "readout")
+    assert reader.gradient > 0
+    assert ("dead", "stack.3") in what(report)  # no output neurons, as something follows
     assert jaxsnn.doctor(models.Classifier(silent), UNIFORM, LABELS).outside == ()
 
 
@@ -606,23 +740,6 @@ def test_the_report_as_text_and_as_data():
 # ------------------------------------------------------------------------------ what is refused
 
 
-class Scales(nnx.Module):
-    """A model that does something to its input first."""
-
-    def __init__(self):
-        self.layers = healthy()
-
-    def __call__(self, xs):
-        return nn.unroll(self.layers, xs / 2)[1].mean(0)
-
-
-class Two(nnx.Module):
-    """A model of two stacks."""
-
-    def __init__(self):
-        self.a, self.b = healthy(), healthy()
-
-
 @pytest.mark.parametrize(
     ("make", "xs", "kwargs", "message"),
     [
@@ -632,8 +749,6 @@ class Two(nnx.Module):
         (healthy, UNIFORM, {"labels": jnp.eye(N, F)}, r"float32 of .* \[8, 4\]; .*argmax\(-1\)"),
         (healthy, UNIFORM, {"labels": jnp.zeros(N)}, "class numbers, 8 integers, got float32"),
         (healthy, UNIFORM, {"labels": LABELS + 1}, "from 0 to 3, .* has 4 outputs, got 1 to 4"),
-        (Two, UNIFORM, {}, r"has 2: a, b; put .* doctor\(model.a, xs\)"),
-        (Scales, UNIFORM, {}, "does something to xs before"),
         (
             lambda: models.Classifier(healthy(), None),
             *(UNIFORM, {"labels": LABELS}, r"\[10, 8, 4\], not \[N, classes\]"),
@@ -645,23 +760,31 @@ def test_what_does_not_fit(make, xs, kwargs, message):
         jaxsnn.doctor(make(), xs, **kwargs)
 
 
-def test_a_plain_function_is_no_model():
-    with pytest.raises(TypeError, match="must be a cell such as a Sequential"):
-        jaxsnn.doctor(jnp.tanh, UNIFORM)
+class Plain(nnx.Module):
+    """A model of Flax, which runs its stack by itself."""
+
+    def __init__(self):
+        self.layers = healthy()
+
+    def __call__(self, xs):
+        return nn.unroll(self.layers, xs)[1].mean(0)
+
+
+@pytest.mark.parametrize("ask", [jaxsnn.doctor, jaxsnn.calibrate])
+@pytest.mark.parametrize("make", [Plain, lambda: jnp.tanh, linear], ids=["Flax", "tanh", "Linear"])
+def test_what_is_no_model(ask, make):
+    with pytest.raises(TypeError, match=r"must be a cell .* derive the model from jaxsnn.nn.Modul"):
+        ask(make(), UNIFORM)
 
 
 # ------------------------------------------------------------------------------ operations
 
 
-@functools.partial(jax.jit, static_argnames="first")
-def counted(layer, xs, first):
-    part = Part("0", layer)
-    return operations(part, [part], Sight({"0": xs}, {}, {}, {}, {}), first=first)
-
-
 def count(layer, xs, first=False):
-    done = counted(layer, xs, first)
-    return tuple(float(done[name]) for name in ("additions", "multiply_adds", "dense"))
+    """The operations on `xs` as the input of the network, or as the output of other layers."""
+    net = nn.Sequential(layer) if first else nn.Sequential(Passes(surrogate.ATan()), layer)
+    row = jaxsnn.doctor(net, xs).layers[-1]
+    return row.additions, row.multiply_adds, row.dense
 
 
 def test_operations_of_linear_by_hand():
@@ -770,13 +893,15 @@ def test_calibrate_containers_and_normalisations():
     calibration = jaxsnn.calibrate(models.Classifier(stack), UNIFORM, rate=0.2, tolerance=0.15)
     model, done = calibration
     assert isinstance(model, models.Classifier)
-    assert [layer.scaled for layer in done] == [("0",), ("2.rc",), ("3",), ("6",)]
-    assert [layer.recurrent for layer in done] == [(), ("2.rc",), ("4.rc",), ()]
+    assert [layer.scaled for layer in done] == [
+        *(("stack.0",), ("stack.2.rc",), ("stack.3",), ("stack.6",))
+    ]
+    assert [layer.recurrent for layer in done] == [(), ("stack.2.rc",), ("stack.4.rc",), ()]
     for k, first in (("2", F), ("4", 0)):  # the weights of the feedback
         now, before = (net[int(k)].rc.kernel[first:] for net in (model.stack, stack))
         np.testing.assert_array_equal(now, before)
     assert str(calibration).splitlines()[-1] == (
-        "recurrent weights left as they are: 2.rc (its feedback), 4.rc"
+        "recurrent weights left as they are: stack.2.rc (its feedback), stack.4.rc"
     )
     assert done[0].factor < 1  # that one fired too much
     run = nn.unroll(model.stack, UNIFORM, record=["1", "2", "4", "7"], key=jax.random.key(0))
@@ -846,7 +971,7 @@ def ring():
     """A graph with a layer on the way to a neuron, and one on the way back."""
     edges = [("input", "forth"), ("forth", "fire"), ("fire", "back"), ("back", "fire")]
     cells = {"forth": linear(), "back": linear(), "fire": nn.LIFNode()}
-    return nir.Graph(cells, [*edges, ("fire", "output")])
+    return nn.Graph(cells, [*edges, ("fire", "output")])
 
 
 def radius(kernel):
@@ -915,8 +1040,8 @@ class Mixed(nn.Cell):
         (
             lambda: nn.Bidirectional(*(nn.Sequential(linear(), nn.LIFNode()) for _ in "ab")),
             {
-                "0.backward_cell.1": ("0.backward_cell.0",),
                 "0.forward_cell.1": ("0.forward_cell.0",),
+                "0.backward_cell.1": ("0.backward_cell.0",),
             },
         ),
         (lambda: nn.SpikingGRUCell(F, F, rngs=nnx.Rngs(0)), {"0": ()}),
@@ -925,16 +1050,18 @@ class Mixed(nn.Cell):
         (lambda: (linear(), around_a_layer()), {"1.sub_module.1": ("0",)}),
         (around_a_layer, {"0.sub_module.1": ("0.sub_module.0",)}),
         (Late, {"0": ("0.x",)}),
-        (ring, {"0.layers.2": ("0.layers.0",)}),
+        (ring, {"0.fire": ("0.forth",)}),
     ],
 )
 def test_what_is_scaled(make, expected):
     made = make()
-    segment = layers(nn.Sequential(*made) if isinstance(made, tuple) else nn.Sequential(made))
-    loops = in_loops(segment, UNIFORM, jax.random.key(0))
-    heard = order_of_calls(segment, UNIFORM, jax.random.key(0))
-    drives = drives_of(segment, heard, loops)
-    assert {d.part.path: tuple(p.path for p in d.chosen) for d in drives} == expected
+    net = nn.Sequential(*made) if isinstance(made, tuple) else nn.Sequential(made)
+    if not any(expected.values()):
+        with pytest.raises(ValueError, match="no spiking layer with a Linear"):
+            jaxsnn.calibrate(net, UNIFORM)
+        return
+    done = jaxsnn.calibrate(net, UNIFORM, tolerance=1e9).layers  # any rate will do
+    assert {layer.path: layer.scaled for layer in done} == expected
 
 
 @pytest.mark.slow

@@ -235,13 +235,83 @@ def test_layers_of_whole_sequences(name):
     assert str(jax.eval_shape(program.function, *program.inputs).shape[1]) == "b"
 
 
-def test_a_model_of_ones_own_runs_whole_sequences(tmp_path):
-    path, layer = tmp_path / "net.zip", nn.PSN(4, rngs=rngs())
-    with pytest.raises(ValueError, match=r"PSN has no state .* stream=False"):
-        export.save(path, layer, ("b", 3), steps=4)
-    export.save(path, layer, ("b", 3), steps=4, stream=False)
-    net, xs = export.load(path), quick.uniform((4, 2, 3), 0, 2)
-    np.testing.assert_array_equal(net.run(xs), layer(xs))
+class Block(nn.Module):
+    """`y = x * branch(x)`, which runs its branch twice."""
+
+    def __init__(self, *, rngs):
+        layers = nn.Linear(3, 3, rngs=rngs), nn.BatchNorm(3), nn.LIFNode(v_threshold=0.3)
+        self.branch = nn.Sequential(*layers, nn.Dropout(0.5))
+        self.last = nn.CUBALIFNode(v_threshold=0.1)
+
+    def forward(self, x, run):
+        return run(self.last, x * run(self.branch, x) + run(self.branch, x[..., ::-1]))
+
+
+class Latest(nn.Module):
+    """The output of the last step."""
+
+    def __init__(self, *, rngs):
+        self.block = Block(rngs=rngs)
+
+    def forward(self, x, run):
+        run.require_whole_sequence(self)
+        return run(self.block, x)[-1]
+
+
+class OfFlax(nnx.Module):
+    """A model from sequences to outputs that is no `nn.Module`."""
+
+    def __init__(self, *, rngs):
+        self.block = Block(rngs=rngs)
+
+    def __call__(self, xs):
+        return nn.unroll(self.block, xs)[1].sum(0)
+
+
+def test_a_module_of_ones_own_runs_step_by_step(tmp_path):
+    """Alone and in a `Classifier`, whose step is that of the module."""
+    block, xs = Block(rngs=rngs()), quick.uniform((4, 2, 3), 0, 2)
+    export.save(tmp_path / "block.zip", block, ("b", 3))
+    export.save(tmp_path / "net.zip", models.Classifier(block), ("b", 3))
+    expected = nn.unroll(block, xs)[1]
+    assert jnp.unique(expected).size > 1
+    for name, ending in (("block", expected), ("net", readouts.firing_rate(expected))):
+        net = export.load(tmp_path / f"{name}.zip")
+        carry, ys = net.start(xs[0]), []
+        for x in xs:
+            carry, y = net.step(carry, x)
+            ys.append(y)
+        np.testing.assert_array_equal(ys, expected)
+        np.testing.assert_array_equal(net.run(xs), ending)
+        names = [array["name"] for array in net.metadata["programs"]["step"]["inputs"]]
+        assert names == ["carry[0][2]", "carry[1][2]", "carry[2].v", "carry[2].c", "x"]
+
+
+def firing_psn():
+    layer = nn.PSN(4, rngs=rngs())
+    layer.bias[...] = jnp.zeros((4, 1))  # at first it is -1, with which nothing fires here
+    return layer
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (firing_psn, "PSN needs all time steps"),
+        (lambda: Latest(rngs=rngs()), "Latest needs all time steps"),
+        (lambda: OfFlax(rngs=rngs()), "OfFlax has no state"),
+    ],
+    ids=["PSN", "Latest", "OfFlax"],
+)
+def test_what_needs_whole_sequences_has_no_step(tmp_path, make, message):
+    path, module = tmp_path / "net.zip", make()
+    with pytest.raises(ValueError, match=f"(?s){message}.*stream=False"):
+        export.save(path, module, ("b", 3), steps=4)
+    export.save(path, module, ("b", 3), steps=4, stream=False)
+    net, xs = export.load(path), quick.uniform((4, 2, 3), 0, 4)
+    is_module = isinstance(module, nn.Module)
+    expected = nn.unroll(module, xs)[1] if is_module else module(xs)
+    assert jnp.unique(expected).size > 1
+    np.testing.assert_array_equal(net.run(xs), expected)
     with pytest.raises(ValueError, match=r"net\.zip has no step: it was saved with stream=False"):
         net.step((), xs[0])
 

@@ -127,6 +127,37 @@ def test_two_processes_are_one_run(together, tmp_path):
     assert_same(folder, only_run(tmp_path))
 
 
+def train_blocks(number, file):
+    """Trains networks of our own in so many processes; parameters and running statistics."""
+    script = pathlib.Path(__file__).parent / "one_of_several.py"
+    address = f"127.0.0.1:{free_port()}"
+    processes = [
+        subprocess.Popen(
+            [sys.executable, str(script), str(number), str(k), address, str(file)],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env={"JAX_DISABLE_MOST_OPTIMIZATIONS": "1"} | os.environ,
+        )
+        for k in range(number)
+    ]
+    for status, _, err in end(processes):
+        assert status == 0, err
+    with np.load(file, allow_pickle=False) as found:
+        return dict(found)
+
+
+@pytest.mark.slow
+def test_normalisation_and_dropout_in_two_processes(tmp_path):
+    """Parameters and running statistics are those of one process, on the device and streamed."""
+    one, two = (train_blocks(number, tmp_path / f"{number}.npz") for number in (1, 2))
+    assert set(one) == set(two)
+    assert any("mean" in name for name in one)
+    for name, expected in one.items():
+        assert expected.dtype == np.float64
+        np.testing.assert_allclose(two[name], expected, rtol=0, atol=1e-12, err_msg=name)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("placement", ["device", "host"])
 def test_where_the_data_live_changes_nothing(together, tmp_path, placement):

@@ -532,6 +532,9 @@ HALVES = st.integers(-8, 8).map(lambda k: k / 2)
 
 NOT_SPIKES = {name for name in EVERY if "Synapse" in name} | {
     "stack",
+    "Concatenate",
+    "Graph",
+    "Residual",
     "Delay",
     "LIAFNode",
     "NeuNorm",
@@ -577,8 +580,13 @@ def in_many_ways(cell, xs, mask, garbage, packed):
     }
 
 
-# In bfloat16, which compiles as long once more, some of each kind, and those are left to CI.
-CASES = [(name, "float32") for name in EVERY] + [
+# Left to CI: modules that are made of cells, each of which is here, and in bfloat16, which
+# compiles as long once more, some of each kind.
+MADE_OF_CELLS = "Concatenate", "Graph", "Residual"
+CASES = [
+    pytest.param(name, "float32", marks=pytest.mark.slow if name in MADE_OF_CELLS else ())
+    for name in EVERY
+] + [
     pytest.param(name, "bfloat16", marks=pytest.mark.slow)
     for name in (
         "IFNode",

@@ -39,7 +39,8 @@ def numbers_of(kind):
 def classes():
     for module in (nn, surrogate, learning):
         for name, kind in vars(module).items():
-            if isinstance(kind, type) and not issubclass(kind, tuple) and [*numbers_of(kind)]:
+            ours = isinstance(kind, type) and not issubclass(kind, tuple | nn.Run)
+            if ours and [*numbers_of(kind)]:
                 yield pytest.param(kind, id=name)
 
 

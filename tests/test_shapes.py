@@ -24,6 +24,11 @@ diagnosis interop.nir interop.norse interop.snntorch interop._leaky interop.spik
 PUBLIC = [importlib.import_module(f"jaxsnn.{name}") for name in NAMES.split()]
 
 
+def is_layer(kind):
+    """Whether it is a module without state; the step of a cell says its shapes in `functional`."""
+    return issubclass(kind, nn.Module) and not getattr(kind, "carries_state", True)
+
+
 def public(module):
     """Its functions, and what its classes but the cells can be called for, as they were written."""
     for name, value in vars(module).items():
@@ -32,7 +37,7 @@ def public(module):
         if not isinstance(value, type):
             if hasattr(value, "__name__"):
                 yield name, inspect.unwrap(value)
-        elif not issubclass(value, nn.Cell):  # whose step says its shapes in `functional`
+        elif not issubclass(value, nn.Cell) or is_layer(value):
             for method, function in inspect.getmembers(value, inspect.isfunction):
                 ours = function.__module__.startswith("jaxsnn.")
                 if ours and (method == "__call__" or not method.startswith("_")):

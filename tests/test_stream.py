@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import quick
 from flax import nnx
 
 from jaxsnn import data, models, nn, training
@@ -103,10 +104,15 @@ def test_an_epoch_may_be_left_and_gone_on_with(recipe, on_the_device, go_on):
 
 def test_nothing_is_compiled_twice(recipe):
     state, _ = training.stream_epoch(recipe, make()[1], *TRAIN)
-    before = training._stream._train_chunk._cache_size()
-    for _ in range(2):
-        state, _ = training.stream_epoch(recipe, state, *TRAIN)
-    assert training._stream._train_chunk._cache_size() == before
+    jax.block_until_ready(state)
+    with quick.compilations() as compiled:
+        for _ in range(2):
+            state, _ = training.stream_epoch(recipe, state, *TRAIN)
+        jax.block_until_ready(state)
+    assert compiled == []
+    with quick.compilations() as compiled:
+        jax.jit(lambda a: a + 1)(state.step)
+    assert len(compiled) == 1  # the list is kept
 
 
 def test_what_lies_on_a_disk(recipe, on_the_device, tmp_path):

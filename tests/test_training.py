@@ -11,7 +11,7 @@ import optax
 import pytest
 from flax import nnx
 
-from jaxsnn import data, losses, models, nn, surrogate, training
+from jaxsnn import data, losses, models, nn, readouts, surrogate, training
 
 SCHEDULE = golden_arrays.Golden("lr_schedule")
 
@@ -217,9 +217,25 @@ def test_bad_arguments(mini):
         training.evaluate(recipe, state, mini[0][:0], mini[1][:0])
     with pytest.raises(ValueError, match="batch_size must be at least 1, got 0"):
         plain(batch_size=0)
-    stack = models.PlainNet(rngs=nnx.Rngs(0)).fc
-    with pytest.raises(TypeError, match=r"Sequential is a cell; give it a readout: .*Classifier"):
-        training.create(stack, optax.sgd(0.1), to_sequence=data.columns, batch_size=10, seed=0)
+    with pytest.raises(TypeError, match=r"IFNode is a cell; give it a readout: .*Classifier"):
+        training.create(nn.IFNode(), SGD, to_sequence=data.columns, batch_size=10, seed=0)
+
+
+def test_a_stack_without_a_readout(mini):
+    """Its outputs are those of all steps, for losses that look at each."""
+    recipe, state = training.create(
+        models.PlainNet(rngs=nnx.Rngs(0)).fc, SGD, to_sequence=data.columns, batch_size=10, seed=0
+    )
+    with pytest.raises(ValueError, match=r"rates \[N, classes\] .* for \[28, 10, 10\]"):
+        jax.eval_shape(
+            functools.partial(training.train_step, recipe), state, mini[0][:10], mini[1][:10]
+        )
+    recipe = dataclasses.replace(
+        recipe, loss=lambda ys, labels: cross_entropy(ys, labels[None].repeat(len(ys), 0)).mean(0)
+    )
+    jax.eval_shape(
+        functools.partial(training.train_step, recipe), state, mini[0][:10], mini[1][:10]
+    )
 
 
 def test_a_loss_must_not_average_over_the_batch(mini):
@@ -250,14 +266,32 @@ class Holds(nnx.Module):
         return self.layer(xs).mean(0)
 
 
+def holding(layer):
+    return training.create(Holds(layer), SGD, to_sequence=steps_first, batch_size=64, seed=0)
+
+
 def test_variables_that_are_not_parameters_are_refused():
     for layer, message in (
         (nnx.Dropout(0.5, rngs=nnx.Rngs(0)), r"nnx\.BatchStat \(RngCount, RngKey\)"),
-        (nnx.BatchNorm(28, rngs=nnx.Rngs(0)), r"no training=key; see jaxsnn\.models\.Classifier"),
-        (nn.Dropout(0.5), r"no training=key; see jaxsnn\.models\.Classifier"),
+        (nn.BatchNorm(28), r"holds a BatchNorm.* Holds is no nn\.Module"),
+        (nn.Dropout(0.5), r"holds a Dropout.* jaxsnn\.models\.Classifier"),
     ):
         with pytest.raises(ValueError, match=message):
-            training.create(Holds(layer), optax.sgd(0.1), to_sequence=repeat, batch_size=1, seed=0)
+            holding(layer)
+
+
+def test_layers_of_flax_that_change_themselves_are_refused():
+    """In training and in a test; with running statistics that stay as they are they join in."""
+    inputs, labels = jnp.ones((64, 28, 28)), jnp.arange(64) % 10
+    recipe, state = holding(nnx.BatchNorm(28, rngs=nnx.Rngs(0)))
+    for run in (training.train_epoch, training.evaluate):
+        with pytest.raises(ValueError, match=r"Holds changes its variable .*mean.* the BatchNorm"):
+            run(recipe, state, inputs, labels)
+    frozen = holding(nnx.BatchNorm(28, use_running_average=True, rngs=nnx.Rngs(0)))
+    state, _ = jax.eval_shape(
+        functools.partial(training.train_step, frozen[0]), frozen[1], inputs, labels
+    )
+    assert jax.tree.structure(state) == jax.tree.structure(frozen[1])
 
 
 def ragged(n=120, steps=5):
@@ -322,31 +356,57 @@ def test_trains_with_normalisation_dropout_and_padding():
     assert not training.evaluate(recipe, ruined, inputs, labels).finite  # though the loss is
 
 
-@pytest.mark.parametrize(
-    ("what", "error", "message"),
-    [
-        (lambda y, s: y, TypeError, r"must then return \(outputs, statistics\)"),
-        (lambda y, s: (y, {}), ValueError, "returns in training, none, are not"),
-        (lambda y, s: (y, s["stack"]), ValueError, "nested as the model is"),
-    ],
-    ids=["no pair", "none", "not nested"],
-)
-def test_models_that_do_not_return_their_statistics(what, error, message):
-    class Model(models.Classifier):
-        def __call__(self, xs, mask=None, *, training=None):
-            return what(*super().__call__(xs, mask, training=training))
+class Own(nn.Module):
+    """A model of one's own; `how` says how it runs its stack."""
 
+    def __init__(self, stack, how):
+        self.stack, self.how = stack, nnx.static(how)
+
+    def forward(self, xs, run):
+        run.require_whole_sequence(self, masks=True)
+        return readouts.firing_rate(self.how(self.stack, xs, run), run.mask)
+
+
+def test_models_of_ones_own_train_as_a_classifier():
     inputs, labels = ragged(25)
-    recipe, state = normalised(model=Model)
-    with pytest.raises(error, match=message):
-        jax.eval_shape(
-            functools.partial(training.train_step, recipe), state, inputs, labels, jax.random.key(0)
-        )
+    states = []
+    for model in (
+        models.Classifier,
+        lambda stack: Own(stack, lambda stack, xs, run: run(stack, xs)),
+    ):
+        recipe, state = normalised(model=model)
+        states.append(training.train_step(recipe, state, inputs, labels)[0])
+    assert any(
+        jnp.any(a != b) for a, b in zip(*map(jax.tree.leaves, (state, states[0])), strict=True)
+    )
+    one, other = (jax.tree.map(np.asarray, (s.params, s.statistics)) for s in states)
+    jax.tree.map(functools.partial(np.testing.assert_allclose, rtol=1e-6), one, other)
+
+
+@pytest.mark.parametrize(
+    "how",
+    [
+        lambda stack, xs, run: nn.unroll(stack, xs, mask=run.mask)[1],
+        lambda stack, xs, run: nn.unroll(stack, xs, mask=run.mask, key=run.key)[1],
+        lambda stack, xs, run: run(stack[2:], stack[1](stack[0](xs))),
+    ],
+    ids=["unroll", "unroll with the key", "the layer"],
+)
+def test_models_that_run_their_layers_by_themselves(how):
+    """Their running statistics would be lost: an error, in training alone."""
+    inputs, labels = ragged(25)
+    recipe, state = normalised(model=lambda stack: Own(stack, how))
+    step = functools.partial(training.train_step, recipe)
+    with pytest.raises(ValueError, match=r"BatchNorm at 'stack\.1' of Own was not run by a Run"):
+        jax.eval_shape(step, state, inputs, labels, jax.random.key(0))
+    jax.eval_shape(functools.partial(training.evaluate, recipe), state, inputs, labels)
 
 
 def test_readouts_that_train_apart_are_refused():
-    with pytest.raises(ValueError, match="put those at the end of the stack"):
-        models.Classifier(nn.IFNode(), nnx.Sequential(nn.Dropout()))
+    readout = nnx.Sequential(nn.Dropout(), lambda ys: ys.mean(0))
+    net = models.Classifier(nn.IFNode(), readout)
+    with pytest.raises(ValueError, match=r"Dropout at 'readout\.layers\.0' of Classifier was not"):
+        jax.eval_shape(lambda xs: nn.unroll(net, xs, key=jax.random.key(0)), jnp.ones((3, 2, 4)))
 
 
 def test_dropout_repeats_with_the_seed():

@@ -16,7 +16,6 @@ from flax import nnx
 from jaxsnn import data, models, nn, surrogate
 from jaxsnn.interop import spikingjelly
 from jaxsnn.interop.nir import (
-    Graph,
     Neuron,
     Scale,
     Strict,
@@ -101,7 +100,7 @@ def residual_network():
     }
     edges = [("input", "first"), ("first", "ring"), ("ring", "second"), ("first", "sum")]
     edges += [("second", "sum"), ("input", "sum"), ("sum", "output")]
-    return nn.Sequential(Graph(layers, edges), linear(4, 2))
+    return nn.Sequential(nn.Graph(layers, edges), linear(4, 2))
 
 
 NETWORKS = {

@@ -11,7 +11,7 @@ from flax import nnx
 from nir_files import FILES, assert_outputs_of_files
 
 from jaxsnn import nn
-from jaxsnn.interop.nir import Graph, Neuron, from_nir, to_nir
+from jaxsnn.interop.nir import Neuron, from_nir, to_nir
 
 MUTATIONS = int(os.environ.get("JAXSNN_MUTATIONS", "32"))
 FOLDER = pathlib.Path(__file__).parent.parent / "golden" / "nir"
@@ -26,7 +26,7 @@ def test_files_of_other_libraries(library):
     """The outputs of the library that wrote the file: spikes equal, potentials to rounding."""
     nets = assert_outputs_of_files(FOLDER, library)
     for name, net in nets.items():
-        assert isinstance(net, Graph) == (name == "spikingjelly_residual")
+        assert isinstance(net, nn.Graph) == (name == "spikingjelly_residual")
 
 
 @pytest.mark.parametrize("name", ["spikingjelly_dense", "spikingjelly_conv", "norse_box"])

@@ -1,5 +1,6 @@
 """Graphs of any form, and NIR's neurons with any parameters."""
 
+import dataclasses
 import itertools
 import operator
 
@@ -12,9 +13,8 @@ import quick
 from flax import nnx
 
 from jaxsnn import nn
-from jaxsnn.interop.nir import Graph, GraphState, Neuron, SumPool, from_nir, to_nir
-from jaxsnn.interop.nir._equations import FIELDS
-from jaxsnn.nn._mode import Mode
+from jaxsnn.interop.nir import Neuron, SumPool, from_nir, to_nir
+from jaxsnn.nn import Graph
 
 LINE = [("input", "a"), ("a", "output")]
 
@@ -102,7 +102,7 @@ def test_layer_by_layer_equals_step_by_step():
 
 WRONG = {
     "no such node": ([("input", "a"), ("a", "b")], "'b' is not one of"),
-    "twice": ([*LINE, LINE[0]], "stands there twice"),
+    "twice": ([*LINE, LINE[0]], "given twice"),
     "from the output": ([*LINE, ("output", "a")], r"edge \('output', 'a'\)"),
     "to nothing": ([("input", "a"), ("input", "output")], "no edges lead to the output from"),
     "from nothing": ([("a", "output"), ("input", "output")], "no edges lead from the input to"),
@@ -125,14 +125,32 @@ def test_what_a_graph_refuses():
     with pytest.raises(ValueError, match=r"enter the cycle of \['a', 'b'\] at \['a', 'b'\]"):
         Graph({"a": nn.IFNode(), "b": nn.IFNode()}, two)
     shapes = Graph({"a": nn.Linear(3, 2, rngs=nnx.Rngs(0))}, [*LINE, ("input", "output")])
-    with pytest.raises(ValueError, match=r"edges to 'output' of Graph bring different shapes"):
+    with pytest.raises(ValueError, match=r"edges to 'output' of Graph pass different shapes"):
         nn.unroll(shapes, jnp.ones((2, 1, 3)))
     graph = Graph({"a": nn.IFNode()}, [*LINE, ("a", "a")])
-    carry = graph.initialize_carry((1, 3))
-    with pytest.raises(ValueError, match=r"carry of a Graph of 1 layers must be GraphState"):
-        graph((carry.cells, carry.late), jnp.ones((1, 3)))
-    with pytest.raises(ValueError, match=r"needs late outputs of \['a'\]"):
-        graph(GraphState(carry.cells, {}), jnp.ones((1, 3)))
+    carries, late = graph.initialize_carry((1, 3))
+    assert len(carries) == 1
+    assert set(late) == {"a"}
+    for wrong in (carries, (carries, {}), (carries, {"b": late["a"]}), ((*carries, ()), late)):
+        with pytest.raises(ValueError, match=r"carry of (this )?Graph must be"):
+            graph(wrong, jnp.ones((1, 3)))
+
+
+# The parameters of NIR's neurons, in its own names.
+FIELDS = {
+    "I": ("r",),
+    "IF": ("r", "v_threshold", "v_reset"),
+    "LI": ("tau", "r", "v_leak"),
+    "LIF": ("tau", "r", "v_leak", "v_threshold", "v_reset"),
+    "CubaLI": ("tau_mem", "tau_syn", "r", "v_leak", "w_in"),
+    "CubaLIF": ("tau_mem", "tau_syn", "r", "v_leak", "w_in", "v_threshold", "v_reset"),
+}
+
+
+def test_no_parameter_of_nir_is_left_out():
+    for kind, names in FIELDS.items():
+        there = {field.name for field in dataclasses.fields(getattr(nir, kind))}
+        assert there - {"input_type", "output_type", "metadata"} == set(names)
 
 
 def euler(kind, fields, xs, dt):
@@ -229,34 +247,39 @@ def test_normalisation_and_dropout_in_training(names):
     xs, key = quick.uniform((6, 4, 3), -1, 2), jax.random.key(1)
 
     @jax.jit
-    def both(net, alone, xs):
-        x = net[0](xs)
+    def both(net, xs):
         inside = nn.unroll(net, xs, key=key, record=("1.*",))
-        drawn = inside[2].records[f"1.{branch}.2"]
+        records = inside[2].records
         # By hand, with the numbers that the dropout has kept.
-        after = alone[1]._normalize(alone[0](x), (0, 1), Mode(key=key))
-        return inside, drawn, nn.unroll(layers[fire], x + drawn)[1], after
+        x = net[0](xs)
+        before, drawn = layers[branch][0](x), records[f"1.{branch}.2"]
+        mean, var = before.mean((0, 1)), before.var((0, 1))
+        normal = (before - mean[None, None]) / jnp.sqrt(var[None, None] + 1e-5)
+        return inside, drawn, nn.unroll(layers[fire], x + drawn)[1], normal, mean, var
 
-    (_, ys, extras), drawn, want, (normal, seen) = both(net, layers[branch], xs)
+    (_, ys, extras), drawn, want, normal, mean, var = both(net, xs)
     np.testing.assert_array_equal(ys, want)
+    np.testing.assert_allclose(extras.records[f"1.{branch}.1"], normal, rtol=1e-4, atol=1e-5)
     kept = drawn != 0
     assert 0.2 < kept.mean() < 0.8
+    assert (kept.all(0) | ~kept.any(0)).all()  # the same at every step
     np.testing.assert_allclose(drawn[kept], 2 * normal[kept], rtol=1e-5)
 
-    trained = nn.with_statistics(net, extras.statistics)[1].layers[names.index(branch)][1]
-    (batch,) = seen.batches.values()
-    np.testing.assert_allclose(trained.mean[...], 0.1 * batch.mean, rtol=1e-5)
-    np.testing.assert_allclose(trained.var[...], 0.9 + 0.1 * batch.var, rtol=1e-5)
+    trained = extras.module[1].layers[names.index(branch)][1]
+    numbers = xs[..., 0].size
+    np.testing.assert_allclose(trained.mean[...], 0.1 * mean, rtol=1e-5)
+    unbiased = var * numbers / (numbers - 1)
+    np.testing.assert_allclose(trained.var[...], 0.9 + 0.1 * unbiased, rtol=1e-5)
 
 
 def test_a_normalisation_in_a_stream_and_in_a_cycle():
     graph, _ = residual()
-    trained = nn.with_statistics(graph, jax.tree.map(lambda a: a + 0.5, nn.statistics(graph)))
-    assert_same_outputs(trained, trained)
+    norm = graph.layers[0][1]
+    norm.mean[...], norm.var[...] = norm.mean[...] + 0.5, norm.var[...] + 0.5
+    assert_same_outputs(graph, graph)
 
     loop = [("input", "n"), ("n", "w"), ("w", "n"), ("n", "output")]
     layers = {"w": nn.Sequential(linear(), nn.BatchNorm(3)), "n": fire()}
     cycle = Graph(layers, loop)
     _, _, extras = nn.unroll(cycle, quick.uniform((4, 5, 3), 0, 2), key=jax.random.key(0))
-    norm = nn.with_statistics(cycle, extras.statistics).layers[0][1]
-    assert not jnp.allclose(norm.mean[...], 0)
+    assert not jnp.allclose(extras.module.layers[0][1].mean[...], 0)

@@ -18,7 +18,7 @@ from nir_files import assert_outputs_of_files
 
 from jaxsnn import nn
 from jaxsnn.interop import spikingjelly
-from jaxsnn.interop.nir import Graph, from_nir, to_nir
+from jaxsnn.interop.nir import from_nir, to_nir
 from jaxsnn.interop.snntorch import Leaky
 
 LIBRARIES = ["spikingjelly", "snntorch", "norse", "spyx"]
@@ -113,7 +113,7 @@ def undecayed(tau, threshold=1.0):
 def residual():
     layers = {"a": linear(4, 4, 0), "b": nn.IFNode(), "c": linear(4, 4, 1), "d": nn.IFNode()}
     edges = [("input", "a"), ("a", "b"), ("b", "c"), ("c", "d"), ("b", "d"), ("d", "output")]
-    return Graph(layers, edges)
+    return nn.Graph(layers, edges)
 
 
 def behind_synapse(neuron):

@@ -555,9 +555,9 @@ def test_batch_normalisation_in_training(library):
     _, ours, extras = nn.unroll(net, xs, key=jax.random.key(0))
     ys = norm(torch.from_numpy(np.array(xs).reshape(20, 3))).detach().numpy()
     np.testing.assert_allclose(ours, ys.reshape(4, 5, 3), rtol=1e-4, atol=1e-6)
-    running = extras.statistics["layers"][0]
-    np.testing.assert_allclose(running["mean"], norm.running_mean, rtol=1e-5)
-    np.testing.assert_allclose(running["var"], norm.running_var, rtol=1e-5)
+    running = extras.module[0]
+    np.testing.assert_allclose(running.mean[...], norm.running_mean, rtol=1e-5)
+    np.testing.assert_allclose(running.var[...], norm.running_var, rtol=1e-5)
 
 
 @pytest.mark.parametrize("axes", [1, 3])

@@ -38,6 +38,9 @@ CELLS = {
     "Sequential": lambda dtype: nn.Sequential(
         linear(F, 6, dtype), nn.IFNode(v_threshold=0.2), jax.nn.relu, nn.SynapseFilter(tau=2.0)
     ),
+    "Row": lambda dtype: nn.Sequential(
+        nn.IFNode(v_threshold=0.2), nn.SynapseFilter(tau=2.0), nn.LIFNode(v_threshold=0.1)
+    ),
     "ElementWise": lambda dtype: nn.ElementWiseRecurrentContainer(nn.IFNode(), operator.add),
     "ElementWise around a stack": lambda dtype: nn.ElementWiseRecurrentContainer(
         nn.Sequential(linear(F, F, dtype), nn.LIFNode(v_threshold=0.2)), operator.sub
@@ -69,7 +72,7 @@ CELLS = {
         dtype=dtype,
         rngs=nnx.Rngs(1),
     ),
-    "Graph": lambda dtype: nir.Graph(
+    "Graph": lambda dtype: nn.Graph(
         {
             "a": linear(F, F, dtype),
             "b": nir.Neuron(dt=1.0, r=[2.0, 3.0, 2.0, 4.0], tau=2.0, v_leak=0.1, v_threshold=0.3),

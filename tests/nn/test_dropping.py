@@ -165,9 +165,9 @@ def test_dropconnect_where_a_part_of_the_sequence_is_seen():
     np.testing.assert_array_equal(inside, np.broadcast_to(inside[:1], inside.shape))
     with pytest.raises(ValueError, match=r"checkpoint_every; with invariant=True it keeps them"):
         train(connect(), xs, checkpoint_every=2)
-    with pytest.raises(ValueError, match=r"inside a recurrent container; with invariant=True"):
+    with pytest.raises(ValueError, match=r"in a recurrent container; with invariant=True"):
         train(nn.ElementWiseRecurrentContainer(connect(), operator.add), xs)
-    with pytest.raises(ValueError, match="batch axis when training"):
+    with pytest.raises(ValueError, match="batch axis in training"):
         train(connect(), xs[:, 0])
 
 

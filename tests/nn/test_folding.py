@@ -10,7 +10,7 @@ import quick
 from flax import nnx
 
 from jaxsnn import models, nn
-from jaxsnn.interop.nir import Graph, from_nir, to_nir
+from jaxsnn.interop.nir import from_nir, to_nir
 
 
 def rngs():
@@ -81,7 +81,7 @@ def branches():
     }
     edges = [("input", "a"), ("a", "a_norm"), ("a_norm", "fire"), ("fire", "b"), ("b", "b_norm")]
     edges += [("fire", "c"), ("b_norm", "c"), ("c", "output")]
-    return nn.Sequential(Graph(layers, edges), norm(4, 3))
+    return nn.Sequential(nn.Graph(layers, edges), norm(4, 3))
 
 
 def flax():
@@ -245,13 +245,16 @@ class Parts(nnx.Module):
 
 
 REFUSED = {
-    "first": (nn.Sequential(norm(4)), "BatchNorm at '0' cannot be .*as nothing stands there; if"),
+    "first": (
+        nn.Sequential(norm(4)),
+        "BatchNorm at '0' cannot .*as nothing comes before it; if",
+    ),
     "alone": (norm(4), "BatchNorm cannot be folded"),
     "behind a neuron": (
         nn.Sequential(linear(4, 4), nn.Sequential(nn.IFNode()), norm(4)),
-        "BatchNorm at '2' cannot be folded .*, as IFNode at '1.0' stands there",
+        "BatchNorm at '2' cannot be folded .*, as IFNode at '1.0' comes before it",
     ),
-    "behind a function": (nn.Sequential(linear(4, 4), jax.nn.relu, norm(4)), "at '2' .* at '1' st"),
+    "behind a function": (nn.Sequential(linear(4, 4), jax.nn.relu, norm(4)), "at '2' .* at '1' co"),
     "of a sum": (
         nn.Sequential(linear(4, 4), nn.ElementWiseRecurrentContainer(norm(4), operator.add)),
         "at '1.sub_module' cannot .* ElementWiseRecurrentContainer at '1' decides what it is fed",
@@ -262,24 +265,24 @@ REFUSED = {
     ),
     "behind a container": (
         nn.Sequential(nn.ElementWiseRecurrentContainer(linear(4, 4), operator.add), norm(4)),
-        "at '1' cannot .* ElementWiseRecurrentContainer at '0' stands there",
+        "at '1' cannot .* ElementWiseRecurrentContainer at '0' comes before it",
     ),
     "in a layer of one's own": (behind(Own()), "BatchNorm at '1.0.norm' .*, as Own at '1.0' decid"),
     "in a model": (models.Classifier(nn.Sequential(norm(4))), "at 'stack.0' .*Classifier decides"),
     "edges that meet": (
-        Graph(
+        nn.Graph(
             {"a": linear(4, 4), "n": norm(4)},
             [("input", "a"), ("a", "n"), ("input", "n"), ("n", "output")],
         ),
         "BatchNorm at 'n' .* as other edges of Graph start or end between them",
     ),
     "edges that part": (
-        Graph({"n": norm(4)}, [("input", "n"), ("input", "output"), ("n", "output")]),
+        nn.Graph({"n": norm(4)}, [("input", "n"), ("input", "output"), ("n", "output")]),
         "BatchNorm at 'n' .* as other edges of Graph",
     ),
     "in a tuple": (Parts(), "BatchNorm at 'parts.0.layers.1' .* be seen what runs before it"),
     "a loop without state": (
-        Graph(
+        nn.Graph(
             {"a": linear(4, 4), "n": norm(4)},
             [("input", "a"), ("a", "n"), ("n", "a"), ("n", "output")],
         ),
@@ -289,7 +292,7 @@ REFUSED = {
         behind(
             nnx.BatchNorm(4, use_running_average=True, dtype=jnp.bfloat16, rngs=nnx.Rngs(0)),
         ),
-        "BatchNorm at '1.0' rounds what it puts out",
+        "BatchNorm at '1.0' rounds its output",
     ),
     "for each step": (
         behind(nn.BatchNormThroughTime(3, 4)),
@@ -305,7 +308,7 @@ REFUSED = {
         behind(nnx.BatchNorm(4, use_running_average=True, axis=1, rngs=nnx.Rngs(0))),
         "has axis=1; only channels on the last",
     ),
-    "of other features": (behind(norm(3)), "at '1.0' has 3 features, but the Linear .* puts out 4"),
+    "of other features": (behind(norm(3)), "at '1.0' has 3 features, but the Linear .* outputs 4"),
 }
 
 

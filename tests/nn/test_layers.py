@@ -64,16 +64,16 @@ class Case:
             if "running" not in name:
                 results[f"g_p_{name}"] = back(place(g)[...])
             elif meta["train"]:
-                after = place(nn.with_statistics(module, more["statistics"]))[...]
+                after = place(more["trained"])[...]
                 results[f"buf_after_{name}"] = back(after)
-        return results | {name: a for name, a in more.items() if name != "statistics"}
+        return results | {name: a for name, a in more.items() if name != "trained"}
 
 
 def unrolled(module, xs, training):
     if not training:
         return nn.unroll(module, xs)[1], {}
     _, ys, extras = nn.unroll(module, xs, key=jax.random.key(0))
-    return ys, {"statistics": extras.statistics}
+    return ys, {"trained": extras.module}
 
 
 def check(cases, precision, stored_in=None):

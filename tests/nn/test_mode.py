@@ -57,6 +57,11 @@ def assert_same(actual, expected, **tolerance):
     )
 
 
+def statistics(module):
+    """The running statistics in a module, a nested dict."""
+    return nnx.to_pure_dict(nnx.state(module, nnx.BatchStat))
+
+
 # ------------------------------------------------------------------------------------- masks
 
 
@@ -120,8 +125,8 @@ def test_statistics_do_not_see_the_padding():
     xs = jnp.where(mask[..., None], inputs(), jnp.inf)
     _, ys, extras = nn.unroll(nn.BatchNorm(F), xs, mask=mask, key=jax.random.key(0))
     seen = xs[mask]
-    np.testing.assert_allclose(extras.statistics["mean"], 0.1 * seen.mean(0), rtol=1e-5)
-    np.testing.assert_allclose(extras.statistics["var"], 0.9 + 0.1 * seen.var(0, ddof=1), rtol=1e-5)
+    np.testing.assert_allclose(extras.module.mean[...], 0.1 * seen.mean(0), rtol=1e-5)
+    np.testing.assert_allclose(extras.module.var[...], 0.9 + 0.1 * seen.var(0, ddof=1), rtol=1e-5)
     np.testing.assert_allclose(ys[mask].mean(0), 0, atol=1e-5)
 
 
@@ -129,7 +134,7 @@ def test_a_single_number_teaches_no_variance():
     xs, layer = inputs(), nn.BatchNorm(F)
     mask = jnp.zeros((T, N), bool).at[0, 0].set(True)
     _, _, extras = nn.unroll(layer, xs, mask=mask, key=jax.random.key(0))
-    jax.tree.map(np.testing.assert_array_equal, extras.statistics, nn.statistics(layer))
+    jax.tree.map(np.testing.assert_array_equal, statistics(extras.module), statistics(layer))
 
 
 def test_mask_with_stretches():
@@ -143,7 +148,7 @@ def test_mask_with_stretches():
     [
         (jnp.ones((T, N)), TypeError, "mask must be bool .*float32"),
         (jnp.ones((N, F), bool), ValueError, r"leading axes of xs \[4, 4, 3\].* got \[4, 3\]"),
-        (jnp.array(True), ValueError, r"as a rule \[T, N\], got \[\]"),
+        (jnp.array(True), ValueError, r"usually \[T, N\], got \[\]"),
     ],
 )
 def test_bad_masks(mask, error, message):
@@ -187,7 +192,7 @@ class Ticking(Clock):
             r"the state carry.ticks of layer 1 of shape \[\]",
             r"jnp.zeros\(input_shape\[:1\]\)",
         ),
-        (lambda x: x.mean(0), r"an output of shape \[4, 3\]", "from the first layer to the last$"),
+        (lambda x: x.mean(0), r"an output of shape \[4, 3\]", "from the first layer to the last;"),
     ],
     ids=["state", "state of a layer", "output"],
 )
@@ -221,7 +226,7 @@ def test_layers_that_mix_steps_refuse_a_mask():
         nn.unroll(layer, inputs(), mask=jnp.ones((T, N), bool))
     with pytest.raises(ValueError, match="checkpoint_every"):
         nn.unroll(layer, inputs(), checkpoint_every=2)
-    with pytest.raises(ValueError, match="needs all time steps at once"):
+    with pytest.raises(ValueError, match="needs all time steps together"):
         nn.unroll(nn.ElementWiseRecurrentContainer(layer, operator.add), inputs())
 
 
@@ -233,7 +238,7 @@ def test_records_hold_what_is_inside(net):
     xs = inputs()
     carry, ys, extras = nn.unroll(net, xs, record="*")
     records = extras.records
-    assert_same(extras.statistics, nn.statistics(net))
+    jax.tree.map(np.testing.assert_array_equal, nnx.state(extras.module), nnx.state(net))
     assert_same((carry, ys), nn.unroll(net, xs))
     assert_same(records["7"], ys)
     assert_same(records["2.v"][-1], carry[2])
@@ -318,18 +323,25 @@ def test_nothing_is_computed_for_records_that_are_not_asked_for():
 
 
 def test_training_returns_the_statistics_and_changes_nothing(net, trained):
-    before = jax.tree.map(np.array, nn.statistics(net))
     _, _, extras = trained
-    jax.tree.map(np.testing.assert_array_equal, nn.statistics(net), before)
-    assert jax.tree.structure(extras.statistics) == jax.tree.structure(before)
+    before = statistics(net)
+    for leaf in jax.tree.leaves(before):
+        assert len(np.unique(leaf)) == 1  # still all 0, or all 1
+    after = statistics(extras.module)
+    assert jax.tree.structure(after) == jax.tree.structure(before)
+    jax.tree.map(
+        np.testing.assert_array_equal,
+        nnx.state(extras.module, nnx.Param),
+        nnx.state(net, nnx.Param),
+    )
     x = extras.records["0"]
-    outside = extras.statistics["layers"][1]
+    outside = after["layers"][1]
     np.testing.assert_allclose(outside["mean"], 0.1 * x.mean((0, 1)), rtol=1e-4, atol=1e-6)
     np.testing.assert_allclose(
         outside["var"], 0.9 + 0.1 * x.reshape(-1, 5).var(0, ddof=1), rtol=1e-5
     )
     # inside a container, one update a step
-    inside = extras.statistics["layers"][4]["sub_module"]["layers"][1]
+    inside = after["layers"][4]["sub_module"]["layers"][1]
     mean, var = jnp.zeros(F), jnp.ones(F)
     for x in extras.records["4.sub_module.0"]:
         mean, var = 0.9 * mean + 0.1 * x.mean(0), 0.9 * var + 0.1 * x.var(0, ddof=1)
@@ -337,15 +349,11 @@ def test_training_returns_the_statistics_and_changes_nothing(net, trained):
     np.testing.assert_allclose(inside["var"], var, rtol=1e-5)
 
 
-def test_statistics_are_used_in_inference(net, trained):
-    statistics = trained[2].statistics
-    updated = nn.with_statistics(net, statistics)
-    jax.tree.map(np.testing.assert_array_equal, nn.statistics(updated), statistics)
+def test_statistics_are_used_in_inference(trained):
+    updated = trained[2].module
     seen = nn.unroll(updated, inputs(), record=["0", "1"])[2].records
-    running = statistics["layers"][1]
-    expected = (seen["0"] - running["mean"][None, None]) / jnp.sqrt(
-        running["var"][None, None] + 1e-5
-    )
+    running = updated[1]
+    expected = (seen["0"] - running.mean[None, None]) / jnp.sqrt(running.var[None, None] + 1e-5)
     np.testing.assert_allclose(seen["1"], expected, rtol=1e-4, atol=1e-5)
 
 
@@ -410,14 +418,15 @@ class Holds(nnx.Module):
         return x + self.layer(x)
 
 
-class HoldsAll(nn.SequenceLayer):
+class HoldsAll(nn.Module):
     """The same for all steps at once."""
 
     def __init__(self, layer):
         self.layer = layer
 
-    def __call__(self, xs):
-        return self.layer(xs)
+    def forward(self, x, run):
+        run.require_whole_sequence(self)
+        return self.layer(x)
 
 
 class Skip(nn.Cell):
@@ -435,30 +444,39 @@ class Skip(nn.Cell):
 
 
 @pytest.mark.parametrize(
-    "module",
+    ("module", "path"),
     [
-        Skip(nn.Sequential(nn.IFNode(), nn.Dropout())),
-        Holds(nn.BatchNorm(F)),
-        HoldsAll(nn.BatchNorm(F)),
-        nnx.Sequential(nn.Dropout()),
+        (Skip(nn.Sequential(nn.IFNode(), nn.Dropout())), r"sub_module\.1"),
+        (Holds(nn.BatchNorm(F)), "layer"),
+        (HoldsAll(nn.BatchNorm(F)), "layer"),
+        (nnx.Sequential(nn.Dropout()), "layers.0"),
     ],
-    ids=lambda module: type(module).__name__,
+    ids=lambda value: type(value).__name__,
 )
-def test_modules_that_call_their_layers_by_themselves(module):
+def test_modules_that_call_their_layers_by_themselves(module, path):
     """Their dropout would do nothing in training, and their statistics would stand still."""
-    whole = [module, nn.Sequential(nn.IFNode(), module)]
+    whole = [(module, path), (nn.Sequential(nn.IFNode(), module), rf"1\.{path}")]
     if not isinstance(module, HoldsAll):
-        whole += [nn.ElementWiseRecurrentContainer(module, operator.add)]
-    for net in whole:
-        with pytest.raises(ValueError, match=r"calls the (Dropout|BatchNorm) in it .*by itself"):
+        container = nn.ElementWiseRecurrentContainer(module, operator.add)
+        whole.append((container, rf"sub_module\.{path}"))
+    for net, where in whole:
+        with pytest.raises(ValueError, match=rf"(Dropout|BatchNorm) at '{where}' of .* not run"):
             nn.unroll(net, inputs(), key=jax.random.key(0))
     nn.unroll(module, inputs())  # in inference there is nothing to tell
 
 
-@pytest.mark.parametrize("layer", [nn.BatchNorm, nn.Dropout, nn.Bidirectional])
-def test_a_call_that_would_not_be_used(layer):
-    with pytest.raises(TypeError, match=f"Mine replaces the __call__ of {layer.__name__}"):
-        type("Mine", (layer,), {"__call__": lambda self, x: 2 * x})
+@pytest.mark.parametrize("layer", [nn.BatchNorm(F), nn.Dropout()])
+def test_a_call_of_ones_own(layer):
+    """It is used in inference, and refused in training, of which it knows nothing."""
+    base = type(layer)
+    mine = type("Mine", (base,), {"__call__": lambda self, x: 2 * x})
+    layer = mine(F) if base is nn.BatchNorm else mine()
+    for net in (layer, nn.Sequential(nn.IFNode(), layer)):
+        _, ys = nn.unroll(net, inputs())
+        spikes = inputs() if net is layer else nn.unroll(nn.IFNode(), inputs())[1]
+        np.testing.assert_array_equal(ys, 2 * spikes)
+        with pytest.raises(ValueError, match="Mine"):
+            nn.unroll(net, inputs(), key=jax.random.key(0))
 
 
 @pytest.mark.parametrize("hold", [Holds, HoldsAll])
@@ -468,26 +486,18 @@ def test_layers_of_flax_that_change_themselves_inside_another(hold):
             nn.unroll(hold(layer), inputs())
 
 
-def test_a_normalisation_in_two_places_is_refused():
+def test_a_normalisation_in_two_places():
+    """Its statistics are updated in the order of the calls, as Flax updates them."""
     norm = nn.BatchNorm(F)
-    net = nn.Sequential(norm, nn.IFNode(), norm)
-    with pytest.raises(
-        ValueError, match=r"normalisation at layers\.2 also stands in another place"
-    ):
-        nn.unroll(net, inputs(), key=jax.random.key(0))
-
-
-def test_statistics_of_another_module_are_refused():
-    net = nn.Sequential(nn.BatchNorm(F), nn.BatchNorm(F))
-    good = nn.statistics(net)
-    for bad in (
-        {},
-        {"stack": good},
-        {"layers": {0: good["layers"][0]}},
-        jax.tree.map(lambda a: a[:1], good),
-    ):
-        with pytest.raises(ValueError, match="statistics must be those of this Sequential"):
-            nn.with_statistics(net, bad)
+    net = nn.Sequential(norm, nn.IFNode(v_threshold=0.5), norm)
+    _, _, extras = nn.unroll(net, inputs(), key=jax.random.key(0), record="1")
+    mean, var = jnp.zeros(F), jnp.ones(F)
+    for x in (inputs(), extras.records["1"]):
+        mean = 0.9 * mean + 0.1 * x.mean((0, 1))
+        var = 0.9 * var + 0.1 * x.reshape(-1, F).var(0, ddof=1)
+    for layer in (extras.module[0], extras.module[2]):
+        np.testing.assert_allclose(layer.mean[...], mean, rtol=1e-5)
+        np.testing.assert_allclose(layer.var[...], var, rtol=1e-5)
 
 
 def test_names_and_meaning_of_arguments_are_those_of_flax():
@@ -501,31 +511,31 @@ def test_names_and_meaning_of_arguments_are_those_of_flax():
     before, xs = np.asarray(ours.var[...]), inputs()
     _, ys, extras = nn.unroll(ours, xs, key=jax.random.key(0))
     np.testing.assert_allclose(ys, theirs(xs), rtol=1e-4, atol=1e-5)
-    np.testing.assert_allclose(extras.statistics["mean"], theirs.mean[...], rtol=1e-5)
+    np.testing.assert_allclose(extras.module.mean[...], theirs.mean[...], rtol=1e-5)
     # Flax takes the biased variance, and we the unbiased one, as torch does.
     biased = np.asarray(theirs.var[...]) - 0.7 * before
     n = T * N
     expected = 0.7 * before + biased * n / (n - 1)
-    np.testing.assert_allclose(extras.statistics["var"], expected, rtol=1e-4)
+    np.testing.assert_allclose(extras.module.var[...], expected, rtol=1e-4)
 
 
 def test_running_statistics_are_not_learned():
     """Not even by an optimiser that is given the gradient of a whole module in inference."""
     total = jax.grad(lambda layer: jnp.sum(jnp.square(layer(inputs()))))
-    gradients = nn.statistics(total(nn.BatchNorm(F)))
+    gradients = statistics(total(nn.BatchNorm(F)))
     assert not any(jnp.any(g) for g in jax.tree.leaves(gradients))
 
 
 def test_running_statistics_are_float32_or_wider():
     layer = nn.BatchNorm(F, param_dtype=jnp.bfloat16)
     assert layer.scale.dtype == jnp.bfloat16
-    assert {s.dtype for s in jax.tree.leaves(nn.statistics(layer))} == {jnp.dtype("float32")}
+    assert {s.dtype for s in jax.tree.leaves(statistics(layer))} == {jnp.dtype("float32")}
 
 
 def test_layers_that_need_the_whole_sequence_refuse_a_stream():
     net = nn.Sequential(nn.Bidirectional(nn.IFNode(), nn.IFNode()), nn.IFNode())
     carry, _ = nn.unroll(net, inputs())
-    with pytest.raises(ValueError, match=r"cannot go on from the carry .*None in its place"):
+    with pytest.raises(ValueError, match=r"cannot continue from the carry .*None for this"):
         nn.unroll(net, inputs(1), carry)
     nn.unroll(net, inputs(1), (None, carry[1]))
 
@@ -554,7 +564,7 @@ def test_layers_of_flax_in_inference_join_in():
         (
             lambda: nn.unroll(nn.BatchNormThroughTime(2, F), inputs()),
             ValueError,
-            "needs sequences of 2 steps, got 4",
+            r"needs sequences of 2 time steps, \[2, ...\], got \[4, 4, 3\]",
         ),
         (
             lambda: nn.unroll(nn.Dropout2d(), inputs(), key=jax.random.key(0)),

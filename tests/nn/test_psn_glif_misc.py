@@ -12,11 +12,12 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxsnn import nn, readouts
+from jaxsnn import functional, nn, readouts
 
 GOLDEN = golden_arrays.Golden("neuron_psn_glif_misc")
 CLASSES = sorted({meta["cls"] for meta in GOLDEN.cases.values()})
 DSR = ("DSRIFNode", "DSRLIFNode")  # SpikingJelly runs them in float32 only
+SEQUENCE_LAYERS = (nn.PSN, nn.MaskedPSN, nn.DSRIFNode, nn.DSRLIFNode)
 READOUTS = {
     None: lambda v_seq: v_seq,
     "max-mem": readouts.max_membrane,
@@ -60,13 +61,28 @@ def make(case, precision):
     return node
 
 
+def gated_lif_potential(node, xs):
+    """The last potential, which the node keeps to itself."""
+    conduct, constant = node._numbers(xs.ndim - 1, xs.dtype)
+
+    def step(state, now):
+        x, conduct = now
+        return functional.gated_lif_step(
+            state, x, conduct=conduct, surrogate=node.surrogate_function, **constant
+        )
+
+    start = jnp.zeros(xs.shape[1:], xs.dtype)
+    return jax.lax.scan(step, (start, start), (xs, conduct))[0][0]
+
+
 def outputs(case, node, x):
     """What SpikingJelly's neuron gives, by the name of the array."""
     meta = GOLDEN.cases[case]
     if isinstance(node, nn.GatedLIFNode):
-        v, out = node._run(jnp.moveaxis(x, 2, -1))  # channels last
+        xs = jnp.moveaxis(x, 2, -1)  # channels last
+        out, v = nn.unroll(node, xs)[1], gated_lif_potential(node, xs)
         return {"out": jnp.moveaxis(out, -1, 2), "state_v": jnp.moveaxis(v, -1, 1)}
-    if isinstance(node, nn.SequenceLayer):
+    if isinstance(node, SEQUENCE_LAYERS):
         return {"out": nn.unroll(node, x)[1]}
     start = node.initialize_carry(x.shape[1:], dtype=x.dtype)
     if meta.get("step_mode") == "s":

@@ -164,7 +164,7 @@ Mine( # Param: 16 (64 B)
 
 
 def test_layers_of_a_graph_print_with_their_names():
-    graph = nir.Graph({"fire": nn.Dropout(0.5)}, [("input", "fire"), ("fire", "output")])
+    graph = nn.Graph({"fire": nn.Dropout(0.5)}, [("input", "fire"), ("fire", "output")])
     assert "(fire): Dropout(rate=0.5)" in repr(graph)
 
 

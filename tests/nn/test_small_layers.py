@@ -208,9 +208,10 @@ def test_spiking_attention_attends(cls):
         _, _, extras = nn.unroll(cell, xs, key=KEY, record=record)
         return extras, cell.out_proj[0].kernel[...]
 
-    (records, statistics), kernel = quick.run_once(runs, spikes((4, 3, 5, heads * features)))
-    assert set(statistics) == {"in_proj", "out_proj"}
-    assert statistics["in_proj"]["layers"][1]["mean"].any()
+    (records, trained), kernel = quick.run_once(runs, spikes((4, 3, 5, heads * features)))
+    for part in (trained.in_proj, trained.out_proj):
+        assert part[1].mean[...].any()
+        assert (part[1].var[...] != 1).all()
     assert records["out_proj.2.v"].shape == (4, 3, 5, 6)
 
     roles = np.split(records["in_proj"], cls.roles, axis=-1)
@@ -232,7 +233,7 @@ def test_spiking_attention_attends(cls):
 @pytest.mark.parametrize(
     ("kwargs", "message"),
     [
-        ({"checkpoint_every": 2}, r"all time steps at once.* checkpoint_every"),
+        ({"checkpoint_every": 2}, r"all time steps together.* checkpoint_every"),
         ({"mask": np.ones((4, 2), bool)}, "cannot leave some out by mask"),
     ],
 )
@@ -324,12 +325,12 @@ def images(*shape):
         (
             lambda: nn.unroll(nn.TokenQKAttention(4, 2, rngs=rngs()), images(3, 1, 4, 5)),
             ValueError,
-            r"\[N, L, 4\] a step, got \[1, 4, 5\]",
+            r"\[N, L, 4\] per step, got \[1, 4, 5\]",
         ),
         (
             lambda: nn.unroll(nn.TokenQKAttention(4, 2, rngs=rngs()), images(3, 1, 5, 4), (1, 2)),
             ValueError,
-            "must be an AttentionState",
+            r"carry of \w+ must be a tuple with one entry per part",
         ),
     ],
 )

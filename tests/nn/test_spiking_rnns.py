@@ -138,7 +138,7 @@ def test_bidirectional_reads_padded_sequences_from_their_own_end():
 
 def test_bidirectional_needs_the_whole_sequence():
     layer = nn.Bidirectional(nn.IFNode(), nn.IFNode())
-    with pytest.raises(ValueError, match="Bidirectional needs all time steps at once"):
+    with pytest.raises(ValueError, match="Bidirectional needs all time steps together"):
         nn.Sequential(layer).initialize_carry((2, 3))
     with pytest.raises(ValueError, match="checkpoint_every"):
         nn.unroll(layer, jnp.ones((4, 2)), checkpoint_every=2)
