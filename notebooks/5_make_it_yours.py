@@ -44,6 +44,8 @@ plt.rcParams.update(plotting.STYLE)
 #
 # The 2,500 images of Fashion-MNIST that come with the package, read column by column as in
 # [notebook 2](2_recurrent_and_stateful.ipynb), and a network whose hidden layer is to be filled in.
+# A network, or a block of one, is an `nn.Module`: its `forward(x, run)` runs each of its parts by
+# `run(part, x)`.
 
 # %%
 images = data.fashion_mnist_mini()
@@ -54,7 +56,7 @@ EPOCHS, BATCH, HIDDEN = (2 if SMALL else 30), 50, 32
 optimizer = optax.adam(5e-3)
 
 
-class RateNet(nnx.Module):
+class RateNet(nn.Module):
     """Linear, a hidden cell, Linear, IF; the firing rates of the output."""
 
     def __init__(self, hidden, *, rngs):
@@ -65,9 +67,9 @@ class RateNet(nnx.Module):
             nn.IFNode(surrogate_function=surrogate.ATan()),
         )
 
-    def __call__(self, xs):
-        _, spikes = nn.unroll(self.layers, xs)  # [T, N, 10]
-        return spikes.mean(axis=0)
+    def forward(self, xs, run):
+        run.require_whole_sequence(self)  # because of the mean over time
+        return run(self.layers, xs).mean(axis=0)  # [T, N, 10] -> [N, 10]
 
 
 curves = {}
@@ -331,7 +333,7 @@ plt.show()
 # - Look into what you have built as in [3. Looking inside](3_looking_inside.ipynb).
 # - Train it on all 60,000 images, `data.fashion_mnist()`, or on
 #   [data of your own](../docs/how-to/own-data.md).
-# - [Add a neuron, a surrogate, a container](../docs/how-to/extend.md) says more of what a cell may
-#   and must do.
+# - [Write a block, a neuron, a surrogate](../docs/how-to/extend.md) says more of what a cell may and
+#   must do, and shows blocks: residual, U-net, squeeze-and-excite.
 # - How the parts that come with the package are written: [neurons](../jaxsnn/nn/_neurons.py),
 #   [containers](../jaxsnn/nn/_containers.py), [surrogates](../jaxsnn/surrogate/_windows.py).
