@@ -28,6 +28,7 @@ class Residual(Module):
 
     Raises:
         TypeError: an argument is not callable.
+        ValueError: when run, if the shapes of the two outputs do not fit.
 
     Examples:
         >>> rngs = nnx.Rngs(0)
@@ -54,7 +55,17 @@ class Residual(Module):
         y = run._part("branch", self.branch, x)
         if self.shortcut is not None:
             x = run._part("shortcut", self.shortcut, x)
-        return self.combine(x, y)
+        try:
+            return self.combine(x, y)
+        except TypeError as error:
+            shapes = [list(getattr(z, "shape", ())) for z in (x, y)]
+            if shapes[0] == shapes[1]:
+                raise
+            raise ValueError(
+                f"Residual cannot combine its shortcut's output {shapes[0]} with its branch's "
+                f"output {shapes[1]}; give it a shortcut that outputs the branch's shape, e.g. a "
+                "1x1 Conv with the strides of the branch"
+            ) from error
 
 
 class Concatenate(Module):

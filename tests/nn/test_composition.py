@@ -950,3 +950,9 @@ def test_a_derived_layer_may_mix_the_batch():
     layer, xs = Centred(3, 3, rngs=nnx.Rngs(0)), jnp.linspace(-1, 3, 24).reshape(4, 2, 3)
     expected = jnp.stack([layer(x) for x in xs])
     np.testing.assert_allclose(nn.unroll(layer, xs)[1], expected, rtol=1e-5, atol=1e-6)
+
+
+def test_a_residual_of_two_shapes():
+    wider = nn.Linear(3, 5, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match=r"\[4, 2, 3\] with .* \[4, 2, 5\]; give it a shortcut"):
+        nn.unroll(nn.Residual(wider), jnp.ones((4, 2, 3)))
