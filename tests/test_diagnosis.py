@@ -167,13 +167,15 @@ def test_every_cell_is_seen(name):
         jax.random.key(0), (T, N, *SHAPES.get(name, ()), F), minval=-1, maxval=3
     )
     report = jaxsnn.doctor(nn.Sequential(cell), xs)
-    ys = nn.unroll(cell, xs, key=jax.random.key(0))[1]
+    _, ys, extras = nn.unroll(cell, xs, key=jax.random.key(0), record="*")
     assert report.loss == pytest.approx(float(jnp.mean(ys)), rel=1e-5)  # summed in another order
     spiking = [layer for layer in report.layers if layer.rate is not None]
     assert bool(spiking) == any(hasattr(m, "surrogate_function") for _, m in nnx.iter_modules(cell))
     assert all(layer.window is not None for layer in spiking)
-    if len(spiking) == 1 and name != "LIAFNode":  # whose outputs are no spikes
-        assert spiking[0].rate == pytest.approx(float(jnp.mean(jnp.abs(ys))), abs=1e-6)
+    outputs = {f"0.{path}": value for path, value in extras.records.items()} | {"0": ys}
+    for layer in spiking if name != "LIAFNode" else ():  # whose outputs are no spikes
+        rate = float(jnp.mean(jnp.abs(outputs[layer.path])))
+        assert layer.rate == pytest.approx(rate, abs=1e-6)
     assert max(report.layers[0].gradient_by_step) > 0
 
 
