@@ -36,7 +36,7 @@ class _Model(Module):
 
     carries_state = False
 
-    @final  # type: ignore[misc]
+    @final  # type: ignore[misc]  # is called without a carry
     def __call__(
         self,
         xs: Shaped[Array | np.ndarray, "T N *shape"],

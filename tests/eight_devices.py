@@ -19,6 +19,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import quick
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -59,16 +60,7 @@ def assert_close(actual, expected, rtol, atol):
 
 
 def assert_same(actual, expected):
-    jax.tree.map(np.testing.assert_array_equal, *map(as_arrays, (actual, expected)))
-
-
-def as_arrays(tree):
-    def convert(leaf):
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-        return np.asarray(leaf)
-
-    return jax.tree.map(convert, tree)
+    jax.tree.map(np.testing.assert_array_equal, *map(quick.as_arrays, (actual, expected)))
 
 
 def check_float64_is_one_device():

@@ -37,3 +37,14 @@ def compilations():
         yield names
     finally:
         jax.monitoring.unregister_event_duration_listener(note)
+
+
+def as_arrays(tree):
+    """NumPy arrays, of random keys their data."""
+
+    def convert(leaf):
+        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
+            leaf = jax.random.key_data(leaf)
+        return np.asarray(leaf)
+
+    return jax.tree.map(convert, tree)

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+import quick
 from flax import nnx
 
 from jaxsnn import checkpointing, data, export, losses, models, nn, readouts, runs, training
@@ -15,30 +16,19 @@ from jaxsnn import checkpointing, data, export, losses, models, nn, readouts, ru
 IMAGES, LABELS = composed.examples(composed.EXAMPLES)
 
 
-def arrays(tree):
-    """NumPy arrays, of random keys their data."""
-
-    def convert(leaf):
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-        return np.asarray(leaf)
-
-    return jax.tree.map(convert, tree)
-
-
 def values(net):
-    return arrays(nnx.to_pure_dict(nnx.state(net)))
+    return quick.as_arrays(nnx.to_pure_dict(nnx.state(net)))
 
 
 def assert_same(actual, expected):
-    jax.tree.map(np.testing.assert_array_equal, arrays(actual), arrays(expected))
+    jax.tree.map(np.testing.assert_array_equal, quick.as_arrays(actual), quick.as_arrays(expected))
 
 
 def assert_close(actual, expected, atol):
     jax.tree.map(
         functools.partial(np.testing.assert_allclose, rtol=0, atol=atol),
-        arrays(actual),
-        arrays(expected),
+        quick.as_arrays(actual),
+        quick.as_arrays(expected),
     )
 
 

@@ -37,17 +37,8 @@ def make(**kwargs):
     )
 
 
-def arrays(tree):
-    def convert(leaf):
-        if jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
-            leaf = jax.random.key_data(leaf)
-        return np.asarray(leaf)
-
-    return jax.tree.map(convert, tree)
-
-
 def assert_same(actual, expected):
-    jax.tree.map(np.testing.assert_array_equal, arrays(actual), arrays(expected))
+    jax.tree.map(np.testing.assert_array_equal, quick.as_arrays(actual), quick.as_arrays(expected))
 
 
 @pytest.fixture(scope="module")
@@ -61,7 +52,7 @@ def on_the_device(recipe):
     state, found = make()[1], []
     for _ in range(2):
         state, metrics = training.train_epoch(recipe, state, *map(jnp.asarray, TRAIN))
-        found.append((arrays(state), arrays(metrics)))
+        found.append((quick.as_arrays(state), quick.as_arrays(metrics)))
     return found
 
 

@@ -11,7 +11,7 @@ from flax import nnx
 from jax.extend.core import get_opaque_trace_state
 
 from jaxsnn import nn
-from jaxsnn._parts import children, join
+from jaxsnn._parts import children, is_final, join
 from jaxsnn._repr import Printable
 from jaxsnn.surrogate import Surrogate
 
@@ -124,7 +124,7 @@ class Watch(nn.Run):
         if isinstance(part, nnx.Module):
             part = jax.tree.map(lambda leaf: leaf, part)
             # Parts of our own classes are run by a `Run`, others call their parts themselves.
-            self._tap(part, path, by_run=getattr(type(part).__call__, "__final__", False))
+            self._tap(part, path, by_run=is_final(type(part).__call__))
         return super()._go(name, part, carry, x)
 
     def _changed(self, **attributes: Any) -> Any:

@@ -12,6 +12,7 @@ import numpy as np
 from flax import nnx
 
 from jaxsnn import _checks, nn
+from jaxsnn._parts import is_final
 from jaxsnn.interop._layouts import SpikingAttention
 from jaxsnn.interop._leaky import Leaky
 
@@ -142,9 +143,7 @@ class Orders:
 
 def _is_elementwise(layer: Any) -> bool:
     """Whether a cell treats each feature alone; a class may have replaced the step of ours."""
-    return getattr(layer, "elementwise", False) and getattr(
-        type(layer).__call__, "__final__", False
-    )
+    return getattr(layer, "elementwise", False) and is_final(type(layer).__call__)
 
 
 def _may_flatten(layer: Any, flow: Flow) -> bool:

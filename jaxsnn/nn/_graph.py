@@ -60,7 +60,7 @@ class Graph(Module):
         self._order, self._late = tuple(order), tuple(late)
         self.layers = nnx.List(layers.values())
 
-    def initialize_carry(  # type: ignore[misc]
+    def initialize_carry(  # type: ignore[misc]  # with a cycle not that of the parts alone
         self, input_shape: tuple[int, ...], rngs: Streams = None, *, dtype: Any = jnp.float32
     ) -> Carry:
         """The first carry of each layer, and the late outputs before the first step."""

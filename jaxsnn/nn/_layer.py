@@ -13,7 +13,7 @@ class Layer(Module):
 
     carries_state: ClassVar[bool] = False
 
-    @final  # type: ignore[misc]
+    @final  # type: ignore[misc]  # is called without a carry
     def __call__(self, x: Any) -> Any:
         """The output in inference; a module that mixes time steps takes all, `[T, ...]`."""
         return Run(steps=True)._go("", self, None, jnp.asarray(x))[1]

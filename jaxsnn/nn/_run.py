@@ -87,6 +87,7 @@ class Run:
     @property
     def training(self) -> bool:
         """Whether this is training: dropout drops, normalisations use the batch."""
+        # A module that asks, but has no key while `unroll` trains, was called without its `Run`.
         outermost = trained.get()
         if self.key is None and outermost is not None:
             outermost._alone.append(self._owner)

@@ -53,7 +53,7 @@ class WSLinear(Linear):
         super().__init__(in_features, out_features, rngs=rngs, **kwargs)
         _prepare(self, gain, epsilon)
 
-    @final  # type: ignore[misc]
+    @final  # type: ignore[misc]  # as right for any leading axes as its parent's
     def __call__(
         self, inputs: Float[Array | np.ndarray, "*N {self.in_features}"], out_sharding: Any = None
     ) -> Float[Array, "*N {self.out_features}"]:
@@ -100,7 +100,7 @@ class WSConv(Conv):
         )
         _prepare(self, gain, epsilon)
 
-    @final  # type: ignore[misc]
+    @final  # type: ignore[misc]  # as right for any leading axes as its parent's
     def __call__(
         self, inputs: Float[Array | np.ndarray, "*N {self.in_features}"], out_sharding: Any = None
     ) -> Float[Array, "*M {self.out_features}"]:

@@ -14,6 +14,7 @@ from flax import nnx
 
 from jaxsnn import nn
 from jaxsnn.interop.nir import Neuron, SumPool, from_nir, to_nir
+from jaxsnn.interop.nir._equations import FIELDS
 from jaxsnn.nn import Graph
 
 LINE = [("input", "a"), ("a", "output")]
@@ -134,17 +135,6 @@ def test_what_a_graph_refuses():
     for wrong in (carries, (carries, {}), (carries, {"b": late["a"]}), ((*carries, ()), late)):
         with pytest.raises(ValueError, match=r"carry of (this )?Graph must be"):
             graph(wrong, jnp.ones((1, 3)))
-
-
-# The parameters of NIR's neurons, in its own names.
-FIELDS = {
-    "I": ("r",),
-    "IF": ("r", "v_threshold", "v_reset"),
-    "LI": ("tau", "r", "v_leak"),
-    "LIF": ("tau", "r", "v_leak", "v_threshold", "v_reset"),
-    "CubaLI": ("tau_mem", "tau_syn", "r", "v_leak", "w_in"),
-    "CubaLIF": ("tau_mem", "tau_syn", "r", "v_leak", "w_in", "v_threshold", "v_reset"),
-}
 
 
 def test_no_parameter_of_nir_is_left_out():

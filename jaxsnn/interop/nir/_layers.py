@@ -84,6 +84,6 @@ class SumPool(AvgPool):
                [4., 4.]], dtype=float32)
     """
 
-    @final  # type: ignore[misc]
+    @final  # type: ignore[misc]  # as right for any leading axes as its parent's
     def __call__(self, x: Float[Array | np.ndarray, "*N C"]) -> Float[Array, "*M C"]:
         return self._sums(x)
