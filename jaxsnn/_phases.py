@@ -54,11 +54,11 @@ def fire_and_reset(
     h: jax.Array,
     v_threshold: float | jax.Array,
     v_reset: float | None,
-    surrogate: SurrogateFunction,
+    surrogate_function: SurrogateFunction,
     detach_reset: bool,
 ) -> tuple[jax.Array, jax.Array]:
     """`s = H(h - v_threshold)`, then the reset: `(v, s)`."""
-    spikes = surrogate(h - v_threshold)
+    spikes = surrogate_function(h - v_threshold)
     v = reset(h, spikes, v_threshold=v_threshold, v_reset=v_reset, detach_reset=detach_reset)
     return v, spikes
 

@@ -72,7 +72,7 @@ def train():
     refused("labels", losses.firing_rate_mse, jnp.ones((4, 10)), jnp.zeros(3, jnp.int32))
     refused("images", data.columns, images.astype(np.float32))
     neuron = {
-        "surrogate": surrogate.ATan(),
+        "surrogate_function": surrogate.ATan(),
         "v_threshold": 1.0,
         "v_reset": 0.0,
         "detach_reset": False,

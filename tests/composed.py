@@ -240,7 +240,7 @@ class ByHand:
             functional.if_step,
             v_threshold=node.v_threshold,
             v_reset=0.0,
-            surrogate=node.surrogate_function,
+            surrogate_function=node.surrogate_function,
             detach_reset=False,
         )
         if isinstance(node, nn.LIFNode):

@@ -44,7 +44,7 @@ def on(make, wrong, /, **right):
 KEY = jax.random.key(0)
 COUNTS, SPIKES = ones(4, dtype=jnp.int32), {"pre": ones(5, 2, 4), "post": ones(5, 2, 3)}
 TRACES = learning.Traces(ones(2, 4), ones(2, 3))
-NEURON = {"surrogate": surrogate.ATan(), "detach_reset": False}
+NEURON = {"surrogate_function": surrogate.ATan(), "detach_reset": False}
 GATES = ["alpha", "beta", "gamma", "tau", "v_threshold", "linear_decay", "v_subreset", "conduct"]
 
 # The function, one argument that it must refuse, and all of those that it must take.
@@ -124,7 +124,7 @@ ROWS = [
             "threshold": ones(1, 3),
             "reset_mechanism": "zero",
             "reset_delay": True,
-            "surrogate": surrogate.ATan(),
+            "surrogate_function": surrogate.ATan(),
         },
     ),
     on(lambda: snntorch.Leaky(0.5), {"x": ones(3)}, carry=ones(2, 3), x=ones(2, 3)),
@@ -159,7 +159,7 @@ ROWS = [
     (
         functional.gated_lif_step,
         {"conduct": ones(1, 2, 3)},
-        {"state": (ones(2, 3), ones(2, 3)), "x": ones(2, 3), "surrogate": surrogate.ATan()}
+        {"state": (ones(2, 3), ones(2, 3)), "x": ones(2, 3), "surrogate_function": surrogate.ATan()}
         | {name: ones(1, 3) for name in GATES},
     ),
     (

@@ -104,7 +104,7 @@ class Neuron(NamedTuple):
 def neuron(cell, step, charge, settings, *, spike=surrogate.ATan(), for_step=None, **row):
     """A row; `settings` are those of the cell, `for_step` those that the transition needs too."""
     return Neuron(
-        functools.partial(step, surrogate=spike, **settings, **(for_step or {})),
+        functools.partial(step, surrogate_function=spike, **settings, **(for_step or {})),
         cell(surrogate_function=spike, **settings),
         charge,
         settings.get("v_threshold"),
@@ -724,7 +724,7 @@ GATES |= {"v_threshold": 0.5, "v_subreset": 0.25, "conduct": 0.5}
 
 @jax.jit
 def gated_step(state, x):
-    return functional.gated_lif_step(state, x, **GATES, surrogate=surrogate.ATan())
+    return functional.gated_lif_step(state, x, **GATES, surrogate_function=surrogate.ATan())
 
 
 @both_dtypes

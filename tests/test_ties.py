@@ -22,7 +22,11 @@ def similarity(kernel, loss, *parameter):
 
 
 def beta_of_leaky(beta):
-    settings = {"reset_mechanism": "none", "reset_delay": True, "surrogate": surrogate.ATan()}
+    settings = {
+        "reset_mechanism": "none",
+        "reset_delay": True,
+        "surrogate_function": surrogate.ATan(),
+    }
     v = jnp.ones(2)
     return snntorch.leaky_step(v, v, beta=beta, threshold=jnp.float32(9.0), **settings)[0]
 
@@ -83,7 +87,7 @@ ROWS = {
             decay_input=True,
             v_threshold=1.0,
             v_reset=0.0,
-            surrogate=surrogate.Rect(),
+            surrogate_function=surrogate.Rect(),
             detach_reset=True,
         )[0],
         jnp.zeros(1),

@@ -15,7 +15,7 @@ def activation_aware_if_step(
     v_threshold: Float[Array, "*#shape"],
     v_offset: Float[Array, "*#shape"],
     v_reset: float | None,
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the activation-aware integrate-and-fire neuron.
@@ -32,7 +32,7 @@ def activation_aware_if_step(
         v_threshold: firing thresholds, a scalar, or an array that broadcasts to `v`.
         v_offset: what is added to the potential when it is compared, likewise.
         v_reset: potential after a spike; None subtracts the threshold instead.
-        surrogate: spike function of `h + v_offset - v_threshold`.
+        surrogate_function: spike function of `h + v_offset - v_threshold`.
         detach_reset: no gradient flows through the `s` of the reset (that of the output stays).
 
     Returns:
@@ -44,6 +44,6 @@ def activation_aware_if_step(
         x,
         v_threshold=v_threshold.astype(v.dtype),
         v_reset=v_reset,
-        surrogate=lambda above: surrogate(above + v_offset),
+        surrogate_function=lambda above: surrogate_function(above + v_offset),
         detach_reset=detach_reset,
     )

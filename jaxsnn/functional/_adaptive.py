@@ -35,7 +35,7 @@ def izhikevich_step(
     b: float,
     v_threshold: float,
     v_reset: float | None,
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[IzhikevichState, Float[Array, "*shape"]]:
     """One time step of the Izhikevich neuron, a quadratic one with an adaptation current.
@@ -58,7 +58,7 @@ def izhikevich_step(
         b: by how much a spike raises the adaptation current.
         v_threshold: firing threshold.
         v_reset: potential after a spike; None subtracts the threshold instead.
-        surrogate: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
+        surrogate_function: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
         detach_reset: no gradient flows through the `s` of the reset (those of the output and of
             the adaptation stay).
 
@@ -69,7 +69,7 @@ def izhikevich_step(
     """
     v, w = state
     h = keep(quadratic_charge(v, x.astype(v.dtype) - w, tau=tau, v_c=v_c, a0=a0, v_rest=v_rest))
-    v, spikes = fire_and_reset(h, v_threshold, v_reset, surrogate, detach_reset)
+    v, spikes = fire_and_reset(h, v_threshold, v_reset, surrogate_function, detach_reset)
     w = w + (a * (h - v_rest) - w) / tau_w + b * spikes
     return IzhikevichState(v, w), spikes.astype(x.dtype)
 
@@ -96,7 +96,7 @@ def adaptive_lif_step(
     beta: float,
     v_threshold: float,
     v_reset: float | None,
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[AdaptiveLIFState, Float[Array, "*shape"]]:
     """One time step of the LIF neuron with an adaptive threshold (ALIF).
@@ -123,7 +123,7 @@ def adaptive_lif_step(
             by `beta / tau_a`.
         v_threshold: firing threshold at rest.
         v_reset: potential after a spike and at rest; None subtracts the threshold instead.
-        surrogate: spike function of `h - A`, e.g. `jaxsnn.surrogate.ATan()`.
+        surrogate_function: spike function of `h - A`, e.g. `jaxsnn.surrogate.ATan()`.
         detach_reset: no gradient flows through the `s` of the reset (those of the output and of
             the adaptation stay).
 
@@ -138,7 +138,7 @@ def adaptive_lif_step(
     threshold = v_threshold + beta * a
     # Of h, what is above the threshold and `a` never more than two are needed on the way back.
     h = keep(leaky_charge(v, x, tau=tau, decay_input=decay_input, v_reset=v_reset))
-    spikes = surrogate(keep(h - threshold))
+    spikes = surrogate_function(keep(h - threshold))
     v = reset(h, spikes, v_threshold=threshold, v_reset=v_reset, detach_reset=detach_reset)
     return AdaptiveLIFState(v, a + (spikes - a) / tau_a), spikes.astype(x.dtype)
 
@@ -161,7 +161,7 @@ def complementary_lif_step(
     *,
     tau: float,
     v_threshold: float,
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate_function: Callable[[jax.Array], jax.Array],
 ) -> tuple[ComplementaryLIFState, Float[Array, "*shape"]]:
     """One time step of the complementary LIF neuron (CLIF).
 
@@ -179,7 +179,7 @@ def complementary_lif_step(
         x: input current of this step, the shape of either.
         tau: membrane time constant in time steps, > 1.
         v_threshold: firing threshold.
-        surrogate: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.Rect()`.
+        surrogate_function: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.Rect()`.
 
     Returns:
         `(state, s)`: the state after the reset in its dtype, spikes in the dtype of `x`.
@@ -189,7 +189,7 @@ def complementary_lif_step(
     """
     v, m = state
     h = keep(leaky_charge(v, x, tau=tau, decay_input=False, v_reset=None))
-    spikes = surrogate(h - v_threshold)
+    spikes = surrogate_function(h - v_threshold)
     m = m * jax.nn.sigmoid(h / tau) + spikes
     v = reset(
         h,

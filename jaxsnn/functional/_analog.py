@@ -18,7 +18,7 @@ def liaf_step(
     decay_input: bool,
     v_threshold: float,
     v_reset: float | None,
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the leaky integrate and analog fire neuron.
@@ -38,7 +38,7 @@ def liaf_step(
         decay_input: whether the input is divided by `tau` too.
         v_threshold: firing threshold.
         v_reset: potential after a spike and at rest; None subtracts the threshold instead.
-        surrogate: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
+        surrogate_function: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
         detach_reset: no gradient flows through the `s` of the reset.
 
     Returns:
@@ -49,7 +49,7 @@ def liaf_step(
     """
     h = keep(leaky_charge(v, x, tau=tau, decay_input=decay_input, v_reset=v_reset))
     y = act(h - v_threshold if threshold_related else h)
-    v, _ = fire_and_reset(h, v_threshold, v_reset, surrogate, detach_reset)
+    v, _ = fire_and_reset(h, v_threshold, v_reset, surrogate_function, detach_reset)
     return v, y.astype(x.dtype)
 
 

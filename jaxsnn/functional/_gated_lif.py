@@ -20,7 +20,7 @@ def gated_lif_step(
     linear_decay: Float[Array, "*#shape"],
     v_subreset: Float[Array, "*#shape"],
     conduct: Float[Array, "*#shape"],
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate_function: Callable[[jax.Array], jax.Array],
 ) -> tuple[tuple[Float[Array, "*shape"], Float[Array, "*shape"]], Float[Array, "*shape"]]:
     """One time step of the gated leaky integrate-and-fire neuron.
 
@@ -44,7 +44,7 @@ def gated_lif_step(
         linear_decay: what linear decay takes off at each step.
         v_subreset: what a reset by subtraction takes off.
         conduct: the share of the input that is let in at this step.
-        surrogate: spike function of `v - v_threshold`, e.g. `jaxsnn.surrogate.Sigmoid()`.
+        surrogate_function: spike function of `v - v_threshold`, e.g. `jaxsnn.surrogate.Sigmoid()`.
 
     Returns:
         `((v, s), s)`: the new state in the dtype of `v`, and the spikes in that of `x`.
@@ -57,5 +57,5 @@ def gated_lif_step(
     decay = 1 - alpha * (1 - tau)
     reset = (decay * gamma * v + (1 - gamma) * v_subreset) * s
     v = keep(decay * v - (1 - alpha) * linear_decay + current - reset)
-    s = surrogate(v - v_threshold)
+    s = surrogate_function(v - v_threshold)
     return (v, s), s.astype(x.dtype)

@@ -14,7 +14,7 @@ def ternary_if_step(
     *,
     v_threshold: float,
     v_reset: float | None,
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the ternary integrate-and-fire neuron.
@@ -31,7 +31,7 @@ def ternary_if_step(
         v_threshold: firing threshold on either side, > 0.
         v_reset: potential after a spike of either sign; None subtracts or adds the threshold
             instead.
-        surrogate: spike function of `h - v_threshold` and `-h - v_threshold`, e.g.
+        surrogate_function: spike function of `h - v_threshold` and `-h - v_threshold`, e.g.
             `jaxsnn.surrogate.ATan()`.
         detach_reset: no gradient flows through the spikes of the reset (those of the output
             stay).
@@ -43,7 +43,7 @@ def ternary_if_step(
     Source: Guo et al. 2024, "Ternary spike: learning ternary spikes for spiking neural networks".
     """
     h = keep(v + x.astype(v.dtype))
-    v, spikes = _fire_either_way(h, v_threshold, v_reset, surrogate, detach_reset)
+    v, spikes = _fire_either_way(h, v_threshold, v_reset, surrogate_function, detach_reset)
     return v, spikes.astype(x.dtype)
 
 
@@ -55,7 +55,7 @@ def ternary_lif_step(
     decay_input: bool,
     v_threshold: float,
     v_reset: float | None,
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the ternary LIF neuron.
@@ -71,7 +71,7 @@ def ternary_lif_step(
         v_threshold: firing threshold on either side, > 0.
         v_reset: potential after a spike of either sign and at rest; None subtracts or adds the
             threshold instead.
-        surrogate: spike function of `h - v_threshold` and `-h - v_threshold`, e.g.
+        surrogate_function: spike function of `h - v_threshold` and `-h - v_threshold`, e.g.
             `jaxsnn.surrogate.ATan()`.
         detach_reset: no gradient flows through the spikes of the reset (those of the output
             stay).
@@ -83,7 +83,7 @@ def ternary_lif_step(
     Source: Guo et al. 2024, as for `ternary_if_step`.
     """
     h = keep(leaky_charge(v, x, tau=tau, decay_input=decay_input, v_reset=v_reset))
-    v, spikes = _fire_either_way(h, v_threshold, v_reset, surrogate, detach_reset)
+    v, spikes = _fire_either_way(h, v_threshold, v_reset, surrogate_function, detach_reset)
     return v, spikes.astype(x.dtype)
 
 
@@ -91,10 +91,10 @@ def _fire_either_way(
     h: jax.Array,
     v_threshold: float,
     v_reset: float | None,
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[jax.Array, jax.Array]:
-    positive, negative = surrogate(h - v_threshold), surrogate(-h - v_threshold)
+    positive, negative = surrogate_function(h - v_threshold), surrogate_function(-h - v_threshold)
     spikes = positive - negative
     events = spikes if v_reset is None else positive + negative
     v = reset(h, events, v_threshold=v_threshold, v_reset=v_reset, detach_reset=detach_reset)
@@ -107,7 +107,7 @@ def ilif_step(
     *,
     tau: float | Float[Array, "*#shape"],
     v_threshold: float,
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the integer LIF neuron, which fires as often as its threshold fits in.
@@ -122,7 +122,7 @@ def ilif_step(
         tau: membrane time constant in time steps, > 1; a scalar, or an array that broadcasts
             to `v`.
         v_threshold: potential that one spike takes away, > 0.
-        surrogate: count of spikes as a function of `h / v_threshold`, e.g.
+        surrogate_function: count of spikes as a function of `h / v_threshold`, e.g.
             `jaxsnn.surrogate.MultiLevelSpikeCount(4)`.
         detach_reset: no gradient flows through the `s` of the reset (that of the output stays).
 
@@ -134,6 +134,6 @@ def ilif_step(
     network for high-performance and energy-efficient object detection".
     """
     h = keep(leaky_charge(v, x, tau=tau, decay_input=False, v_reset=None))
-    spikes = surrogate(h / v_threshold)
+    spikes = surrogate_function(h / v_threshold)
     v = reset(h, spikes, v_threshold=v_threshold, v_reset=None, detach_reset=detach_reset)
     return v, spikes.astype(x.dtype)

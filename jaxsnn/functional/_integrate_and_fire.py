@@ -14,7 +14,7 @@ def if_step(
     *,
     v_threshold: float | Float[Array, "*#shape"],
     v_reset: float | None,
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the integrate-and-fire neuron.
@@ -29,14 +29,14 @@ def if_step(
         x: input current of this step, the shape of `v`.
         v_threshold: firing threshold; a number, or an array that broadcasts to `v`.
         v_reset: potential after a spike; None subtracts the threshold instead.
-        surrogate: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
+        surrogate_function: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
         detach_reset: no gradient flows through the `s` of the reset (that of the output stays).
 
     Returns:
         `(v, s)`: the potential after the reset in the dtype of `v`, spikes in that of `x`.
     """
     h = keep(v + x.astype(v.dtype))  # spike, reset and their derivatives follow from it
-    v, spikes = fire_and_reset(h, v_threshold, v_reset, surrogate, detach_reset)
+    v, spikes = fire_and_reset(h, v_threshold, v_reset, surrogate_function, detach_reset)
     return v, spikes.astype(x.dtype)
 
 
@@ -48,7 +48,7 @@ def lif_step(
     decay_input: bool,
     v_threshold: float,
     v_reset: float | None,
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the leaky integrate-and-fire neuron.
@@ -66,7 +66,7 @@ def lif_step(
         decay_input: whether the input is divided by `tau` too.
         v_threshold: firing threshold.
         v_reset: potential after a spike and at rest; None subtracts the threshold instead.
-        surrogate: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
+        surrogate_function: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
         detach_reset: no gradient flows through the `s` of the reset (that of the output stays).
 
     Returns:
@@ -76,7 +76,7 @@ def lif_step(
     traitée comme une polarisation".
     """
     h = keep(leaky_charge(v, x, tau=tau, decay_input=decay_input, v_reset=v_reset))
-    v, spikes = fire_and_reset(h, v_threshold, v_reset, surrogate, detach_reset)
+    v, spikes = fire_and_reset(h, v_threshold, v_reset, surrogate_function, detach_reset)
     return v, spikes.astype(x.dtype)
 
 
@@ -90,7 +90,7 @@ def klif_step(
     decay_input: bool,
     v_threshold: float,
     v_reset: float | None,
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the KLIF neuron, a LIF neuron with a gain `k` before the threshold.
@@ -111,7 +111,7 @@ def klif_step(
         decay_input: whether the input is divided by `tau` too.
         v_threshold: firing threshold.
         v_reset: potential after a spike and at rest; None subtracts the threshold instead.
-        surrogate: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
+        surrogate_function: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
         detach_reset: no gradient flows through the `s` of the reset (that of the output stays).
 
     Returns:
@@ -123,7 +123,7 @@ def klif_step(
     k = in_dtype_of(v, k)
     u = keep(leaky_charge(v, x, tau=tau, decay_input=decay_input, v_reset=v_reset))
     h = jax.nn.relu(k * u)
-    spikes = surrogate(h - v_threshold)
+    spikes = surrogate_function(h - v_threshold)
     gain = k if scale_reset else 1.0
     v = reset(
         h / gain,

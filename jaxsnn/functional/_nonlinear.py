@@ -19,7 +19,7 @@ def qif_step(
     v_rest: float,
     v_threshold: float,
     v_reset: float | None,
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the quadratic integrate-and-fire neuron.
@@ -38,7 +38,7 @@ def qif_step(
         v_rest: potential at rest.
         v_threshold: firing threshold.
         v_reset: potential after a spike; None subtracts the threshold instead.
-        surrogate: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
+        surrogate_function: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
         detach_reset: no gradient flows through the `s` of the reset (that of the output stays).
 
     Returns:
@@ -47,7 +47,7 @@ def qif_step(
     Source: Latham et al. 2000, "Intrinsic dynamics in neuronal networks. I. Theory".
     """
     h = keep(quadratic_charge(v, x.astype(v.dtype), tau=tau, v_c=v_c, a0=a0, v_rest=v_rest))
-    v, spikes = fire_and_reset(h, v_threshold, v_reset, surrogate, detach_reset)
+    v, spikes = fire_and_reset(h, v_threshold, v_reset, surrogate_function, detach_reset)
     return v, spikes.astype(x.dtype)
 
 
@@ -68,7 +68,7 @@ def eif_step(
     v_rest: float,
     v_threshold: float,
     v_reset: float | None,
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the exponential integrate-and-fire neuron.
@@ -86,7 +86,7 @@ def eif_step(
         v_rest: potential at rest.
         v_threshold: firing threshold.
         v_reset: potential after a spike; None subtracts the threshold instead.
-        surrogate: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
+        surrogate_function: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
         detach_reset: no gradient flows through the `s` of the reset (that of the output stays).
 
     Returns:
@@ -97,5 +97,5 @@ def eif_step(
     """
     upswing = delta_T * jnp.exp((v - theta_rh) / delta_T)
     h = keep(v + (x.astype(v.dtype) - (v - v_rest) + upswing) / tau)
-    v, spikes = fire_and_reset(h, v_threshold, v_reset, surrogate, detach_reset)
+    v, spikes = fire_and_reset(h, v_threshold, v_reset, surrogate_function, detach_reset)
     return v, spikes.astype(x.dtype)

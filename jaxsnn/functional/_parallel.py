@@ -14,7 +14,7 @@ def psn(
     weight: Float[Array, "T T"],
     bias: Float[Array, "T 1"],
     *,
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate_function: Callable[[jax.Array], jax.Array],
 ) -> Float[Array, "T *shape"]:
     """All time steps of the parallel spiking neuron.
 
@@ -27,7 +27,7 @@ def psn(
         xs: input currents, time first, `[T, ...]`.
         weight: `W`, how much each step (row) takes of each step's input (column), `[T, T]`.
         bias: `b`, the negative thresholds, `[T, 1]`.
-        surrogate: spike function of `h`, e.g. `jaxsnn.surrogate.ATan()`.
+        surrogate_function: spike function of `h`, e.g. `jaxsnn.surrogate.ATan()`.
 
     Returns:
         Spikes `s` in the shape and dtype of `xs`.
@@ -35,7 +35,7 @@ def psn(
     Source: Fang et al. 2023, "Parallel spiking neurons with high efficiency and ability to learn
     long-term dependencies".
     """
-    return surrogate(_product(weight, xs) + _beside(bias, xs)).astype(xs.dtype)
+    return surrogate_function(_product(weight, xs) + _beside(bias, xs)).astype(xs.dtype)
 
 
 def masked_psn_weight(
@@ -71,7 +71,7 @@ def sliding_psn_step(
     weight: Float[Array, " k"],
     bias: Float[Array, ""],
     *,
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate_function: Callable[[jax.Array], jax.Array],
 ) -> tuple[Float[Array, "*shape past"], Float[Array, "*shape"]]:
     """One time step of the sliding parallel spiking neuron.
 
@@ -83,7 +83,7 @@ def sliding_psn_step(
         x: input current of this step, `[...]`.
         weight: `w`, `[k]`; the last one is that of this step.
         bias: `b`, the negative threshold, a scalar.
-        surrogate: spike function of `h`, e.g. `jaxsnn.surrogate.ATan()`.
+        surrogate_function: spike function of `h`, e.g. `jaxsnn.surrogate.ATan()`.
 
     Returns:
         `(past, s)`: the last `k - 1` inputs with this one, and spikes in the dtype of `x`.
@@ -92,7 +92,7 @@ def sliding_psn_step(
     """
     inputs = jnp.concatenate([past, x.astype(past.dtype)[..., None]], axis=-1)
     h = inputs @ weight.astype(past.dtype) + bias.astype(past.dtype)
-    return inputs[..., 1:], surrogate(h).astype(x.dtype)
+    return inputs[..., 1:], surrogate_function(h).astype(x.dtype)
 
 
 def sliding_psn(
@@ -101,7 +101,7 @@ def sliding_psn(
     weight: Float[Array, " k"],
     bias: Float[Array, ""],
     *,
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate_function: Callable[[jax.Array], jax.Array],
 ) -> tuple[Float[Array, "*shape past"], Float[Array, "T *shape"]]:
     """Many time steps of the sliding parallel spiking neuron at once; see `sliding_psn_step`.
 
@@ -110,7 +110,7 @@ def sliding_psn(
         xs: input currents, time first, `[T, ...]`.
         weight: `w`, `[k]`.
         bias: `b`, a scalar.
-        surrogate: spike function of `h`.
+        surrogate_function: spike function of `h`.
 
     Returns:
         `(past, s)`: the last `k - 1` inputs, and spikes in the shape and dtype of `xs`.
@@ -118,7 +118,7 @@ def sliding_psn(
     inputs = jnp.concatenate([jnp.moveaxis(past, -1, 0), xs.astype(past.dtype)])
     # One product with a band of weights: XLA's convolution of one channel is far slower.
     h = _product(_band(weight.astype(past.dtype), xs.shape[0]), inputs) + bias.astype(past.dtype)
-    return jnp.moveaxis(inputs[xs.shape[0] :], 0, -1), surrogate(h).astype(xs.dtype)
+    return jnp.moveaxis(inputs[xs.shape[0] :], 0, -1), surrogate_function(h).astype(xs.dtype)
 
 
 def _band(weight: jax.Array, steps: int) -> jax.Array:

@@ -25,7 +25,7 @@ class LSTMState(NamedTuple):
 
 
 def spiking_rnn_step(
-    a: Float[Array, "*shape"], *, surrogate: SpikeFunction
+    a: Float[Array, "*shape"], *, surrogate_function: SpikeFunction
 ) -> Float[Array, "*shape"]:
     """One time step of the spiking vanilla RNN.
 
@@ -35,16 +35,16 @@ def spiking_rnn_step(
 
     Args:
         a: drive of each hidden unit, any shape.
-        surrogate: spike function, e.g. `jaxsnn.surrogate.Erf()`.
+        surrogate_function: spike function, e.g. `jaxsnn.surrogate.Erf()`.
 
     Returns:
         `h`, spikes, in the shape and dtype of `a`.
     """
-    return surrogate(keep(a))
+    return surrogate_function(keep(a))
 
 
 def spiking_gru_step(
-    h: Float[Array, "*N H"], a: Float[Array, "*N 4*H"], *, surrogate: SpikeFunction
+    h: Float[Array, "*N H"], a: Float[Array, "*N 4*H"], *, surrogate_function: SpikeFunction
 ) -> Float[Array, "*N H"]:
     """One time step of the spiking GRU.
 
@@ -56,19 +56,19 @@ def spiking_gru_step(
     Args:
         h: hidden state after the last step (spikes), `[..., H]`.
         a: the four drives `a_r, a_z, a_h, a_i` one after the other, `[..., 4 H]`.
-        surrogate: spike function, e.g. `jaxsnn.surrogate.Erf()`.
+        surrogate_function: spike function, e.g. `jaxsnn.surrogate.Erf()`.
 
     Returns:
         The new `h`, in the dtype of the old one.
     """
     reset, update, hidden, fed = jnp.split(keep(a), 4, axis=-1)
-    r, z = surrogate(reset), surrogate(update)
-    n = surrogate(fed + r * hidden)
+    r, z = surrogate_function(reset), surrogate_function(update)
+    n = surrogate_function(fed + r * hidden)
     return (1 - z).astype(h.dtype) * n.astype(h.dtype) + z.astype(h.dtype) * h
 
 
 def spiking_lstm_step(
-    c: Float[Array, "*N H"], a: Float[Array, "*N 4*H"], *, surrogate: SpikeFunction
+    c: Float[Array, "*N H"], a: Float[Array, "*N 4*H"], *, surrogate_function: SpikeFunction
 ) -> LSTMState:
     """One time step of the spiking LSTM.
 
@@ -83,13 +83,13 @@ def spiking_lstm_step(
     Args:
         c: cell state after the last step, `[..., H]`.
         a: the four drives `a_i, a_f, a_g, a_o` one after the other, `[..., 4 H]`.
-        surrogate: spike function, e.g. `jaxsnn.surrogate.Erf()`.
+        surrogate_function: spike function, e.g. `jaxsnn.surrogate.Erf()`.
 
     Returns:
         `(h, c)` in the dtype of the old `c`.
     """
     drives = jnp.split(keep(a), 4, axis=-1)
-    i, f, g, o = (surrogate(drive).astype(c.dtype) for drive in drives)
+    i, f, g, o = (surrogate_function(drive).astype(c.dtype) for drive in drives)
     c = f * c + i * g
     c += jax.lax.stop_gradient(jnp.minimum(c, 1) - c)
     return LSTMState(o * c, c)

@@ -30,7 +30,7 @@ def cubalif_step(
     v_decay: float,
     v_threshold: float,
     v_reset: float | None,
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[CUBALIFState, Float[Array, "*shape"]]:
     """One time step of the current-based LIF neuron.
@@ -48,7 +48,7 @@ def cubalif_step(
         v_decay: what is left of the potential after a step, from 0 to 1.
         v_threshold: firing threshold.
         v_reset: potential after a spike; None subtracts the threshold instead.
-        surrogate: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
+        surrogate_function: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
         detach_reset: no gradient flows through the `s` of the reset (that of the output stays).
 
     Returns:
@@ -60,7 +60,7 @@ def cubalif_step(
     v, c = state
     c = c * c_decay + x.astype(c.dtype)
     h = keep(v * v_decay + c)
-    v, spikes = fire_and_reset(h, v_threshold, v_reset, surrogate, detach_reset)
+    v, spikes = fire_and_reset(h, v_threshold, v_reset, surrogate_function, detach_reset)
     return CUBALIFState(v, c), spikes.astype(x.dtype)
 
 
@@ -85,7 +85,7 @@ def raf_step(
     dt: float,
     v_threshold: float,
     v_reset: float | None,
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[RAFState, Float[Array, "*shape"]]:
     """One time step of the resonate-and-fire neuron, a damped oscillator with a threshold.
@@ -105,7 +105,7 @@ def raf_step(
         dt: units of time in a step, > 0.
         v_threshold: firing threshold.
         v_reset: potential after a spike; None subtracts the threshold instead.
-        surrogate: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
+        surrogate_function: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
         detach_reset: no gradient flows through the `s` of the reset (that of the output stays).
 
     Returns:
@@ -118,5 +118,5 @@ def raf_step(
     sin = math.exp(b * dt) * math.sin(omega * dt)
     h = keep(v * cos + u * sin)
     u = u * cos - v * sin + x.astype(u.dtype)
-    v, spikes = fire_and_reset(h, v_threshold, v_reset, surrogate, detach_reset)
+    v, spikes = fire_and_reset(h, v_threshold, v_reset, surrogate_function, detach_reset)
     return RAFState(v, u), spikes.astype(x.dtype)

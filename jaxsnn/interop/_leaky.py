@@ -28,7 +28,7 @@ def leaky_step(
     threshold: Float[Array, "*#shape"],
     reset_mechanism: str,
     reset_delay: bool,
-    surrogate: Callable[[jax.Array], jax.Array],
+    surrogate_function: Callable[[jax.Array], jax.Array],
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of snnTorch's leaky integrate-and-fire neuron.
 
@@ -51,8 +51,8 @@ def leaky_step(
         threshold: firing threshold; like `beta` an array that broadcasts to `v`.
         reset_mechanism: `subtract`, `zero`, `discard` or `none`.
         reset_delay: whether the reset waits for the next step.
-        surrogate: spike function, 1 from 0 on; that it is strict here is made by the threshold, to
-            which the least possible number is added.
+        surrogate_function: spike function, 1 from 0 on. It is strict here because the least
+            possible number is added to the threshold.
 
     Returns:
         `(v, s)`: the potential in the dtype of `v`, spikes in that of `x`.
@@ -62,7 +62,7 @@ def leaky_step(
     above = jnp.nextafter(fixed, jnp.full_like(fixed, jnp.inf))
     above = jnp.where(fixed == 0, np.finfo(fixed.dtype).tiny, above)  # less would count as 0
     strict = threshold + (above - fixed)
-    r = jax.lax.stop_gradient(surrogate(v - strict))
+    r = jax.lax.stop_gradient(surrogate_function(v - strict))
     if reset_mechanism == "zero":
         v = (1 - r) * v
     h = beta * v + x.astype(v.dtype)
@@ -70,7 +70,7 @@ def leaky_step(
         h -= r * threshold
     elif reset_mechanism == "discard":
         h -= r * h
-    s = surrogate(h - strict)
+    s = surrogate_function(h - strict)
     v = h
     if not reset_delay and reset_mechanism != "none":
         v = h - (s - r) * (threshold if reset_mechanism == "subtract" else h)
@@ -170,7 +170,7 @@ class Leaky(Cell):
             threshold=self._beside("threshold", carry),
             reset_mechanism=self.reset_mechanism,
             reset_delay=self.reset_delay,
-            surrogate=self.surrogate_function,
+            surrogate_function=self.surrogate_function,
         )
         return v, spikes * self._beside("graded_spikes_factor", carry).astype(x.dtype)
 

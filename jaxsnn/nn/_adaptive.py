@@ -201,5 +201,5 @@ class ComplementaryLIFNode(_Neuron):
             x,
             tau=self.tau,
             v_threshold=self.v_threshold,
-            surrogate=self.surrogate_function,
+            surrogate_function=self.surrogate_function,
         )

@@ -104,7 +104,7 @@ class GatedLIFNode(Layer):
         def step(state: Any, now: Any, _: Run) -> tuple[Any, jax.Array]:
             x, conduct = now
             return functional.gated_lif_step(
-                state, x, conduct=conduct, surrogate=self.surrogate_function, **constant
+                state, x, conduct=conduct, surrogate_function=self.surrogate_function, **constant
             )
 
         start = jnp.zeros(xs.shape[1:], dtype)

@@ -161,6 +161,6 @@ class ILIFNode(_Neuron):
             x,
             tau=self.tau,
             v_threshold=self.v_threshold,
-            surrogate=self.surrogate_function,
+            surrogate_function=self.surrogate_function,
             detach_reset=self.detach_reset,
         )

@@ -57,7 +57,7 @@ class _Neuron(ElementwiseCell):
         return {
             "v_threshold": self.v_threshold,
             "v_reset": self.v_reset,
-            "surrogate": self.surrogate_function,
+            "surrogate_function": self.surrogate_function,
             "detach_reset": self.detach_reset,
         }
 

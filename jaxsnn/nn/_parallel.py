@@ -51,7 +51,7 @@ class _ParallelNeuron(Layer):
         dtype = state_dtype(xs.dtype)
         weight = self._weight(self.weight[...].astype(dtype))
         bias = self.bias[...].astype(dtype)
-        return functional.psn(xs, weight, bias, surrogate=self.surrogate_function)
+        return functional.psn(xs, weight, bias, surrogate_function=self.surrogate_function)
 
 
 class PSN(_ParallelNeuron):
@@ -237,7 +237,7 @@ class SlidingPSN(Cell):
         check_call(self, x)
         check_past(self, carry, x, self.k - 1)
         return functional.sliding_psn_step(
-            carry, x, self.weight[...], self.bias[...], surrogate=self.surrogate_function
+            carry, x, self.weight[...], self.bias[...], surrogate_function=self.surrogate_function
         )
 
     def _run(self, carry: Any, x: jax.Array, run: Run) -> tuple[Any, jax.Array]:
@@ -246,7 +246,7 @@ class SlidingPSN(Cell):
         carry = start(self, carry, x)
         check_past(self, carry, jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.k - 1)
         return functional.sliding_psn(
-            carry, x, self.weight[...], self.bias[...], surrogate=self.surrogate_function
+            carry, x, self.weight[...], self.bias[...], surrogate_function=self.surrogate_function
         )
 
 

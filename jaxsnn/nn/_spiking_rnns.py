@@ -169,7 +169,7 @@ class SpikingVanillaRNNCell(_SpikingRNNCell):
     gates = 1
 
     def _step(self, inner: Carry, a: jax.Array, h: jax.Array) -> tuple[Carry, jax.Array]:
-        spikes = functional.spiking_rnn_step(a, surrogate=self.surrogate_function)
+        spikes = functional.spiking_rnn_step(a, surrogate_function=self.surrogate_function)
         return (), spikes.astype(h.dtype)
 
 
@@ -214,7 +214,7 @@ class SpikingGRUCell(_SpikingRNNCell):
         return jnp.pad(super()._recurrent(dtype), ((0, 0), (0, self.hidden_size)))
 
     def _step(self, inner: Carry, a: jax.Array, h: jax.Array) -> tuple[Carry, jax.Array]:
-        return (), functional.spiking_gru_step(h, a, surrogate=self.surrogate_function)
+        return (), functional.spiking_gru_step(h, a, surrogate_function=self.surrogate_function)
 
 
 class SpikingLSTMCell(_SpikingRNNCell):
@@ -242,7 +242,7 @@ class SpikingLSTMCell(_SpikingRNNCell):
     gates = 4
 
     def _step(self, inner: Carry, a: jax.Array, h: jax.Array) -> tuple[Carry, jax.Array]:
-        state = functional.spiking_lstm_step(inner, a, surrogate=self.surrogate_function)
+        state = functional.spiking_lstm_step(inner, a, surrogate_function=self.surrogate_function)
         return state.c, state.h
 
     def _split(self, carry: Carry, x: Any) -> tuple[Carry, jax.Array]:

@@ -68,7 +68,7 @@ def gated_lif_potential(node, xs):
     def step(state, now):
         x, conduct = now
         return functional.gated_lif_step(
-            state, x, conduct=conduct, surrogate=node.surrogate_function, **constant
+            state, x, conduct=conduct, surrogate_function=node.surrogate_function, **constant
         )
 
     start = jnp.zeros(xs.shape[1:], xs.dtype)

@@ -115,7 +115,9 @@ def test_starting_weights():
 
 def test_the_limit_of_the_cell_state_is_not_felt_by_the_gradient():
     step = jax.value_and_grad(
-        lambda c, a: jnp.sum(functional.spiking_lstm_step(c, a, surrogate=surrogate.Erf()).c)
+        lambda c, a: jnp.sum(
+            functional.spiking_lstm_step(c, a, surrogate_function=surrogate.Erf()).c
+        )
     )
     value, g = step(jnp.ones(1), jnp.array([0.5, 0.5, 0.5, 0.5]))  # all gates open: 1 + 1
     assert value == 1
