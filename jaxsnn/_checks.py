@@ -31,10 +31,9 @@ def not_traced(name: str, value: Any) -> None:
     if isinstance(value, jax.core.Tracer):
         raise TypeError(
             f"{name} must be known when it is set, got a traced array ({value.aval.str_short()}): "
-            "settings are Python values, over which jax.grad, jax.vmap and jax.jit cannot run. A "
-            "learned time constant is a parameter of ParametricLIFNode and of "
-            "SynapseFilter(learnable=True): differentiate with respect to the module. The "
-            "functions of jaxsnn.functional take arrays. To compare several values, make "
+            "it is a Python value, over which jax.grad, jax.vmap and jax.jit cannot run. The "
+            "constants of neurons and synapses may be traced, and so may the arguments of the "
+            "functions of jaxsnn.functional. To compare several values of another setting, make "
             "one module for each in a Python loop"
         )
 
@@ -75,9 +74,10 @@ def negative(name: str, value: Any) -> float:
     return number
 
 
-def less(name: str, value: float | None, other_name: str, other: float | None) -> None:
-    """`value` must be less than `other`, unless one of them is None."""
-    if value is not None and other is not None and value >= other:
+def less(name: str, value: Any, other_name: str, other: Any) -> None:
+    """`value` must be less than `other`, unless one of them is None, or traced."""
+    traced = any(isinstance(number, jax.core.Tracer) for number in (value, other))
+    if value is not None and other is not None and not traced and np.any(value >= other):
         raise ValueError(f"{name} must be less than {other_name}, got {value!r} and {other!r}")
 
 

@@ -26,7 +26,7 @@ def leaky_charge(
     *,
     tau: float | jax.Array,
     decay_input: bool,
-    v_reset: float | None,
+    v_reset: float | jax.Array | None,
 ) -> jax.Array:
     """The potential that has leaked towards `v_reset` (None: towards 0) and taken in `x`."""
     tau = in_dtype_of(v, tau)
@@ -53,7 +53,7 @@ def reset(
 def fire_and_reset(
     h: jax.Array,
     v_threshold: float | jax.Array,
-    v_reset: float | None,
+    v_reset: float | jax.Array | None,
     surrogate_function: SurrogateFunction,
     detach_reset: bool,
 ) -> tuple[jax.Array, jax.Array]:

@@ -13,7 +13,7 @@ from flax.nnx import reprlib
 from jaxsnn._parts import children
 
 
-class _Signature:
+class Signature:
     """The signature of a class: its constructor's, where Flax's metaclass has `*args, **kwargs`."""
 
     def __get__(self, instance: Any, owner: type) -> inspect.Signature:
@@ -33,7 +33,7 @@ class Printable:
     """
 
     printed: ClassVar[tuple[str, ...]] = ()
-    __signature__ = _Signature()
+    __signature__ = Signature()
 
     def __repr__(self) -> str:
         return _describe(self)
@@ -49,7 +49,10 @@ class Printable:
 def _describe(layer: Any) -> str:
     if not isinstance(layer, nnx.Module):
         return getattr(layer, "__name__", None) or repr(layer)
-    settings = ", ".join(f"{name}={_value(value)}" for name, value in settings_of(layer).items())
+    shown = {name: _value(value) for name, value in settings_of(layer).items()}
+    learned = getattr(layer, "learned", ())
+    shown |= {name: f"learnable({shown[name]})" for name in learned if name in shown}
+    settings = ", ".join(f"{name}={value}" for name, value in shown.items())
     inside = [
         f"({name}): {_describe(child)}".replace("\n", "\n  ")
         for name, child in children(layer).items()

@@ -24,6 +24,7 @@ from jaxsnn.nn import (
     Run,
     Sequential,
     SynapseFilter,
+    learnable,
     unroll,
 )
 from jaxsnn.surrogate import ATan
@@ -127,7 +128,7 @@ class StatefulSynapseNet(_Net):
         self.fc = Sequential(
             Linear(FEATURES, HIDDEN, **kinds),
             IFNode(surrogate_function=ATan()),
-            SynapseFilter(tau=2.0, learnable=True, param_dtype=param_dtype),
+            SynapseFilter(tau=learnable(2.0, param_dtype=param_dtype)),
             Linear(HIDDEN, CLASSES, **kinds),
             IFNode(surrogate_function=ATan()),
         )

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import jax
 from jaxtyping import Array, Float
 
+from jaxsnn._phases import in_dtype_of
 from jaxsnn.functional._integrate_and_fire import if_step
 
 
@@ -12,9 +13,9 @@ def activation_aware_if_step(
     v: Float[Array, "*shape"],
     x: Float[Array, "*shape"],
     *,
-    v_threshold: Float[Array, "*#shape"],
-    v_offset: Float[Array, "*#shape"],
-    v_reset: float | None,
+    v_threshold: float | Float[Array, "*#shape"],
+    v_offset: float | Float[Array, "*#shape"],
+    v_reset: float | Float[Array, "*#shape"] | None,
     surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
@@ -38,11 +39,11 @@ def activation_aware_if_step(
     Returns:
         `(v, s)`: the potential after the reset in the dtype of `v`, spikes in that of `x`.
     """
-    v_offset = v_offset.astype(v.dtype)
+    v_offset = in_dtype_of(v, v_offset)
     return if_step(
         v,
         x,
-        v_threshold=v_threshold.astype(v.dtype),
+        v_threshold=in_dtype_of(v, v_threshold),
         v_reset=v_reset,
         surrogate_function=lambda above: surrogate_function(above + v_offset),
         detach_reset=detach_reset,

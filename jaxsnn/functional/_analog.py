@@ -14,10 +14,10 @@ def liaf_step(
     *,
     act: Callable[[jax.Array], jax.Array],
     threshold_related: bool,
-    tau: float,
+    tau: float | Float[Array, "*#shape"],
     decay_input: bool,
-    v_threshold: float,
-    v_reset: float | None,
+    v_threshold: float | Float[Array, "*#shape"],
+    v_reset: float | Float[Array, "*#shape"] | None,
     surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:

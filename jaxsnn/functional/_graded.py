@@ -12,8 +12,8 @@ def ternary_if_step(
     v: Float[Array, "*shape"],
     x: Float[Array, "*shape"],
     *,
-    v_threshold: float,
-    v_reset: float | None,
+    v_threshold: float | Float[Array, "*#shape"],
+    v_reset: float | Float[Array, "*#shape"] | None,
     surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
@@ -53,8 +53,8 @@ def ternary_lif_step(
     *,
     tau: float | Float[Array, "*#shape"],
     decay_input: bool,
-    v_threshold: float,
-    v_reset: float | None,
+    v_threshold: float | Float[Array, "*#shape"],
+    v_reset: float | Float[Array, "*#shape"] | None,
     surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
@@ -89,8 +89,8 @@ def ternary_lif_step(
 
 def _fire_either_way(
     h: jax.Array,
-    v_threshold: float,
-    v_reset: float | None,
+    v_threshold: float | Float[Array, "*#shape"],
+    v_reset: float | Float[Array, "*#shape"] | None,
     surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[jax.Array, jax.Array]:
@@ -106,7 +106,7 @@ def ilif_step(
     x: Float[Array, "*shape"],
     *,
     tau: float | Float[Array, "*#shape"],
-    v_threshold: float,
+    v_threshold: float | Float[Array, "*#shape"],
     surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:

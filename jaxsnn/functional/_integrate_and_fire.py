@@ -13,7 +13,7 @@ def if_step(
     x: Float[Array, "*shape"],
     *,
     v_threshold: float | Float[Array, "*#shape"],
-    v_reset: float | None,
+    v_reset: float | Float[Array, "*#shape"] | None,
     surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
@@ -46,8 +46,8 @@ def lif_step(
     *,
     tau: float | Float[Array, "*#shape"],
     decay_input: bool,
-    v_threshold: float,
-    v_reset: float | None,
+    v_threshold: float | Float[Array, "*#shape"],
+    v_reset: float | Float[Array, "*#shape"] | None,
     surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
@@ -88,8 +88,8 @@ def klif_step(
     scale_reset: bool,
     tau: float | Float[Array, "*#shape"],
     decay_input: bool,
-    v_threshold: float,
-    v_reset: float | None,
+    v_threshold: float | Float[Array, "*#shape"],
+    v_reset: float | Float[Array, "*#shape"] | None,
     surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:

@@ -1,6 +1,7 @@
 """Integrate-and-fire neurons whose potential speeds up on its way to the threshold."""
 
 from collections.abc import Callable
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -13,12 +14,12 @@ def qif_step(
     v: Float[Array, "*shape"],
     x: Float[Array, "*shape"],
     *,
-    tau: float,
-    v_c: float,
-    a0: float,
-    v_rest: float,
-    v_threshold: float,
-    v_reset: float | None,
+    tau: float | Float[Array, "*#shape"],
+    v_c: float | Float[Array, "*#shape"],
+    a0: float | Float[Array, "*#shape"],
+    v_rest: float | Float[Array, "*#shape"],
+    v_threshold: float | Float[Array, "*#shape"],
+    v_reset: float | Float[Array, "*#shape"] | None,
     surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
@@ -52,7 +53,7 @@ def qif_step(
 
 
 def quadratic_charge(
-    v: jax.Array, current: jax.Array, *, tau: float, v_c: float, a0: float, v_rest: float
+    v: jax.Array, current: jax.Array, *, tau: Any, v_c: Any, a0: Any, v_rest: Any
 ) -> jax.Array:
     """The charge of `qif_step`."""
     return v + (current + a0 * (v - v_rest) * (v - v_c)) / tau
@@ -62,12 +63,12 @@ def eif_step(
     v: Float[Array, "*shape"],
     x: Float[Array, "*shape"],
     *,
-    tau: float,
-    delta_T: float,
-    theta_rh: float,
-    v_rest: float,
-    v_threshold: float,
-    v_reset: float | None,
+    tau: float | Float[Array, "*#shape"],
+    delta_T: float | Float[Array, "*#shape"],
+    theta_rh: float | Float[Array, "*#shape"],
+    v_rest: float | Float[Array, "*#shape"],
+    v_threshold: float | Float[Array, "*#shape"],
+    v_reset: float | Float[Array, "*#shape"] | None,
     surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:

@@ -52,7 +52,7 @@ def dsr_lif(
     xs: Float[Array, "T *shape"],
     v_threshold: Float[Array, ""],
     *,
-    tau: float,
+    tau: float | Float[Array, "*#shape"],
     delta_t: float,
     alpha: float,
     v_threshold_grad_scaling: float = 1.0,

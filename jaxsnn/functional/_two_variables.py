@@ -2,9 +2,10 @@
 
 import math
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxsnn._phases import fire_and_reset, keep
@@ -26,10 +27,10 @@ def cubalif_step(
     state: CUBALIFState,
     x: Float[Array, "*shape"],
     *,
-    c_decay: float,
-    v_decay: float,
-    v_threshold: float,
-    v_reset: float | None,
+    c_decay: float | Float[Array, "*#shape"],
+    v_decay: float | Float[Array, "*#shape"],
+    v_threshold: float | Float[Array, "*#shape"],
+    v_reset: float | Float[Array, "*#shape"] | None,
     surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[CUBALIFState, Float[Array, "*shape"]]:
@@ -80,11 +81,11 @@ def raf_step(
     state: RAFState,
     x: Float[Array, "*shape"],
     *,
-    b: float,
-    omega: float,
-    dt: float,
-    v_threshold: float,
-    v_reset: float | None,
+    b: float | Float[Array, "*#shape"],
+    omega: float | Float[Array, "*#shape"],
+    dt: float | Float[Array, "*#shape"],
+    v_threshold: float | Float[Array, "*#shape"],
+    v_reset: float | Float[Array, "*#shape"] | None,
     surrogate_function: Callable[[jax.Array], jax.Array],
     detach_reset: bool,
 ) -> tuple[RAFState, Float[Array, "*shape"]]:
@@ -114,8 +115,9 @@ def raf_step(
     Source: Izhikevich 2001, "Resonate-and-fire neurons".
     """
     v, u = state
-    cos = math.exp(b * dt) * math.cos(omega * dt)
-    sin = math.exp(b * dt) * math.sin(omega * dt)
+    arrays = any(isinstance(constant, jax.Array) for constant in (b, omega, dt))
+    xp: Any = jnp if arrays else math  # of numbers in double precision
+    cos, sin = xp.exp(b * dt) * xp.cos(omega * dt), xp.exp(b * dt) * xp.sin(omega * dt)
     h = keep(v * cos + u * sin)
     u = u * cos - v * sin + x.astype(u.dtype)
     v, spikes = fire_and_reset(h, v_threshold, v_reset, surrogate_function, detach_reset)

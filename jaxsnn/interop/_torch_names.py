@@ -125,7 +125,7 @@ class _Walk:
             of_input = flow is INPUT and not self.inside_own
             self.entries += _layouts.leaky(layer, at, flow.axes, of_input=of_input)
             return self.orders.behind(layer, name, flow)
-        if isinstance(layer, nn.ExponentialSynapse) and layer.learnable and self.alphas:
+        if isinstance(layer, nn.ExponentialSynapse) and layer.learned and self.alphas:
             self.entries.append(_layouts.alpha(layer, at))
             return self.orders.behind(layer, name, flow)
         if isinstance(layer, nnx.BatchNorm | nnx.LayerNorm):

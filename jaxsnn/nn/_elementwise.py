@@ -1,55 +1,139 @@
 """Element-wise cells (neurons and synapses); consecutive ones are fused into a single scan."""
 
-import abc
+import inspect
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, final
 
 import jax
 import jax.numpy as jnp
 
 from jaxsnn import _checks
-from jaxsnn._carries import check_call
+from jaxsnn._carries import check_call, check_step
+from jaxsnn._dtypes import state_dtype
 from jaxsnn._layout import is_shared_out
 from jaxsnn._masks import over
 from jaxsnn._parts import is_final
+from jaxsnn.nn._fields import Fields
 from jaxsnn.nn._module import Cell
-from jaxsnn.nn._run import Carry, Run, run_cell, start
+from jaxsnn.nn._run import Carry, Run, Streams, run_cell, start
 
 
-class ElementwiseCell(Cell):
-    """Abstract: a cell whose output and state at an element depend on that element alone.
+class ElementwiseCell(Fields, Cell):
+    """Abstract base of cells whose output and state at an element depend on that element alone.
 
-    Over time all axes but the first are therefore one to it, so that XLA's inner loops are long,
-    and a row of such cells is a single scan.
+    A derived class is a declaration: its annotated attributes are the arguments of its
+    constructor, as in `dataclasses`, and `step(state, x, **settings) -> (state, y)` is a pure
+    function of one time step. The attributes that `step` takes as keyword arguments are passed to
+    it. An annotation such as `TimeConstant` checks its value, and allows an array with one
+    constant for each neuron and `learnable`. The rest follows: constructor, checks, printing,
+    first state, the run over time, records, export.
+
+    Over time all axes but the first are one axis to such a cell, so that XLA's inner loops are
+    long, and a row of such cells is a single scan.
+
+    Carry: the state, in the shape of one step's input; several states are a NamedTuple, `state`.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: a constant is out of range or not finite; when run, if an array of constants
+            does not broadcast to the input.
+
+    Examples:
+        >>> class Leak(ElementwiseCell):
+        ...     decay: Fraction = 0.5
+        ...
+        ...     @staticmethod
+        ...     def step(v, x, *, decay):
+        ...         v = decay * v + x
+        ...         return v, v
+        >>> _, v = unroll(Leak(decay=jnp.array([0.5, 0.25])), jnp.ones((2, 1, 2)))
+        >>> v[1]
+        Array([[1.5 , 1.25]], dtype=float32)
     """
 
-    elementwise: ClassVar[bool] = True
+    step: ClassVar[Callable[..., tuple[Any, jax.Array]]]
+    state: ClassVar[Any] = None  # the NamedTuple of a cell with several states
+    _taken: ClassVar[list[str]] = []  # the fields that `step` takes
 
-    def _scalars(self) -> tuple[jax.Array, ...]:
-        """The learnable scalars of the step, e.g. a time constant."""
-        return ()
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if not hasattr(cls, "step"):
+            return
+        if inspect.isfunction(vars(cls).get("step")):
+            cls.step = staticmethod(cls.step)
+        names = [
+            name
+            for name, parameter in inspect.signature(cls.step).parameters.items()
+            if parameter.kind is parameter.KEYWORD_ONLY
+        ]
+        unknown = set(names) - set(cls._fields)
+        if unknown and cls.settings is ElementwiseCell.settings:
+            raise TypeError(
+                f"{cls.__name__}.step takes {', '.join(sorted(unknown))}, which the class does not "
+                "declare: annotate an attribute of this name, or define settings()"
+            )
+        cls._taken = [name for name in names if name in cls._fields]
 
-    @abc.abstractmethod
-    def _step(self, carry: Carry, x: jax.Array, *scalars: jax.Array) -> tuple[Carry, jax.Array]:
-        """One time step; each of `scalars` is a scalar or in the shape of `x`."""
+    def initial_state(self) -> Any:
+        """The state before the first step: 0, or a `state` with a number for each name."""
+        return 0.0 if self.state is None else self.state(*(0.0 for _ in self.state._fields))
+
+    def settings(self) -> dict[str, Any]:
+        """The keyword arguments of `step`, by default the attributes of the same names.
+
+        Override it where a step takes a function of constants, e.g. `exp(-1 / tau)`: over a
+        sequence it is called once.
+        """
+        return {name: getattr(self, name) for name in self._taken}
+
+    def initialize_carry(
+        self, input_shape: tuple[int, ...], rngs: Streams = None, *, dtype: Any = jnp.float32
+    ) -> Any:
+        """The state before the first step, see `initial_state`."""
+        dtype = state_dtype(dtype)
+        return jax.tree.map(lambda c: jnp.full(input_shape, c, dtype), self.initial_state())
 
     @final
     def __call__(self, carry: Carry, x: jax.Array = _checks.REQUIRED) -> tuple[Carry, jax.Array]:
         check_call(self, x)
-        return self._step(carry, x, *self._scalars())
+        return type(self).step(carry, x, **self._spread(carry, x, x.shape))
 
     def _run(self, carry: Carry, x: jax.Array, run: Run) -> tuple[Carry, jax.Array]:
-        if run.steps and self.elementwise:
+        if run.steps:
             (carry,), ys = scan_elements([self], [carry], x, run, [run])
             return carry, ys
         return run_cell(self, carry, x, run)
 
+    def _spread(self, carry: Carry, x: Any, flat: tuple[int, ...]) -> dict[str, Any]:
+        """The settings for a step with this carry and input; arrays are in the shape `flat`.
+
+        As it is spread over the elements, a constant gets its gradient by one sum after the loop.
+        """
+        check_step(self, carry, x, self.state)
+        for name in self._fields:
+            axes = getattr(getattr(self, name), "shape", ())
+            fits = zip(axes, x.shape[max(0, len(x.shape) - len(axes)) :], strict=False)
+            if len(axes) > len(x.shape) or any(a not in (1, b) for a, b in fits):
+                raise ValueError(
+                    f"{name} of {type(self).__name__} has the shape {list(axes)}, which does not "
+                    f"broadcast to an input of shape {list(x.shape)}; give one constant for each "
+                    "feature, the last axis of the input, or one for all"
+                )
+        states = jax.tree.leaves(carry)
+        dtype = states[0].dtype if states else state_dtype(x.dtype)
+
+        def spread(value: Any) -> Any:
+            if not isinstance(value, jax.Array):
+                return value
+            return jnp.broadcast_to(value.astype(dtype), x.shape).reshape(flat)
+
+        return {name: spread(value) for name, value in self.settings().items()}
+
 
 def is_elementwise(layer: Any) -> bool:
     """Whether `layer` is such a cell, without a step of its own in a derived class."""
-    fits = isinstance(layer, ElementwiseCell) and layer.elementwise
-    return fits and is_final(type(layer).__call__)
+    return isinstance(layer, ElementwiseCell) and is_final(type(layer).__call__)
 
 
 def run_elements(
@@ -72,17 +156,15 @@ def scan_elements(
 ) -> tuple[list[Carry], jax.Array]:
     """The new carries and the outputs of cells that follow one another, each run `within`."""
     carries = [start(cell, carry, xs) for cell, carry in zip(cells, carries, strict=True)]
-    shape = xs.shape[1:]
-    fits = all(getattr(state, "shape", None) == shape for state in jax.tree.leaves(carries))
-    # Where it does not fit, the cell itself raises.
-    flat = (math.prod(shape),) if fits and not is_shared_out(xs) else shape
-    # Spread over the elements, a scalar gets its gradient by one sum at the end, not at each step.
-    spread = [[jnp.broadcast_to(s, flat) for s in cell._scalars()] for cell in cells]
+    steps, *shape = xs.shape
+    flat = tuple(shape) if is_shared_out(xs) else (math.prod(shape),)
+    one = jax.ShapeDtypeStruct(tuple(shape), xs.dtype)
+    settings = [cell._spread(c, one, flat) for cell, c in zip(cells, carries, strict=True)]
 
     def step(carries: list[Carry], x: jax.Array, now: Run) -> tuple[list[Carry], jax.Array]:
         after: list[Any] = []
-        for cell, carry, scalars, inside in zip(cells, carries, spread, within, strict=True):
-            carry, x = cell._step(carry, x, *scalars)
+        for cell, carry, constants, inside in zip(cells, carries, settings, within, strict=True):
+            carry, x = type(cell).step(carry, x, **constants)
             now._path = inside._path
             now._see_states(cell, carry)
             if inside is not run:  # which records its output itself
@@ -90,12 +172,10 @@ def scan_elements(
             after.append(carry)
         return after, x
 
-    if fits:
-        carries = jax.tree.map(lambda state: state.reshape(flat), carries)
+    carries = jax.tree.map(lambda state: state.reshape(flat), carries)
     mask = run.mask
     if mask is not None:
-        mask = jnp.broadcast_to(over(mask, xs), xs.shape).reshape(xs.shape[0], *flat)
-    steps = xs.shape[0]
+        mask = jnp.broadcast_to(over(mask, xs), xs.shape).reshape(steps, *flat)
     carries, ys, seen = run._changed(mask=mask)._scanned(step, carries, xs.reshape(steps, *flat))
     ys, seen = jax.tree.map(lambda a: a.reshape(steps, *shape), (ys, seen))
     run._take(seen)

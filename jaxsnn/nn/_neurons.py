@@ -1,82 +1,77 @@
-"""What all neurons share; the integrate-and-fire neuron without and with a leak."""
+"""`Neuron`, the base of neurons that fire and are reset, and those without or with a plain leak."""
 
-from collections.abc import Callable
-from typing import Any, ClassVar
+from dataclasses import KW_ONLY
+from typing import Annotated, Any
 
-import jax
 import jax.numpy as jnp
-from flax import nnx
 
 from jaxsnn import _checks, functional
-from jaxsnn._carries import check_step
-from jaxsnn._dtypes import state_dtype
-from jaxsnn._parameters import tau_of_w, w_of_tau
 from jaxsnn._phases import SurrogateFunction
+from jaxsnn.nn._constants import Positive, Real, Threshold, TimeConstant, learnable
 from jaxsnn.nn._elementwise import ElementwiseCell
 from jaxsnn.surrogate import Sigmoid
 
-
-class _Neuron(ElementwiseCell):
-    """Abstract: what all integrate-and-fire neurons share. The first potential is `v_reset`."""
-
-    state_name = "v"
-    printed: ClassVar[tuple[str, ...]] = (
-        "v_threshold",
-        "v_reset",
-        "detach_reset",
-        "surrogate_function",
-    )
-
-    def __init__(
-        self,
-        v_threshold: float,
-        v_reset: float | None,
-        surrogate_function: SurrogateFunction,
-        detach_reset: bool,
-    ) -> None:
-        self.v_threshold = _checks.real("v_threshold", v_threshold)
-        self.v_reset = None if v_reset is None else _checks.real("v_reset", v_reset)
-        self.surrogate_function = _checks.function("surrogate_function", surrogate_function)
-        self.detach_reset = _checks.boolean("detach_reset", detach_reset)
-
-    def initialize_carry(
-        self,
-        input_shape: tuple[int, ...],
-        rngs: nnx.Rngs | nnx.RngStream | None = None,
-        *,
-        dtype: Any = jnp.float32,
-    ) -> Any:
-        """The state before the first step: `v` is `v_reset` (0 for the soft reset)."""
-        return self._first(lambda value: jnp.full(input_shape, value, state_dtype(dtype)))
-
-    def _first(self, full: Callable[[float], jax.Array]) -> Any:
-        """The first state; `full` fills an array in the shape of the input with a number."""
-        return full(0.0 if self.v_reset is None else self.v_reset)
-
-    def _fire_and_reset(self) -> dict[str, Any]:
-        return {
-            "v_threshold": self.v_threshold,
-            "v_reset": self.v_reset,
-            "surrogate_function": self.surrogate_function,
-            "detach_reset": self.detach_reset,
-        }
+SpikeFunction = Annotated[SurrogateFunction, _checks.function]
 
 
-class IFNode(_Neuron):
-    """Integrate-and-fire neuron; the equation is in `jaxsnn.functional.if_step`.
+class Firing(ElementwiseCell):
+    """Abstract base of neurons with a threshold.
 
     Args:
         v_threshold: firing threshold.
-        v_reset: potential after a spike and before the first step; None is the soft reset,
-            which subtracts the threshold and starts from 0.
         surrogate_function: spike function of `v - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
-        detach_reset: no gradient flows through the reset (that of the output spike stays).
 
     Carry: the potential `v`, in the shape of one step's input.
+    """
 
-    Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: a number is not finite.
+    state_name = "v"
+
+    _: KW_ONLY
+    v_threshold: Threshold = 1.0
+    surrogate_function: SpikeFunction = Sigmoid()
+
+
+class Neuron(Firing):
+    """Abstract base of neurons that fire and are reset: their step and their constants.
+
+    The arguments below are those of all such neurons. Each constant is a number, an array that
+    broadcasts to the features (the last axes of the input), or `learnable`.
+
+    Args:
+        v_reset: potential after a spike, at rest and before the first step; None is the soft
+            reset, which subtracts the threshold, rests at 0 and starts from 0.
+        detach_reset: no gradient flows through the spike in the reset (that of the output stays).
+
+    Examples:
+        >>> class DecayingIF(Neuron):
+        ...     decay: Fraction = 0.9
+        ...
+        ...     @staticmethod
+        ...     def step(v, x, *, decay, **fire_and_reset):
+        ...         return functional.if_step(decay * v, x, **fire_and_reset)
+        >>> _, spikes = unroll(DecayingIF(0.5, v_threshold=0.7), jnp.full((4, 1), 0.5))
+        >>> spikes[:, 0]
+        Array([0., 1., 0., 1.], dtype=float32)
+    """
+
+    printed = ("v_threshold", "v_reset", "detach_reset", "surrogate_function")
+
+    _: KW_ONLY
+    v_reset: Real | None = 0.0
+    detach_reset: bool = False
+
+    def initial_state(self) -> Any:
+        """The state before the first step: `v` is `v_reset`, 0 for the soft reset."""
+        v = 0.0 if self.v_reset is None else self.v_reset
+        return v if self.state is None else super().initial_state()._replace(v=v)
+
+
+class IFNode(Neuron):
+    """Integrate-and-fire neuron; the equation is in `jaxsnn.functional.if_step`.
+
+    Args:
+        v_reset: potential after a spike and before the first step; None is the soft reset,
+            which subtracts the threshold and starts from 0.
 
     Examples:
         >>> _, spikes = unroll(IFNode(), jnp.full((4, 1), 0.5))
@@ -84,66 +79,26 @@ class IFNode(_Neuron):
         Array([0., 1., 0., 1.], dtype=float32)
     """
 
-    def __init__(
-        self,
-        *,
-        v_threshold: float = 1.0,
-        v_reset: float | None = 0.0,
-        surrogate_function: SurrogateFunction = Sigmoid(),
-        detach_reset: bool = False,
-    ) -> None:
-        super().__init__(v_threshold, v_reset, surrogate_function, detach_reset)
-
-    def _step(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        check_step(self, carry, x)
-        return functional.if_step(carry, x, **self._fire_and_reset())
+    step = functional.if_step
 
 
-class LIFNode(_Neuron):
+class LIFNode(Neuron):
     """Leaky integrate-and-fire neuron; the equation is in `jaxsnn.functional.lif_step`.
 
     Args:
         tau: membrane time constant in time steps, greater than 1.
         decay_input: whether the input is divided by `tau` too.
-        v_threshold: firing threshold.
-        v_reset: potential after a spike, at rest and before the first step; None is the soft
-            reset, which subtracts the threshold, rests at 0 and starts from 0.
-        surrogate_function: spike function of `v - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
-        detach_reset: no gradient flows through the reset (that of the output spike stays).
-
-    Carry: the potential `v`, in the shape of one step's input.
-
-    Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: `tau` is not greater than 1, or a number is not finite.
     """
 
-    printed = ("tau", "decay_input", *_Neuron.printed)
-
-    def __init__(
-        self,
-        tau: float = 2.0,
-        *,
-        decay_input: bool = True,
-        v_threshold: float = 1.0,
-        v_reset: float | None = 0.0,
-        surrogate_function: SurrogateFunction = Sigmoid(),
-        detach_reset: bool = False,
-    ) -> None:
-        super().__init__(v_threshold, v_reset, surrogate_function, detach_reset)
-        self.tau = _checks.time_constant("tau", tau)
-        self.decay_input = _checks.boolean("decay_input", decay_input)
-
-    def _step(self, carry: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
-        check_step(self, carry, x)
-        return functional.lif_step(
-            carry, x, tau=self.tau, decay_input=self.decay_input, **self._fire_and_reset()
-        )
+    tau: TimeConstant = 2.0
+    _: KW_ONLY
+    decay_input: bool = True
+    step = functional.lif_step
 
 
-class ParametricLIFNode(_Neuron):
-    """LIF neuron that learns its time constant, one for the whole layer; the equation is in
-    `jaxsnn.functional.lif_step`.
+class ParametricLIFNode(LIFNode):
+    """LIF neuron that learns its time constant, one for the whole layer, as
+    `LIFNode(tau=learnable(init_tau))` does; the equation is in `jaxsnn.functional.lif_step`.
 
     The parameter is `w` with `1/tau = sigmoid(w)` (Fang et al. 2021, "Incorporating learnable
     membrane time constant to enhance learning of spiking neural networks").
@@ -154,8 +109,8 @@ class ParametricLIFNode(_Neuron):
         v_threshold: firing threshold.
         v_reset: potential after a spike, at rest and before the first step; None is the soft
             reset, which subtracts the threshold, rests at 0 and starts from 0.
+        detach_reset: no gradient flows through the spike in the reset (that of the output stays).
         surrogate_function: spike function of `v - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
-        detach_reset: no gradient flows through the reset (that of the output spike stays).
         param_dtype: dtype of `w`.
 
     Carry: the potential `v`, in the shape of one step's input.
@@ -165,8 +120,6 @@ class ParametricLIFNode(_Neuron):
         ValueError: `init_tau` is not greater than 1, or a number is not finite.
     """
 
-    printed = ("tau", "decay_input", *_Neuron.printed)
-
     def __init__(
         self,
         init_tau: float = 2.0,
@@ -174,24 +127,68 @@ class ParametricLIFNode(_Neuron):
         decay_input: bool = True,
         v_threshold: float = 1.0,
         v_reset: float | None = 0.0,
-        surrogate_function: SurrogateFunction = Sigmoid(),
         detach_reset: bool = False,
+        surrogate_function: SurrogateFunction = Sigmoid(),
         param_dtype: Any = jnp.float32,
     ) -> None:
-        super().__init__(v_threshold, v_reset, surrogate_function, detach_reset)
-        self.w = nnx.Param(w_of_tau("init_tau", init_tau, param_dtype))
-        self.decay_input = _checks.boolean("decay_input", decay_input)
-
-    @property
-    def tau(self) -> jax.Array:
-        """The membrane time constant as it is now, in time steps."""
-        return tau_of_w(self.w[...])
-
-    def _scalars(self) -> tuple[jax.Array, ...]:
-        return (self.tau,)
-
-    def _step(self, carry: jax.Array, x: jax.Array, tau: jax.Array) -> tuple[jax.Array, jax.Array]:
-        check_step(self, carry, x)
-        return functional.lif_step(
-            carry, x, tau=tau, decay_input=self.decay_input, **self._fire_and_reset()
+        super().__init__(
+            learnable(_checks.time_constant("init_tau", init_tau), param_dtype=param_dtype),
+            decay_input=decay_input,
+            v_threshold=v_threshold,
+            v_reset=v_reset,
+            detach_reset=detach_reset,
+            surrogate_function=surrogate_function,
         )
+
+
+class KLIFNode(Neuron):
+    """LIF neuron with a gain before its threshold, by default learned, one for the whole layer;
+    the equation is in `jaxsnn.functional.klif_step`.
+
+    Args:
+        tau: membrane time constant in time steps, greater than 1.
+        scale_reset: whether the gain is taken back in the reset. Then `k` must stay clear of 0.
+        decay_input: whether the input is divided by `tau` too.
+        k: gain.
+        surrogate_function: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
+    """
+
+    tau: TimeConstant = 2.0
+    _: KW_ONLY
+    scale_reset: bool = False
+    decay_input: bool = True
+    k: Real = learnable(1.0)
+    step = functional.klif_step
+
+
+class HalfThresholdIFNode(Firing):
+    """IF neuron with soft reset that starts half-way to its threshold; the equation is in
+    `jaxsnn.functional.if_step`.
+
+    For networks that are converted from conventional ones: the number of spikes for a constant
+    input is then rounded, not cut off (Bu et al. 2022, "Optimized potential initialization for
+    low-latency spiking neural networks").
+
+    Args:
+        v_threshold: firing threshold, greater than 0.
+        detach_reset: no gradient flows through the spike in the reset (that of the output stays).
+
+    Carry: the potential `v`, `v_threshold / 2` before the first step, in the shape of one step's
+    input.
+
+    Examples:
+        >>> _, spikes = unroll(HalfThresholdIFNode(), jnp.full((4, 1), 0.375))
+        >>> spikes[:, 0]
+        Array([0., 1., 0., 1.], dtype=float32)
+    """
+
+    _: KW_ONLY
+    v_threshold: Positive = 1.0
+    detach_reset: bool = False
+    step = functional.if_step
+
+    def initial_state(self) -> Any:
+        return self.v_threshold / 2
+
+    def settings(self) -> dict[str, Any]:
+        return super().settings() | {"v_reset": None}

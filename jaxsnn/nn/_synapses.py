@@ -1,15 +1,14 @@
-"""Stateful synapses: cells whose carry is the synaptic current `i`."""
+"""Stateful synapses: cells whose carry is a synaptic current."""
 
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
+import numpy as np
 
-from jaxsnn import _checks, functional
-from jaxsnn._carries import check_step
-from jaxsnn._dtypes import state_dtype
-from jaxsnn._parameters import tau_of_w, w_of_tau
+from jaxsnn import functional
+from jaxsnn.nn import _constants
+from jaxsnn.nn._constants import Positive, TimeConstant
 from jaxsnn.nn._elementwise import ElementwiseCell
 
 
@@ -19,15 +18,10 @@ class SynapseFilter(ElementwiseCell):
 
     Args:
         tau: time constant in time steps, greater than 1.
-        learnable: whether the time constant is learned, one for the whole layer, through the
-            parameter `w` with `1/tau = sigmoid(w)`.
-        param_dtype: dtype of `w`.
+        learnable: whether the time constant is learned, as `tau=jaxsnn.nn.learnable(tau)`,
+            through the parameter `w` with `1/tau = sigmoid(w)`.
 
     Carry: the current `i`, 0 before the first step, in the shape of one step's input.
-
-    Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: `tau` is not greater than 1, or not finite.
 
     Examples:
         >>> _, current = unroll(SynapseFilter(tau=2.0), jnp.array([[1.0], [0.0], [0.0]]))
@@ -35,35 +29,104 @@ class SynapseFilter(ElementwiseCell):
         Array([1.  , 0.5 , 0.25], dtype=float32)
     """
 
-    printed = ("tau", "learnable")
     state_name = "i"
+    printed = ("tau",)
+    tau: TimeConstant = 100.0
+    learnable: bool = False
+    step = functional.synapse_filter_step
 
-    def __init__(
-        self, tau: float = 100.0, learnable: bool = False, *, param_dtype: Any = jnp.float32
-    ) -> None:
-        self.learnable = _checks.boolean("learnable", learnable)
-        self._tau = _checks.time_constant("tau", tau)
-        if learnable:
-            self.w = nnx.Param(w_of_tau("tau", tau, param_dtype))
+    def __post_init__(self) -> None:
+        if self.learnable and not hasattr(self, "w"):
+            self.tau = _constants.learnable(self.tau)
+        self.learnable = hasattr(self, "w")
 
-    @property
-    def tau(self) -> float | jax.Array:
-        """The time constant as it is now, in time steps."""
-        return tau_of_w(self.w[...]) if self.learnable else self._tau
 
-    def initialize_carry(
-        self,
-        input_shape: tuple[int, ...],
-        rngs: nnx.Rngs | nnx.RngStream | None = None,
-        *,
-        dtype: Any = jnp.float32,
-    ) -> jax.Array:
-        """The current before the first step, 0."""
-        return jnp.zeros(input_shape, state_dtype(dtype))
+class ExponentialSynapse(ElementwiseCell):
+    """A current that jumps by 1 with each spike and decays by `exp(-1/tau)` in a step; the
+    equation is in `jaxsnn.functional.exponential_synapse_step`.
 
-    def _scalars(self) -> tuple[jax.Array, ...]:
-        return (tau_of_w(self.w[...]),) if self.learnable else ()
+    Args:
+        tau: time constant in time steps, greater than 0.
 
-    def _step(self, carry: jax.Array, x: jax.Array, *tau: jax.Array) -> tuple[jax.Array, jax.Array]:
-        check_step(self, carry, x)
-        return functional.synapse_filter_step(carry, x, tau=tau[0] if tau else self._tau)
+    Carry: the current `i`, 0 before the first step, in the shape of one step's input.
+
+    Examples:
+        >>> _, current = unroll(ExponentialSynapse(tau=1.0), jnp.array([[1.0], [0.0], [0.0]]))
+        >>> [f"{i:.3f}" for i in current[:, 0]]  # 1, 1/e, 1/e^2
+        ['1.000', '0.368', '0.135']
+    """
+
+    state_name = "i"
+    tau: Positive
+    step = functional.exponential_synapse_step
+
+    def settings(self) -> dict[str, Any]:
+        return {"decay": functional.exponential_decay(self.tau)}
+
+
+class AlphaSynapse(ElementwiseCell):
+    """A current that rises to 1 in `tau` steps after a spike and decays as slowly; the equation
+    is in `jaxsnn.functional.double_exponential_synapse_step`.
+
+    Args:
+        tau: time constant of both, in time steps, greater than 0.
+
+    Carry: `jaxsnn.functional.RisingCurrent(i, rise)`, 0 before the first step, each in the shape
+    of one step's input.
+
+    Examples:
+        >>> _, current = unroll(AlphaSynapse(tau=2.0), jnp.eye(1, 5).T)
+        >>> print(*(f"{i:.3f}" for i in current[:, 0]))
+        0.000 0.824 1.000 0.910 0.736
+    """
+
+    tau: Positive
+    step = functional.double_exponential_synapse_step
+    state = functional.RisingCurrent
+
+    def settings(self) -> dict[str, Any]:
+        return _factors(self.tau, self.tau)
+
+
+class DoubleExponentialSynapse(ElementwiseCell):
+    """A current that rises with one time constant after a spike, to 1, and decays with another;
+    the equation is in `jaxsnn.functional.double_exponential_synapse_step`.
+
+    Args:
+        tau_decay: time constant of the decay in time steps, greater than 0.
+        tau_rise: time constant of the rise, likewise; at most `tau_decay`, at which this is
+            `AlphaSynapse`. The response is the same with the two exchanged, so that two that
+            are learned may cross.
+
+    Carry: `jaxsnn.functional.RisingCurrent(i, rise)`, 0 before the first step, each in the shape
+    of one step's input.
+
+    Examples:
+        >>> synapse = DoubleExponentialSynapse(tau_decay=4.0, tau_rise=1.0)
+        >>> _, current = unroll(synapse, jnp.eye(1, 5).T)
+        >>> print(*(f"{i:.3f}" for i in current[:, 0]))
+        0.000 0.870 0.997 0.894 0.740
+    """
+
+    tau_decay: Positive
+    tau_rise: Positive
+    step = functional.double_exponential_synapse_step
+    state = functional.RisingCurrent
+
+    def __post_init__(self) -> None:
+        decay, rise = self.tau_decay, self.tau_rise
+        if not isinstance(decay > rise, jax.core.Tracer) and np.any(rise > decay):
+            raise ValueError(
+                f"tau_rise must be at most tau_decay, got tau_rise={rise!r} and "
+                f"tau_decay={decay!r}; exchange the two, the response is the same"
+            )
+
+    def settings(self) -> dict[str, Any]:
+        return _factors(self.tau_decay, self.tau_rise)
+
+
+def _factors(tau_decay: Any, tau_rise: Any) -> dict[str, Any]:
+    if isinstance(tau_decay, jax.Array) or isinstance(tau_rise, jax.Array):
+        tau_decay, tau_rise = jnp.asarray(tau_decay), jnp.asarray(tau_rise)
+    names = ("decay", "rise", "gain")
+    return dict(zip(names, functional.double_exponential_factors(tau_decay, tau_rise), strict=True))

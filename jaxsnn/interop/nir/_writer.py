@@ -125,7 +125,7 @@ class Writer:
             )
         notes = notes_of(cell, spikes=spikes)
         if type(cell) is nn.ParametricLIFNode:
-            notes["w"] = float(finite("w", np.asarray(cell.w[...])))
+            notes["w"] = float(finite("w", np.asarray(vars(cell)["w"][...])))
         arrays = {name: _full(value, layout, name) for name, value in fields.items()}
         return getattr(self.nir, kind)(**arrays, metadata={KEY: notes} if notes else {})
 

@@ -1,0 +1,148 @@
+"""Constants of a cell: numbers, arrays with one for each neuron, or parameters that are learned."""
+
+import dataclasses
+import math
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from flax import nnx
+
+from jaxsnn import _checks
+
+Number = float | jax.Array | np.ndarray[Any, Any]
+Bounds = tuple[float, float]
+
+
+class Constant(nnx.Param[Any]):
+    """The parameter of a constant that is learned, made by `learnable`.
+
+    A type of its own, so that `nnx.state(net, nn.Constant)` and the label of an optimizer find
+    all of them. `constant` is the value that the neuron uses.
+    """
+
+    @property
+    def constant(self) -> jax.Array:
+        """The constant that the parameter stands for, between its bounds."""
+        return _between(self[...], *self.get_metadata("bounds"))
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class Learnable:
+    """A constant that is learned: its value at the start, and how it is stored."""
+
+    value: Any
+    bounds: Bounds | None
+    param_dtype: Any
+
+
+def learnable(value: Any, bounds: Bounds | None = None, *, param_dtype: Any = None) -> Any:
+    """A constant that is learned, for any constant of a neuron or synapse.
+
+        c = low + (high - low) sigmoid(w)     bounds=(low, high)
+        c = low + exp(-w)                     bounds=(low, inf)
+        c = high - exp(-w)                    bounds=(-inf, high)
+        c = w                                 bounds=(-inf, inf)
+
+    with the parameter `w`, a `Constant`. Gradient descent on `w` cannot leave the bounds.
+
+    Args:
+        value: the constant at the start: a number for all neurons of the layer, or an array that
+            broadcasts to the features, the last axes of the input, e.g. a random draw
+            `jax.random.uniform(rngs.params(), (128,), minval=5.0, maxval=25.0)`.
+        bounds: None are those of the constant: `(1, inf)` for a time constant, SpikingJelly's
+            `w = -log(tau - 1)`; `(0, inf)` for a threshold and what must be positive, `(0, 1)`
+            for a fraction, otherwise none. `(0, inf)` for a time constant learns `-log(tau)`.
+        param_dtype: dtype of `w`; None is that of an array, float32 for a number.
+
+    Raises:
+        TypeError: at the neuron, if `value` is no number and no array of numbers.
+        ValueError: `bounds` are not two numbers in order; at the neuron, if `value` lies outside.
+
+    Examples:
+        >>> neuron = LIFNode(tau=learnable(jnp.array([2.0, 8.0])), v_threshold=learnable(1.0))
+        >>> neuron.tau, neuron.w.shape
+        (Array([2., 8.], dtype=float32), (2,))
+    """
+    if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
+        raise ValueError(f"bounds must be (low, high) with low < high, got {bounds!r}")
+    if bounds is not None:
+        bounds = float(bounds[0]), float(bounds[1])
+    return Learnable(value, bounds, param_dtype)
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """The range of a constant: a check of one number, and the bounds of what is learned."""
+
+    check: Callable[[str, Any], float]
+    bounds: Bounds = (-math.inf, math.inf)
+
+    def __call__(self, name: str, value: Any) -> Any:
+        """The constant as it is kept: a float, an array, or a `Constant`."""
+        if isinstance(value, Learnable):
+            return self._parameter(name, value)
+        if isinstance(value, nnx.Variable):
+            raise TypeError(
+                f"{name} must be a number, an array, or nn.learnable(...), got a variable of type "
+                f"{type(value).__name__}; write {name}=nn.learnable(value)"
+            )
+        if isinstance(value, jax.core.Tracer):
+            return value
+        if isinstance(value, list | tuple) or np.ndim(value) > 0:
+            return self._array(name, value)
+        return self.check(name, value)
+
+    def _array(self, name: str, value: Any) -> jax.Array:
+        array = value if isinstance(value, jax.Array) else np.asarray(value)
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            if not jnp.issubdtype(array.dtype, jnp.integer):
+                raise TypeError(f"{name} must be an array of numbers, got dtype {array.dtype}")
+            array = array.astype(float)
+        for number in (np.min(array), np.max(array)):  # NaN is either of them
+            self.check(name, float(number))
+        return jnp.asarray(array)
+
+    def _parameter(self, name: str, start: Learnable) -> Constant:
+        low, high = bounds = start.bounds or self.bounds
+        value = self(name, start.value)
+        dtype = start.param_dtype
+        if dtype is None:
+            dtype = jnp.float32 if isinstance(value, float) else value.dtype
+        if not isinstance(value, jax.core.Tracer):
+            value = np.asarray(value, np.float64)
+            if not (np.all(low < value) and np.all(value < high)):
+                raise ValueError(
+                    f"{name} must start inside of its bounds {bounds}, between which it is "
+                    f"learned, got {start.value!r}"
+                )
+        return Constant(jnp.asarray(_parameter_of(value, low, high), dtype), bounds=bounds)
+
+
+def _between(w: jax.Array, low: float, high: float) -> jax.Array:
+    if math.isfinite(low) and math.isfinite(high):
+        return low + (high - low) * jax.nn.sigmoid(w)
+    if math.isfinite(low):
+        return low + jnp.exp(-w)
+    return high - jnp.exp(-w) if math.isfinite(high) else w
+
+
+def _parameter_of(c: Any, low: float, high: float) -> Any:
+    """The inverse of `_between`, in float64 unless `c` is traced."""
+    xp: Any = jnp if isinstance(c, jax.core.Tracer) else np
+    if math.isfinite(low) and math.isfinite(high):
+        return xp.log(c - low) - xp.log(high - c)
+    if math.isfinite(low):
+        return -xp.log(c - low)
+    return -xp.log(high - c) if math.isfinite(high) else c
+
+
+TimeConstant = Annotated[Number, Kind(_checks.time_constant, (1.0, math.inf))]
+Positive = Annotated[Number, Kind(_checks.positive, (0.0, math.inf))]
+NonNegative = Annotated[Number, Kind(_checks.non_negative, (0.0, math.inf))]
+Negative = Annotated[Number, Kind(_checks.negative, (-math.inf, 0.0))]
+Real = Annotated[Number, Kind(_checks.real)]
+Threshold = Annotated[Number, Kind(_checks.real, (0.0, math.inf))]
+Fraction = Annotated[Number, Kind(_checks.probability, (0.0, 1.0))]

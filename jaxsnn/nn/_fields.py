@@ -1,0 +1,184 @@
+"""Fields of a cell: annotated attributes, from which constructor, checks and printing follow."""
+
+import dataclasses
+import inspect
+import re
+import types
+import typing
+from collections.abc import Callable
+from typing import Any, ClassVar, NamedTuple, dataclass_transform
+
+from flax import nnx
+
+from jaxsnn import _checks
+from jaxsnn._repr import Signature
+from jaxsnn.nn._constants import Constant, Kind
+
+_CHECKS: dict[Any, Callable[[str, Any], Any]] = {bool: _checks.boolean, int: _checks.integer}
+
+
+class Field(NamedTuple):
+    """An argument of the constructor, which becomes an attribute."""
+
+    parameter: inspect.Parameter
+    checks: tuple[Callable[[str, Any], Any], ...]
+    optional: bool
+
+    @property
+    def is_constant(self) -> bool:
+        """Whether it may be an array, or learned."""
+        return any(isinstance(check, Kind) for check in self.checks)
+
+    def made(self, value: Any) -> Any:
+        """The value of the attribute, checked."""
+        if value is None and self.optional:
+            return None
+        for check in self.checks:
+            value = check(self.parameter.name, value)
+        return value
+
+
+class _Now:
+    """A constant as an attribute: at the class its default, at a cell that learns it its value."""
+
+    def __init__(self, name: str, default: Any) -> None:
+        self._name, self._default = name, default
+
+    def __get__(self, cell: Any, owner: type) -> Any:
+        if cell is None and self._default is not inspect.Parameter.empty:
+            return self._default
+        if parameter_name(self._name) in vars(cell or owner):
+            return getattr(cell, parameter_name(self._name)).constant
+        raise AttributeError(f"{owner.__name__} has no attribute {self._name!r}")
+
+
+class _Signature(Signature):
+    """The signature of the constructor: what is given by name comes last."""
+
+    def __get__(self, instance: Any, owner: Any) -> inspect.Signature:
+        if instance is not None or owner.__init__ is not Fields.__init__:
+            return super().__get__(instance, owner)
+        return _signature_of(owner)
+
+
+def parameter_name(name: str) -> str:
+    """The name of the parameter of a constant that is learned, SpikingJelly's `w` for `tau`."""
+    return "w" if name == "tau" else f"w_{name}"
+
+
+@dataclass_transform(eq_default=False)
+class Fields(nnx.Module):
+    """Mixin: the annotated attributes of a class are the arguments of its constructor.
+
+    The rules are those of `dataclasses`: what follows `_: KW_ONLY` is given by name, and a field
+    that is declared again keeps its place. `Annotated[type, check]` passes the value through
+    `check(name, value)`, at construction and whenever the attribute is set.
+    """
+
+    __signature__ = _Signature()
+    _fields: ClassVar[dict[str, Field]] = {}
+    printed: ClassVar[tuple[str, ...]] = ()
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        own = _own_fields(cls)
+        for name in vars(cls).keys() & cls._fields.keys() - own.keys():
+            raise TypeError(f"{cls.__name__}.{name} is a field: declare it with its annotation")
+        for name, field in own.items():
+            if field.is_constant:
+                setattr(cls, name, _Now(name, field.parameter.default))
+        if "printed" not in vars(cls):
+            cls.printed = (*(name for name in own if name not in cls.printed), *cls.printed)
+        cls._fields = cls._fields | own
+        if cls.__init__ is Fields.__init__:
+            cls.__doc__ = _complete(cls.__doc__ or "", cls.__base__.__doc__ or "", cls.printed)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        try:
+            given = _signature_of(type(self)).bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{type(self).__name__}: {error}") from None
+        given.apply_defaults()
+        for name, value in given.arguments.items():
+            setattr(self, name, value)
+        self.__post_init__()
+
+    def __post_init__(self) -> None:
+        """Checks of several fields together, after those of each."""
+
+    @property
+    def learned(self) -> tuple[str, ...]:
+        """The names of the constants that are learned."""
+        return tuple(name for name in self._fields if parameter_name(name) in vars(self))
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        field = self._fields.get(name)
+        if field is not None:
+            value = field.made(value)
+            other, name = parameter_name(name), name
+            if isinstance(value, Constant):
+                other, name = name, other
+            if field.is_constant and other in vars(self):
+                delattr(self, other)
+            if name in vars(self):  # it may change from a number to an array, and back
+                value = nnx.data(value) if nnx.is_data(value) else nnx.static(value)
+        super().__setattr__(name, value)
+
+
+def _signature_of(cls: type[Fields]) -> inspect.Signature:
+    parameters = [field.parameter for field in cls._fields.values()]
+    return inspect.Signature(sorted(parameters, key=lambda parameter: parameter.kind))
+
+
+def _own_fields(cls: type) -> dict[str, Field]:
+    annotations = inspect.get_annotations(cls)
+    if any(isinstance(annotation, str) for annotation in annotations.values()):
+        annotations = inspect.get_annotations(cls, eval_str=True)
+    fields: dict[str, Field] = {}
+    place: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    for name, annotation in annotations.items():
+        if annotation is dataclasses.KW_ONLY:
+            place = inspect.Parameter.KEYWORD_ONLY
+        elif typing.ClassVar not in (annotation, typing.get_origin(annotation)):
+            default = vars(cls).get(name, inspect.Parameter.empty)
+            parameter = inspect.Parameter(name, place, default=default, annotation=annotation)
+            fields[name] = Field(parameter, *_checks_of(annotation))
+    return fields
+
+
+def _checks_of(annotation: Any) -> tuple[tuple[Callable[[str, Any], Any], ...], bool]:
+    """The checks of an annotation, and whether None is allowed."""
+    kinds = [annotation]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        kinds = [kind for kind in typing.get_args(annotation) if kind is not types.NoneType]
+    checks = getattr(kinds[0], "__metadata__", ()) if len(kinds) == 1 else ()
+    if len(kinds) == 1 and kinds[0] in (bool, int):
+        checks = (_CHECKS[kinds[0]],)
+    return checks, types.NoneType in typing.get_args(annotation)
+
+
+_HEADING = re.compile(r"^(?=(?:Args|Carry|Raises|Source|Examples):)", re.MULTILINE)
+_ORDER = ("", "Args", "Carry", "Raises", "Source", "Examples")
+
+
+def _complete(doc: str, inherited: str, names: tuple[str, ...]) -> str:
+    """A docstring with the arguments and sections that it does not repeat from its base class."""
+    own, base = _sections(doc), _sections(inherited)
+    base.pop("Examples", None)
+    arguments = _arguments(base.get("Args", "")) | _arguments(own.get("Args", ""))
+    sections = base | own
+    described = [arguments[name] for name in names if name in arguments]
+    sections["Args"] = "\n".join(["Args:", *described]) if described else ""
+    return "\n\n".join(sections[name] for name in _ORDER if sections.get(name))
+
+
+def _sections(doc: str) -> dict[str, str]:
+    """The text of each section, that before the first one under no name."""
+    parts = [part.rstrip() for part in _HEADING.split(inspect.cleandoc(doc))]
+    return {(part.partition(":")[0] if k else ""): part for k, part in enumerate(parts)}
+
+
+def _arguments(section: str) -> dict[str, str]:
+    """The lines of a section `Args`, by argument."""
+    parts = re.split(r"^    (?=\w+:)", section, flags=re.MULTILINE)[1:]
+    return {part.partition(":")[0]: f"    {part.rstrip()}" for part in parts}
