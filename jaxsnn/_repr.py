@@ -13,7 +13,7 @@ from flax.nnx import reprlib
 from jaxsnn._parts import children
 
 
-class Signature:
+class _Signature:
     """The signature of a class: its constructor's, where Flax's metaclass has `*args, **kwargs`."""
 
     def __get__(self, instance: Any, owner: type) -> inspect.Signature:
@@ -33,7 +33,7 @@ class Printable:
     """
 
     printed: ClassVar[tuple[str, ...]] = ()
-    __signature__ = Signature()
+    __signature__ = _Signature()
 
     def __repr__(self) -> str:
         return _describe(self)

@@ -143,7 +143,7 @@ class Orders:
 
 def _is_elementwise(layer: Any) -> bool:
     """Whether a cell treats each feature alone; a class may have replaced the step of ours."""
-    return getattr(layer, "elementwise", False) and is_final(type(layer).__call__)
+    return isinstance(layer, nn.ElementwiseCell) and is_final(type(layer).__call__)
 
 
 def _may_flatten(layer: Any, flow: Flow) -> bool:

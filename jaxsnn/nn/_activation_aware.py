@@ -1,5 +1,7 @@
 """The integrate-and-fire neuron with an offset before its threshold."""
 
+from dataclasses import KW_ONLY
+
 from jaxsnn import functional
 from jaxsnn.nn._constants import Positive, Real
 from jaxsnn.nn._neurons import Neuron
@@ -27,5 +29,6 @@ class ActivationAwareIFNode(Neuron):
 
     v_threshold: Positive = 1.0
     v_offset: Real = 0.0
+    _: KW_ONLY
     v_reset: Real | None = None
     step = functional.activation_aware_if_step

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -19,14 +19,9 @@ Bounds = tuple[float, float]
 class Constant(nnx.Param[Any]):
     """The parameter of a constant that is learned, made by `learnable`.
 
-    A type of its own, so that `nnx.state(net, nn.Constant)` and the label of an optimizer find
-    all of them. `constant` is the value that the neuron uses.
+    A type of its own, by which `nnx.state(net, nn.Constant)` and the labels of an optimizer find
+    all of them.
     """
-
-    @property
-    def constant(self) -> jax.Array:
-        """The constant that the parameter stands for, between its bounds."""
-        return _between(self[...], *self.get_metadata("bounds"))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -77,11 +72,15 @@ def learnable(value: Any, bounds: Bounds | None = None, *, param_dtype: Any = No
 class Kind:
     """The range of a constant: a check of one number, and the bounds of what is learned."""
 
+    name: str
     check: Callable[[str, Any], float]
     bounds: Bounds = (-math.inf, math.inf)
 
+    def __repr__(self) -> str:
+        return self.name
+
     def __call__(self, name: str, value: Any) -> Any:
-        """The constant as it is kept: a float, an array, or a `Constant`."""
+        """The constant as it is kept: a float, an array, or `Learned`."""
         if isinstance(value, Learnable):
             return self._parameter(name, value)
         if isinstance(value, nnx.Variable):
@@ -105,7 +104,7 @@ class Kind:
             self.check(name, float(number))
         return jnp.asarray(array)
 
-    def _parameter(self, name: str, start: Learnable) -> Constant:
+    def _parameter(self, name: str, start: Learnable) -> "Learned":
         low, high = bounds = start.bounds or self.bounds
         value = self(name, start.value)
         dtype = start.param_dtype
@@ -118,10 +117,17 @@ class Kind:
                     f"{name} must start inside of its bounds {bounds}, between which it is "
                     f"learned, got {start.value!r}"
                 )
-        return Constant(jnp.asarray(_parameter_of(value, low, high), dtype), bounds=bounds)
+        return Learned(Constant(jnp.asarray(_parameter_of(value, low, high), dtype)), bounds)
 
 
-def _between(w: jax.Array, low: float, high: float) -> jax.Array:
+class Learned(NamedTuple):
+    """A parameter and the bounds of the constant that it stands for."""
+
+    parameter: Constant
+    bounds: Bounds
+
+
+def between(w: jax.Array, low: float, high: float) -> jax.Array:
     if math.isfinite(low) and math.isfinite(high):
         return low + (high - low) * jax.nn.sigmoid(w)
     if math.isfinite(low):
@@ -130,7 +136,7 @@ def _between(w: jax.Array, low: float, high: float) -> jax.Array:
 
 
 def _parameter_of(c: Any, low: float, high: float) -> Any:
-    """The inverse of `_between`, in float64 unless `c` is traced."""
+    """The inverse of `between`, in float64 unless `c` is traced."""
     xp: Any = jnp if isinstance(c, jax.core.Tracer) else np
     if math.isfinite(low) and math.isfinite(high):
         return xp.log(c - low) - xp.log(high - c)
@@ -139,10 +145,10 @@ def _parameter_of(c: Any, low: float, high: float) -> Any:
     return -xp.log(high - c) if math.isfinite(high) else c
 
 
-TimeConstant = Annotated[Number, Kind(_checks.time_constant, (1.0, math.inf))]
-Positive = Annotated[Number, Kind(_checks.positive, (0.0, math.inf))]
-NonNegative = Annotated[Number, Kind(_checks.non_negative, (0.0, math.inf))]
-Negative = Annotated[Number, Kind(_checks.negative, (-math.inf, 0.0))]
-Real = Annotated[Number, Kind(_checks.real)]
-Threshold = Annotated[Number, Kind(_checks.real, (0.0, math.inf))]
-Fraction = Annotated[Number, Kind(_checks.probability, (0.0, 1.0))]
+TimeConstant = Annotated[Number, Kind("TimeConstant", _checks.time_constant, (1.0, math.inf))]
+Positive = Annotated[Number, Kind("Positive", _checks.positive, (0.0, math.inf))]
+NonNegative = Annotated[Number, Kind("NonNegative", _checks.non_negative, (0.0, math.inf))]
+Negative = Annotated[Number, Kind("Negative", _checks.negative, (-math.inf, 0.0))]
+Real = Annotated[Number, Kind("Real", _checks.real)]
+Threshold = Annotated[Number, Kind("Threshold", _checks.real, (0.0, math.inf))]
+Fraction = Annotated[Number, Kind("Fraction", _checks.probability, (0.0, 1.0))]

@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, final
+from typing import Any, ClassVar, Self, final
 
 import jax
 import jax.numpy as jnp
@@ -62,11 +62,10 @@ class ElementwiseCell(Fields, Cell):
             return
         if inspect.isfunction(vars(cls).get("step")):
             cls.step = staticmethod(cls.step)
-        names = [
-            name
-            for name, parameter in inspect.signature(cls.step).parameters.items()
-            if parameter.kind is parameter.KEYWORD_ONLY
-        ]
+        parameters = inspect.signature(cls.step).parameters.values()
+        names = [taken.name for taken in parameters if taken.kind is taken.KEYWORD_ONLY]
+        if any(taken.kind is taken.VAR_KEYWORD for taken in parameters):
+            names = [*cls._fields]
         unknown = set(names) - set(cls._fields)
         if unknown and cls.settings is ElementwiseCell.settings:
             raise TypeError(
@@ -74,6 +73,11 @@ class ElementwiseCell(Fields, Cell):
                 "declare: annotate an attribute of this name, or define settings()"
             )
         cls._taken = [name for name in names if name in cls._fields]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        if not hasattr(cls, "step"):
+            raise TypeError(f"{cls.__name__} is abstract: a class derived from it defines step")
+        return super().__new__(cls)
 
     def initial_state(self) -> Any:
         """The state before the first step: 0, or a `state` with a number for each name."""

@@ -11,9 +11,9 @@ from typing import Any, ClassVar, NamedTuple, dataclass_transform
 from flax import nnx
 
 from jaxsnn import _checks
-from jaxsnn._repr import Signature
-from jaxsnn.nn._constants import Constant, Kind
+from jaxsnn.nn._constants import Kind, Learned, between
 
+_BY_NAME = inspect.Parameter.KEYWORD_ONLY
 _CHECKS: dict[Any, Callable[[str, Any], Any]] = {bool: _checks.boolean, int: _checks.integer}
 
 
@@ -47,18 +47,10 @@ class _Now:
     def __get__(self, cell: Any, owner: type) -> Any:
         if cell is None and self._default is not inspect.Parameter.empty:
             return self._default
-        if parameter_name(self._name) in vars(cell or owner):
-            return getattr(cell, parameter_name(self._name)).constant
-        raise AttributeError(f"{owner.__name__} has no attribute {self._name!r}")
-
-
-class _Signature(Signature):
-    """The signature of the constructor: what is given by name comes last."""
-
-    def __get__(self, instance: Any, owner: Any) -> inspect.Signature:
-        if instance is not None or owner.__init__ is not Fields.__init__:
-            return super().__get__(instance, owner)
-        return _signature_of(owner)
+        if cell is None or self._name not in cell.learned:
+            raise AttributeError(f"{owner.__name__} has no attribute {self._name!r}")
+        w = getattr(cell, parameter_name(self._name))
+        return between(w[...], *dict(cell._bounds)[self._name])
 
 
 def parameter_name(name: str) -> str:
@@ -75,8 +67,9 @@ class Fields(nnx.Module):
     `check(name, value)`, at construction and whenever the attribute is set.
     """
 
-    __signature__ = _Signature()
     _fields: ClassVar[dict[str, Field]] = {}
+    _bounds: tuple[tuple[str, tuple[float, float]], ...] = ()  # of the constants that are learned
+    _declared: ClassVar[bool] = True  # whether the constructor follows from the fields
     printed: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
@@ -90,18 +83,10 @@ class Fields(nnx.Module):
         if "printed" not in vars(cls):
             cls.printed = (*(name for name in own if name not in cls.printed), *cls.printed)
         cls._fields = cls._fields | own
-        if cls.__init__ is Fields.__init__:
-            cls.__doc__ = _complete(cls.__doc__ or "", cls.__base__.__doc__ or "", cls.printed)
-
-    def __init__(self, *args: Any, **kwargs: Any) -> None:
-        try:
-            given = _signature_of(type(self)).bind(*args, **kwargs)
-        except TypeError as error:
-            raise TypeError(f"{type(self).__name__}: {error}") from None
-        given.apply_defaults()
-        for name, value in given.arguments.items():
-            setattr(self, name, value)
-        self.__post_init__()
+        cls._declared = cls._declared and "__init__" not in vars(cls)
+        if cls._declared:
+            cls.__init__ = _constructor(cls)  # type: ignore[method-assign]
+            cls.__doc__ = _complete(cls.__doc__ or "", cls.__mro__[1].__doc__ or "", cls.printed)
 
     def __post_init__(self) -> None:
         """Checks of several fields together, after those of each."""
@@ -109,25 +94,50 @@ class Fields(nnx.Module):
     @property
     def learned(self) -> tuple[str, ...]:
         """The names of the constants that are learned."""
-        return tuple(name for name in self._fields if parameter_name(name) in vars(self))
+        return tuple(name for name, _ in self._bounds)
 
     def __setattr__(self, name: str, value: Any) -> None:
         field = self._fields.get(name)
-        if field is not None:
-            value = field.made(value)
-            other, name = parameter_name(name), name
-            if isinstance(value, Constant):
-                other, name = name, other
-            if field.is_constant and other in vars(self):
-                delattr(self, other)
-            if name in vars(self):  # it may change from a number to an array, and back
-                value = nnx.data(value) if nnx.is_data(value) else nnx.static(value)
-        super().__setattr__(name, value)
+        if field is None:
+            super().__setattr__(name, value)
+            return
+        value = field.made(value)
+        if name in self.learned:
+            delattr(self, parameter_name(name))
+        bounds = {learned: bounds for learned, bounds in self._bounds if learned != name}
+        if isinstance(value, Learned):
+            if name in vars(self):
+                delattr(self, name)
+            bounds[name] = value.bounds
+            name, value = parameter_name(name), value.parameter
+        super().__setattr__("_bounds", tuple(bounds.items()))
+        # It may change from a number to an array and back, which Flax must be told.
+        super().__setattr__(name, nnx.data(value) if nnx.is_data(value) else nnx.static(value))
 
 
-def _signature_of(cls: type[Fields]) -> inspect.Signature:
+def _constructor(cls: type[Fields]) -> Callable[..., None]:
+    """`__init__` of the fields: what is given by name comes last, as it is printed."""
     parameters = [field.parameter for field in cls._fields.values()]
-    return inspect.Signature(sorted(parameters, key=lambda parameter: parameter.kind))
+    by_name = [cls._fields[name].parameter for name in cls.printed if name in cls._fields]
+    by_name += [parameter for parameter in parameters if parameter not in by_name]
+    signature = inspect.Signature(
+        [parameter for parameter in parameters if parameter.kind < _BY_NAME]
+        + [parameter for parameter in by_name if parameter.kind == _BY_NAME]
+    )
+
+    def __init__(self: Fields, *args: Any, **kwargs: Any) -> None:
+        try:
+            given = signature.bind(*args, **kwargs)
+        except TypeError as error:
+            raise TypeError(f"{type(self).__name__}: {error}") from None
+        given.apply_defaults()
+        for name, value in given.arguments.items():
+            setattr(self, name, value)
+        self.__post_init__()
+
+    this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
+    __init__.__signature__ = inspect.Signature([this, *signature.parameters.values()])  # type: ignore[attr-defined]
+    return __init__
 
 
 def _own_fields(cls: type) -> dict[str, Field]:
@@ -138,11 +148,14 @@ def _own_fields(cls: type) -> dict[str, Field]:
     place: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
     for name, annotation in annotations.items():
         if annotation is dataclasses.KW_ONLY:
-            place = inspect.Parameter.KEYWORD_ONLY
+            place = _BY_NAME
         elif typing.ClassVar not in (annotation, typing.get_origin(annotation)):
             default = vars(cls).get(name, inspect.Parameter.empty)
-            parameter = inspect.Parameter(name, place, default=default, annotation=annotation)
-            fields[name] = Field(parameter, *_checks_of(annotation))
+            checks, optional = _checks_of(annotation)
+            kind = next((check for check in checks if isinstance(check, Kind)), None)
+            kind = kind or getattr(annotation, "__origin__", annotation)
+            parameter = inspect.Parameter(name, place, default=default, annotation=kind)
+            fields[name] = Field(parameter, checks, optional)
     return fields
 
 

@@ -28,9 +28,9 @@ CELLS = {
     "LIF undecayed": lambda dtype: nn.LIFNode(decay_input=False, v_reset=None),
     "PLIF": lambda dtype: nn.ParametricLIFNode(v_threshold=0.5, param_dtype=dtype),
     "SynapseFilter": lambda dtype: nn.SynapseFilter(tau=3.0),
-    "SynapseFilter learnable": lambda dtype: nn.SynapseFilter(2.0, True, param_dtype=dtype),
+    "SynapseFilter learnable": lambda dtype: nn.SynapseFilter(nn.learnable(2.0, param_dtype=dtype)),
     "DoubleExponentialSynapse learnable": lambda dtype: nn.DoubleExponentialSynapse(
-        4.0, 1.5, True, param_dtype=dtype
+        nn.learnable(4.0, param_dtype=dtype), nn.learnable(1.5, param_dtype=dtype)
     ),
     "Leaky of snnTorch": lambda dtype: snntorch.Leaky(
         [0.9, 0.8, 0.7, 0.6], threshold=0.4, learn_threshold=True, param_dtype=dtype

@@ -79,10 +79,11 @@ def test_learned_time_constants():
 
 
 def test_learnable():
-    synapse = nn.DoubleExponentialSynapse(5.0, 2.0, learnable=True)
-    np.testing.assert_allclose(1 / synapse.tau_decay, jax.nn.sigmoid(synapse.w_decay[...]), 1e-6)
-    np.testing.assert_allclose(1 / synapse.tau_rise, jax.nn.sigmoid(synapse.w_rise[...]), 1e-6)
-    for synapse in (nn.ExponentialSynapse(3.5, True), nn.AlphaSynapse(3.5, True)):
+    synapse = nn.DoubleExponentialSynapse(nn.learnable(5.0), nn.learnable(0.5))
+    np.testing.assert_allclose(synapse.tau_decay, jnp.exp(-synapse.w_tau_decay[...]), 1e-6)
+    np.testing.assert_allclose(synapse.tau_rise, jnp.exp(-synapse.w_tau_rise[...]), 1e-6)
+    for kind in (nn.ExponentialSynapse, nn.AlphaSynapse):
+        synapse = kind(nn.learnable(3.5))
         assert synapse.w[...].shape == ()
         np.testing.assert_allclose(synapse.tau, 3.5, rtol=1e-6)
         g = jax.grad(lambda synapse: jnp.sum(nn.unroll(synapse, jnp.eye(1, T).T)[1]))(synapse)
@@ -93,9 +94,9 @@ def test_learnable():
     ("call", "error", "message"),
     [
         (lambda: nn.ExponentialSynapse(0.0), ValueError, "tau must be greater than 0, got 0.0"),
-        (lambda: nn.ExponentialSynapse(1.0, True), ValueError, "tau must be greater than 1"),
+        (lambda: nn.ExponentialSynapse(nn.learnable(0.0)), ValueError, "tau must be greater than"),
         (lambda: nn.AlphaSynapse("2"), TypeError, "tau must be a number"),
-        (lambda: nn.AlphaSynapse(2.0, "yes"), TypeError, "learnable must be True or False"),
+        (lambda: nn.AlphaSynapse(), TypeError, "AlphaSynapse: missing .* argument: 'tau'"),
         (lambda: nn.DoubleExponentialSynapse(2.0, -1.0), ValueError, "tau_rise must be greater"),
         (lambda: nn.DoubleExponentialSynapse(2.0, 3.0), ValueError, "at most tau_decay, got"),
         (

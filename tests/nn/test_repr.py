@@ -47,11 +47,11 @@ def test_each_kind_of_layer():
             f"detach_reset=False, {sigmoid}"
         ),
         nn.ParametricLIFNode(init_tau=3.5, surrogate_function=surrogate.ATan()): (
-            "ParametricLIFNode(tau=3.5, decay_input=True, v_threshold=1.0, v_reset=0.0, "
+            "ParametricLIFNode(tau=learnable(3.5), decay_input=True, v_threshold=1.0, v_reset=0.0, "
             "detach_reset=False, surrogate_function=ATan(alpha=2.0, spiking=True))"
         ),
-        nn.SynapseFilter(): "SynapseFilter(tau=100.0, learnable=False)",
-        nn.SynapseFilter(2.0, True): "SynapseFilter(tau=2.0, learnable=True)",
+        nn.SynapseFilter(): "SynapseFilter(tau=100.0)",
+        nn.SynapseFilter(2.0, True): "SynapseFilter(tau=learnable(2.0))",
         nn.Conv(3, 16, (3, 3), padding=1, rngs=rngs): (
             "Conv(in_features=3, out_features=16, kernel_size=(3, 3), strides=1, padding=1, "
             "use_bias=True)"
@@ -71,7 +71,7 @@ def test_each_kind_of_layer():
 def test_a_learned_time_constant_prints_as_it_is_now():
     synapse = nn.SynapseFilter(2.0, True)
     synapse.w[...] = jnp.float32(-1.0)
-    assert repr(synapse) == "SynapseFilter(tau=3.7183, learnable=True)"
+    assert repr(synapse) == "SynapseFilter(tau=learnable(3.7183))"
 
 
 def test_prints_while_traced():
@@ -82,13 +82,13 @@ def test_prints_while_traced():
         seen.append(repr(net))
 
     run(nn.SynapseFilter(2.0, True))
-    assert seen == ["SynapseFilter(tau=<traced>, learnable=True)"]
+    assert seen == ["SynapseFilter(tau=learnable(<traced>))"]
 
 
 def test_many_numbers_print_in_short():
     node = nn.ActivationAwareIFNode([0.5, 1.0, 1.0, 1.0, 2.0], [0.0] * 4)
     assert "v_threshold=<[5] numbers from 0.5 to 2>" in repr(node)
-    assert "v_offset=(0.0, 0.0, 0.0, 0.0)" in repr(node)
+    assert "v_offset=<[4] numbers from 0 to 0>" in repr(node)
 
 
 class Numbers(nn.IFNode):
@@ -106,9 +106,9 @@ class Numbers(nn.IFNode):
 
 def test_prints_without_numbers():
     net = nnx.eval_shape(lambda: models.StatefulSynapseNet(rngs=nnx.Rngs(0)))
-    assert "(2): SynapseFilter(tau=<float32[]>, learnable=True)" in repr(net)
+    assert "(2): SynapseFilter(tau=learnable(<float32[]>))" in repr(net)
     assert repr(jax.eval_shape(nn.ParametricLIFNode)).startswith(
-        "ParametricLIFNode(tau=<float32[]>"
+        "ParametricLIFNode(tau=learnable(<float32[]>)"
     )
     for make in (lambda make: nnx.eval_shape(make), lambda make: jax.eval_shape(make)):
         large = repr(make(Numbers))
@@ -122,10 +122,10 @@ def test_prints_many_modules_in_one():
         return synapse
 
     net = jax.vmap(make)(jnp.array([-1.0, 0.0]))
-    assert repr(net) == "SynapseFilter(tau=<[2] numbers from 2 to 3.718>, learnable=True)"
+    assert repr(net) == "SynapseFilter(tau=learnable(<[2] numbers from 2 to 3.718>))"
     seen = []
     jax.vmap(lambda net: seen.append(repr(net)))(net)
-    assert seen == ["SynapseFilter(tau=<traced>, learnable=True)"]
+    assert seen == ["SynapseFilter(tau=learnable(<traced>))"]
 
 
 def test_prints_whatever_variables_hold():
@@ -154,7 +154,7 @@ def test_inside_a_module_of_flax():
 Mine( # Param: 16 (64 B)
   stack=Sequential(
     (0): Linear(in_features=3, out_features=4, use_bias=True)
-    (1): SynapseFilter(tau=100.0, learnable=False)
+    (1): SynapseFilter(tau=100.0)
   ),
   last=List([
     Dropout(rate=0.5)
@@ -172,6 +172,8 @@ def public_classes():
     for module in (encoding, learning, models, nn, readouts, surrogate, nir):
         for name, kind in vars(module).items():
             if isinstance(kind, type) and kind.__module__.startswith("jaxsnn") and name[0] != "_":
+                if issubclass(kind, nnx.Variable):
+                    continue  # its signature is Flax's
                 yield pytest.param(kind, id=f"{module.__name__}.{name}")
 
 

@@ -13,6 +13,11 @@ GOLDEN = golden_arrays.Golden("synapse_filter")
 CONV = golden_arrays.Golden("stateful_conv")
 
 
+def synapse_filter(meta, precision):
+    tau = nn.learnable(meta["tau"], param_dtype=precision) if meta["learnable"] else meta["tau"]
+    return nn.SynapseFilter(tau)
+
+
 @jax.jit
 def everything(net, x, i0, w_out, w_state):
     def loss(net, x, i0):
@@ -26,7 +31,7 @@ def everything(net, x, i0, w_out, w_state):
 @pytest.mark.parametrize("case", GOLDEN.cases)
 def test_golden(case, precision):
     meta = GOLDEN.cases[case]
-    synapse = nn.SynapseFilter(meta["tau"], meta["learnable"], param_dtype=precision)
+    synapse = synapse_filter(meta, precision)
     if meta["learnable"]:  # stored in float32 and used so in the float64 run
         w = GOLDEN.input(f"{case}/p_w", precision)
         np.testing.assert_allclose(synapse.w[...], w, rtol=1e-7)
@@ -52,7 +57,7 @@ def test_golden(case, precision):
 def test_stateful_convolution_golden(case, precision):
     meta = CONV.cases[case]
     conv = nn.Conv(3, 16, (3, 3), padding=1, param_dtype=precision, rngs=nnx.Rngs(0))
-    synapse = nn.SynapseFilter(meta["tau"], meta["learnable"], param_dtype=precision)
+    synapse = synapse_filter(meta, precision)
     conv.kernel[...] = CONV.input(f"{case}/p_0.weight", precision).transpose(2, 3, 1, 0)
     conv.bias[...] = CONV.input(f"{case}/p_0.bias", precision)
     if meta["learnable"]:
