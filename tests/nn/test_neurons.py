@@ -39,13 +39,13 @@ def make(golden, case, precision):
     if meta["surrogate"] != "class default":
         name, settings = meta["surrogate"]
         kwargs["surrogate_function"] = getattr(surrogate, name)(**settings)
-    params = [name for name in ("w", "k") if golden.has(f"{case}/p_{name}")]
-    if params:
-        kwargs["param_dtype"] = precision
+    w, k = (f"{case}/p_{name}" for name in ("w", "k"))
+    if golden.has(k):
+        kwargs["k"] = nn.learnable(golden.input(k, precision), param_dtype=precision)
     cls = meta["cls"]
     node = getattr(nn, FROM_ZERO.get(cls, cls))(**kwargs)
-    for name in params:  # stored in float32 and used so in the float64 run
-        setattr(node, name, nnx.Param(golden.input(f"{case}/p_{name}", precision)))
+    if golden.has(w):  # stored in float32 and used so in the float64 run
+        node.w = nn.Constant(golden.input(w, precision))
     shape = golden.arrays["x"].shape[1:]
     carry = node.initialize_carry(shape, dtype=jnp.dtype(precision))
     if cls in FROM_ZERO:
@@ -102,7 +102,10 @@ def test_golden(file, cls, precision):
         found = {"g_x": g_x}
         found |= {f"{name}_seq": array for name, array in states(seq).items()}
         found |= {f"g_{name}0": array for name, array in states(g_carry).items()}
-        found |= {f"g_{name}": p for name, p in nnx.to_pure_dict(nnx.state(g_node)).items()}
+        found |= {
+            f"g_{name.removeprefix('w_')}": p
+            for name, p in nnx.to_pure_dict(nnx.state(g_node)).items()
+        }
         given = {"out", "loss", "w_vseq", "p_w", "p_k", *(f"{name}0" for name in states(seq))}
         for name in golden.names(case) - given:
             expected = golden(f"{case}/{name}", precision)
