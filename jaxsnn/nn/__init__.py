@@ -1,53 +1,29 @@
 """Cells, containers and layers; `unroll` runs any of them over time."""
 
 from jaxsnn._masks import sequence_mask as sequence_mask
-from jaxsnn.nn._activation_aware import ActivationAwareIFNode as ActivationAwareIFNode
-from jaxsnn.nn._adaptive import AdaptiveLIFNode as AdaptiveLIFNode
-from jaxsnn.nn._adaptive import ComplementaryLIFNode as ComplementaryLIFNode
-from jaxsnn.nn._adaptive import IzhikevichNode as IzhikevichNode
-from jaxsnn.nn._attention import MultiDimensionalAttention as MultiDimensionalAttention
-from jaxsnn.nn._attention import TemporalWiseAttention as TemporalWiseAttention
 from jaxsnn.nn._bidirectional import Bidirectional as Bidirectional
 from jaxsnn.nn._blocks import Concatenate as Concatenate
 from jaxsnn.nn._blocks import Residual as Residual
 from jaxsnn.nn._constants import Constant as Constant
-from jaxsnn.nn._constants import Fraction as Fraction
-from jaxsnn.nn._constants import Negative as Negative
-from jaxsnn.nn._constants import NonNegative as NonNegative
-from jaxsnn.nn._constants import Positive as Positive
-from jaxsnn.nn._constants import Real as Real
-from jaxsnn.nn._constants import Threshold as Threshold
-from jaxsnn.nn._constants import TimeConstant as TimeConstant
 from jaxsnn.nn._constants import learnable as learnable
 from jaxsnn.nn._containers import ElementWiseRecurrentContainer as ElementWiseRecurrentContainer
 from jaxsnn.nn._containers import LinearRecurrentContainer as LinearRecurrentContainer
 from jaxsnn.nn._delay import Delay as Delay
-from jaxsnn.nn._dropconnect import DropConnectLinear as DropConnectLinear
 from jaxsnn.nn._dropout import Dropout as Dropout
 from jaxsnn.nn._dropout import Dropout2d as Dropout2d
 from jaxsnn.nn._elementwise import ElementwiseCell as ElementwiseCell
 from jaxsnn.nn._folding import fold_batch_norm as fold_batch_norm
-from jaxsnn.nn._gated_lif import GatedLIFNode as GatedLIFNode
-from jaxsnn.nn._graded import ILIFNode as ILIFNode
-from jaxsnn.nn._graded import TernaryIFNode as TernaryIFNode
-from jaxsnn.nn._graded import TernaryLIFNode as TernaryLIFNode
 from jaxsnn.nn._graph import Graph as Graph
 from jaxsnn.nn._layers import Conv as Conv
 from jaxsnn.nn._layers import Linear as Linear
-from jaxsnn.nn._leaky import LIAFNode as LIAFNode
-from jaxsnn.nn._leaky import OTTTLIFNode as OTTTLIFNode
-from jaxsnn.nn._leaky import SLTTLIFNode as SLTTLIFNode
 from jaxsnn.nn._module import Cell as Cell
 from jaxsnn.nn._module import Module as Module
-from jaxsnn.nn._neunorm import NeuNorm as NeuNorm
-from jaxsnn.nn._neurons import HalfThresholdIFNode as HalfThresholdIFNode
+from jaxsnn.nn._neurons import AdaptiveLIFNode as AdaptiveLIFNode
+from jaxsnn.nn._neurons import CUBALIFNode as CUBALIFNode
 from jaxsnn.nn._neurons import IFNode as IFNode
-from jaxsnn.nn._neurons import KLIFNode as KLIFNode
 from jaxsnn.nn._neurons import LIFNode as LIFNode
 from jaxsnn.nn._neurons import Neuron as Neuron
 from jaxsnn.nn._neurons import ParametricLIFNode as ParametricLIFNode
-from jaxsnn.nn._nonlinear import EIFNode as EIFNode
-from jaxsnn.nn._nonlinear import QIFNode as QIFNode
 from jaxsnn.nn._nonspiking import NonSpikingIFNode as NonSpikingIFNode
 from jaxsnn.nn._nonspiking import NonSpikingLIFNode as NonSpikingLIFNode
 from jaxsnn.nn._normalization import BatchNorm as BatchNorm
@@ -64,23 +40,13 @@ from jaxsnn.nn._pooling import MaxPool as MaxPool
 from jaxsnn.nn._pooling import VotingLayer as VotingLayer
 from jaxsnn.nn._run import Run as Run
 from jaxsnn.nn._sequential import Sequential as Sequential
-from jaxsnn.nn._spike_counts import SpikeCountToBinary as SpikeCountToBinary
-from jaxsnn.nn._spike_counts import TemporalBinSum as TemporalBinSum
-from jaxsnn.nn._spike_representation import DSRIFNode as DSRIFNode
-from jaxsnn.nn._spike_representation import DSRLIFNode as DSRLIFNode
-from jaxsnn.nn._spiking_attention import ChannelQKAttention as ChannelQKAttention
-from jaxsnn.nn._spiking_attention import SpikingSelfAttention as SpikingSelfAttention
-from jaxsnn.nn._spiking_attention import TokenQKAttention as TokenQKAttention
-from jaxsnn.nn._spiking_rnns import SpikingGRUCell as SpikingGRUCell
-from jaxsnn.nn._spiking_rnns import SpikingLSTMCell as SpikingLSTMCell
-from jaxsnn.nn._spiking_rnns import SpikingVanillaRNNCell as SpikingVanillaRNNCell
 from jaxsnn.nn._synapses import AlphaSynapse as AlphaSynapse
 from jaxsnn.nn._synapses import DoubleExponentialSynapse as DoubleExponentialSynapse
 from jaxsnn.nn._synapses import ExponentialSynapse as ExponentialSynapse
 from jaxsnn.nn._synapses import SynapseFilter as SynapseFilter
-from jaxsnn.nn._two_variables import CUBALIFNode as CUBALIFNode
-from jaxsnn.nn._two_variables import RAFNode as RAFNode
 from jaxsnn.nn._unroll import Extras as Extras
 from jaxsnn.nn._unroll import unroll as unroll
-from jaxsnn.nn._weight_standardization import WSConv as WSConv
-from jaxsnn.nn._weight_standardization import WSLinear as WSLinear
+
+from jaxsnn.nn import constants as constants  # isort: skip
+from jaxsnn.nn import contrib as contrib  # isort: skip
+from jaxsnn.nn.contrib import *  # noqa: F403  temporary

@@ -1,4 +1,4 @@
-"""`Neuron`, the base of neurons that fire and are reset, and those without or with a plain leak."""
+"""`Neuron`, the base of neurons that fire and are reset, and those that most networks use."""
 
 from dataclasses import KW_ONLY
 from typing import Annotated, Any
@@ -7,9 +7,9 @@ import jax.numpy as jnp
 
 from jaxsnn import _checks, functional
 from jaxsnn._phases import SurrogateFunction
-from jaxsnn.nn._constants import Positive, Real, Threshold, TimeConstant, learnable
+from jaxsnn.nn._constants import Fraction, NonNegative, Real, Threshold, TimeConstant, learnable
 from jaxsnn.nn._elementwise import ElementwiseCell
-from jaxsnn.surrogate import Sigmoid
+from jaxsnn.surrogate import Rect, Sigmoid
 
 SpikeFunction = Annotated[SurrogateFunction, _checks.function]
 
@@ -141,54 +141,63 @@ class ParametricLIFNode(LIFNode):
         )
 
 
-class KLIFNode(Neuron):
-    """LIF neuron with a gain before its threshold, by default learned, one for the whole layer;
-    the equation is in `jaxsnn.functional.klif_step`.
+class AdaptiveLIFNode(Neuron):
+    """LIF neuron whose threshold rises with each of its spikes and sinks back (ALIF); the
+    equation and its sources are in `jaxsnn.functional.adaptive_lif_step`.
 
     Args:
         tau: membrane time constant in time steps, greater than 1.
-        scale_reset: whether the gain is taken back in the reset. Then `k` must stay clear of 0.
+        tau_a: time constant of the threshold in time steps, greater than 1: how far back the
+            neuron remembers its spikes, so usually about the length of the task.
+        beta: how far the threshold rises if the neuron fires at every step, not negative; one
+            spike raises it by `beta / tau_a`. The default is the 1.8 of Bellec et al. (2018),
+            who use a threshold of 0.01, for a threshold of 1.
         decay_input: whether the input is divided by `tau` too.
-        k: gain.
-        surrogate_function: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
+        v_threshold: firing threshold at rest.
+        v_reset: potential after a spike, at rest and before the first step; None is the soft
+            reset, which subtracts the risen threshold, rests at 0 and starts from 0.
+        surrogate_function: spike function of the potential less the threshold, e.g.
+            `jaxsnn.surrogate.ATan()`.
+
+    Carry: `jaxsnn.functional.AdaptiveLIFState(v, a)`, `a` 0 before the first step, both in the
+    shape of one step's input.
+
+    Examples:
+        >>> neuron = AdaptiveLIFNode(tau=2.0, tau_a=20.0, beta=10.0)
+        >>> _, spikes = unroll(neuron, jnp.full((60, 1), 3.0))
+        >>> spikes.reshape(3, 20).sum(axis=1)
+        Array([7., 4., 4.], dtype=float32)
     """
 
     tau: TimeConstant = 2.0
     _: KW_ONLY
-    scale_reset: bool = False
+    tau_a: TimeConstant = 200.0
+    beta: NonNegative = 180.0
     decay_input: bool = True
-    k: Real = learnable(1.0)
-    step = functional.klif_step
+    v_reset: Real | None = None
+    step = functional.adaptive_lif_step
+    state = functional.AdaptiveLIFState
 
 
-class HalfThresholdIFNode(Firing):
-    """IF neuron with soft reset that starts half-way to its threshold; the equation is in
-    `jaxsnn.functional.if_step`.
-
-    For networks that are converted from conventional ones: the number of spikes for a constant
-    input is then rounded, not cut off (Bu et al. 2022, "Optimized potential initialization for
-    low-latency spiking neural networks").
+class CUBALIFNode(Neuron):
+    """Current-based LIF neuron: spikes feed a current that decays, the current feeds the
+    potential; the equation is in `jaxsnn.functional.cubalif_step`.
 
     Args:
-        v_threshold: firing threshold, greater than 0.
-        detach_reset: no gradient flows through the spike in the reset (that of the output stays).
+        c_decay: what is left of the current after a step, from 0 to 1.
+        v_decay: what is left of the potential after a step, from 0 to 1.
+        v_reset: potential after a spike and before the first step; None is the soft reset,
+            which subtracts the threshold and starts from 0. Either way the potential decays
+            towards 0.
 
-    Carry: the potential `v`, `v_threshold / 2` before the first step, in the shape of one step's
-    input.
-
-    Examples:
-        >>> _, spikes = unroll(HalfThresholdIFNode(), jnp.full((4, 1), 0.375))
-        >>> spikes[:, 0]
-        Array([0., 1., 0., 1.], dtype=float32)
+    Carry: `jaxsnn.functional.CUBALIFState(v, c)`, `c` 0 before the first step, both in the shape
+    of one step's input.
     """
 
     _: KW_ONLY
-    v_threshold: Positive = 1.0
-    detach_reset: bool = False
-    step = functional.if_step
-
-    def initial_state(self) -> Any:
-        return self.v_threshold / 2
-
-    def settings(self) -> dict[str, Any]:
-        return super().settings() | {"v_reset": None}
+    c_decay: Fraction = 0.5
+    v_decay: Fraction = 0.75
+    v_threshold: Threshold = 0.5
+    surrogate_function: SpikeFunction = Rect()
+    step = functional.cubalif_step
+    state = functional.CUBALIFState

@@ -1,10 +1,10 @@
-"""Neurons that adapt: by a current, by their threshold, by their reset."""
+"""Neurons with a second variable: an adaptation current, a count of spikes, an oscillation."""
 
 from dataclasses import KW_ONLY
 from typing import Any
 
 from jaxsnn import _checks, functional
-from jaxsnn.nn._constants import NonNegative, Positive, Real, TimeConstant
+from jaxsnn.nn._constants import Negative, Positive, Real, TimeConstant
 from jaxsnn.nn._neurons import Firing, Neuron, SpikeFunction
 from jaxsnn.surrogate import Rect
 
@@ -48,44 +48,6 @@ class IzhikevichNode(Neuron):
         return super().initial_state()._replace(w=self.w_rest)
 
 
-class AdaptiveLIFNode(Neuron):
-    """LIF neuron whose threshold rises with each of its spikes and sinks back (ALIF); the
-    equation and its sources are in `jaxsnn.functional.adaptive_lif_step`.
-
-    Args:
-        tau: membrane time constant in time steps, greater than 1.
-        tau_a: time constant of the threshold in time steps, greater than 1: how far back the
-            neuron remembers its spikes, so usually about the length of the task.
-        beta: how far the threshold rises if the neuron fires at every step, not negative; one
-            spike raises it by `beta / tau_a`. The default is the 1.8 of Bellec et al. (2018),
-            who use a threshold of 0.01, for a threshold of 1.
-        decay_input: whether the input is divided by `tau` too.
-        v_threshold: firing threshold at rest.
-        v_reset: potential after a spike, at rest and before the first step; None is the soft
-            reset, which subtracts the risen threshold, rests at 0 and starts from 0.
-        surrogate_function: spike function of the potential less the threshold, e.g.
-            `jaxsnn.surrogate.ATan()`.
-
-    Carry: `jaxsnn.functional.AdaptiveLIFState(v, a)`, `a` 0 before the first step, both in the
-    shape of one step's input.
-
-    Examples:
-        >>> neuron = AdaptiveLIFNode(tau=2.0, tau_a=20.0, beta=10.0)
-        >>> _, spikes = unroll(neuron, jnp.full((60, 1), 3.0))
-        >>> spikes.reshape(3, 20).sum(axis=1)
-        Array([7., 4., 4.], dtype=float32)
-    """
-
-    tau: TimeConstant = 2.0
-    _: KW_ONLY
-    tau_a: TimeConstant = 200.0
-    beta: NonNegative = 180.0
-    decay_input: bool = True
-    v_reset: Real | None = None
-    step = functional.adaptive_lif_step
-    state = functional.AdaptiveLIFState
-
-
 class ComplementaryLIFNode(Firing):
     """Complementary LIF neuron (CLIF): a second potential counts spikes and deepens the soft
     reset; the equation is in `jaxsnn.functional.complementary_lif_step`.
@@ -102,3 +64,27 @@ class ComplementaryLIFNode(Firing):
     surrogate_function: SpikeFunction = Rect()
     step = functional.complementary_lif_step
     state = functional.ComplementaryLIFState
+
+
+class RAFNode(Neuron):
+    """Resonate-and-fire neuron: a damped oscillator that fires where inputs keep its rhythm;
+    the equation is in `jaxsnn.functional.raf_step`.
+
+    Args:
+        b: growth of the oscillation per unit of time, less than 0: it is damped.
+        omega: angle per unit of time, greater than 0; the neuron answers best to inputs every
+            `2 pi / omega`.
+        dt: units of time in a step, greater than 0.
+        v_reset: potential after a spike and before the first step; None is the soft reset,
+            which subtracts the threshold and starts from 0.
+
+    Carry: `jaxsnn.functional.RAFState(v, u)`, `u` 0 before the first step, both in the shape of
+    one step's input.
+    """
+
+    _: KW_ONLY
+    b: Negative = -0.2
+    omega: Positive = 1.0
+    dt: Positive = 1.0
+    step = functional.raf_step
+    state = functional.RAFState

@@ -1,0 +1,40 @@
+"""Neurons and layers that few networks need, most of them for parity with SpikingJelly.
+
+They are exact and tested like those of `jaxsnn.nn`. A part is here, and not there, if one of these
+holds: one paper uses it and no example or recipe of this project does; it is made for a special
+purpose, e.g. the conversion of conventional networks; another part has replaced it in practice.
+It moves to `jaxsnn.nn` when an example or a recipe of the project uses it. Names and arguments
+here may change from one minor version to the next, which the changelog then says.
+"""
+
+from jaxsnn.nn.contrib._activation_aware import ActivationAwareIFNode as ActivationAwareIFNode
+from jaxsnn.nn.contrib._attention import MultiDimensionalAttention as MultiDimensionalAttention
+from jaxsnn.nn.contrib._attention import TemporalWiseAttention as TemporalWiseAttention
+from jaxsnn.nn.contrib._dropconnect import DropConnectLinear as DropConnectLinear
+from jaxsnn.nn.contrib._gated_lif import GatedLIFNode as GatedLIFNode
+from jaxsnn.nn.contrib._graded import ILIFNode as ILIFNode
+from jaxsnn.nn.contrib._graded import TernaryIFNode as TernaryIFNode
+from jaxsnn.nn.contrib._graded import TernaryLIFNode as TernaryLIFNode
+from jaxsnn.nn.contrib._leaky import LIAFNode as LIAFNode
+from jaxsnn.nn.contrib._leaky import OTTTLIFNode as OTTTLIFNode
+from jaxsnn.nn.contrib._leaky import SLTTLIFNode as SLTTLIFNode
+from jaxsnn.nn.contrib._neunorm import NeuNorm as NeuNorm
+from jaxsnn.nn.contrib._nonlinear import EIFNode as EIFNode
+from jaxsnn.nn.contrib._nonlinear import QIFNode as QIFNode
+from jaxsnn.nn.contrib._relatives import HalfThresholdIFNode as HalfThresholdIFNode
+from jaxsnn.nn.contrib._relatives import KLIFNode as KLIFNode
+from jaxsnn.nn.contrib._spike_counts import SpikeCountToBinary as SpikeCountToBinary
+from jaxsnn.nn.contrib._spike_counts import TemporalBinSum as TemporalBinSum
+from jaxsnn.nn.contrib._spike_representation import DSRIFNode as DSRIFNode
+from jaxsnn.nn.contrib._spike_representation import DSRLIFNode as DSRLIFNode
+from jaxsnn.nn.contrib._spiking_attention import ChannelQKAttention as ChannelQKAttention
+from jaxsnn.nn.contrib._spiking_attention import SpikingSelfAttention as SpikingSelfAttention
+from jaxsnn.nn.contrib._spiking_attention import TokenQKAttention as TokenQKAttention
+from jaxsnn.nn.contrib._spiking_rnns import SpikingGRUCell as SpikingGRUCell
+from jaxsnn.nn.contrib._spiking_rnns import SpikingLSTMCell as SpikingLSTMCell
+from jaxsnn.nn.contrib._spiking_rnns import SpikingVanillaRNNCell as SpikingVanillaRNNCell
+from jaxsnn.nn.contrib._two_variables import ComplementaryLIFNode as ComplementaryLIFNode
+from jaxsnn.nn.contrib._two_variables import IzhikevichNode as IzhikevichNode
+from jaxsnn.nn.contrib._two_variables import RAFNode as RAFNode
+from jaxsnn.nn.contrib._weight_standardization import WSConv as WSConv
+from jaxsnn.nn.contrib._weight_standardization import WSLinear as WSLinear
