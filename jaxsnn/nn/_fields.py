@@ -8,6 +8,7 @@ import typing
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple, dataclass_transform
 
+import jax
 from flax import nnx
 
 from jaxsnn import _checks
@@ -112,7 +113,8 @@ class Fields(nnx.Module):
             name, value = parameter_name(name), value.parameter
         super().__setattr__("_bounds", tuple(bounds.items()))
         # It may change from a number to an array and back, which Flax must be told.
-        super().__setattr__(name, nnx.data(value) if nnx.is_data(value) else nnx.static(value))
+        mark = nnx.data if isinstance(value, jax.Array | nnx.Variable) else nnx.static
+        super().__setattr__(name, mark(value))
 
 
 def _constructor(cls: type[Fields]) -> Callable[..., None]:

@@ -21,7 +21,7 @@ from jaxsnn.nn._normalization import (
     _Normalization,
 )
 from jaxsnn.nn._sequential import Sequential
-from jaxsnn.nn.contrib._weight_standardization import WSConv, WSLinear
+from jaxsnn.nn.contrib import WSConv, WSLinear
 
 LINEAR = (Linear, Conv, WSLinear, WSConv, nnx.Linear, nnx.Conv)
 FOLDED = (BatchNorm, ThresholdDependentBatchNorm, nnx.BatchNorm)
