@@ -18,10 +18,14 @@ class EquationsAtClasses(griffe.Extension):
 
     def on_package(self, *, pkg: griffe.Module, **_: Any) -> None:
         if pkg.name == "jaxsnn":
-            functions = pkg["functional"].members
-            for module in pkg["nn"].modules.values():
-                for described in module.classes.values():
-                    _insert(described, functions)
+            _insert_in(pkg["nn"], pkg["functional"].members)
+
+
+def _insert_in(module: griffe.Module, functions: dict[str, Any]) -> None:
+    for described in module.classes.values():
+        _insert(described, functions)
+    for inside in module.modules.values():
+        _insert_in(inside, functions)
 
 
 def _insert(described: griffe.Class, functions: dict[str, Any]) -> None:

@@ -155,6 +155,8 @@ def _own_fields(cls: type) -> dict[str, Field]:
             default = vars(cls).get(name, inspect.Parameter.empty)
             checks, optional = _checks_of(annotation)
             kind = next((check for check in checks if isinstance(check, Kind)), None)
+            if kind is not None and optional:
+                kind = dataclasses.replace(kind, name=f"{kind.name} | None")
             kind = kind or getattr(annotation, "__origin__", annotation)
             parameter = inspect.Parameter(name, place, default=default, annotation=kind)
             fields[name] = Field(parameter, checks, optional)
