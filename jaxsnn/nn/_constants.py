@@ -57,9 +57,9 @@ def learnable(value: Any, bounds: Bounds | None = None, *, param_dtype: Any = No
         ValueError: `bounds` are not two numbers in order; at the neuron, if `value` lies outside.
 
     Examples:
-        >>> neuron = LIFNode(tau=learnable(jnp.array([2.0, 8.0])), v_threshold=learnable(1.0))
+        >>> neuron = LIFNode(tau=learnable(jnp.array([2.0, 3.0])), v_threshold=learnable(1.0))
         >>> neuron.tau, neuron.w.shape
-        (Array([2., 8.], dtype=float32), (2,))
+        (Array([2., 3.], dtype=float32), (2,))
     """
     if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
         raise ValueError(f"bounds must be (low, high) with low < high, got {bounds!r}")

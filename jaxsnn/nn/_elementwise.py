@@ -41,7 +41,7 @@ class ElementwiseCell(Fields, Cell):
 
     Examples:
         >>> class Leak(ElementwiseCell):
-        ...     decay: Fraction = 0.5
+        ...     decay: constants.Fraction = 0.5
         ...
         ...     @staticmethod
         ...     def step(v, x, *, decay):
