@@ -1,6 +1,6 @@
 """Checks of what a cell is called with."""
 
-from typing import Any
+from typing import Any, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -75,3 +75,12 @@ def check_past(cell: Any, past: Any, x: Any, steps: int) -> None:
         )
     one = past if shape is None else jax.ShapeDtypeStruct(x.shape, past.dtype)
     check_step(cell, one, x)
+
+
+def refuse_carry(cell: Any, expected: str, carry: Any) -> NoReturn:
+    """Raise: the carry of `cell` must be as `expected`."""
+    raise ValueError(
+        f"the carry of {type(cell).__name__} must be {expected}, got "
+        f"{jax.tree.map(jnp.shape, carry)} as shapes; pass the last carry, or for a new batch "
+        "start from a fresh state (carry=None, or initialize_carry(x.shape))"
+    )

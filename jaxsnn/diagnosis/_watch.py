@@ -57,8 +57,6 @@ class Watch(nn.Run):
         whole: the inputs of all parts that were given all time steps.
     """
 
-    _in_rows = False
-
     def __init__(self, key: jax.Array, shifts: dict[str, jax.Array] | None = None) -> None:
         self.calls: dict[str, Any] = {}
         self.order: dict[str, None] = {}
@@ -66,6 +64,7 @@ class Watch(nn.Run):
         self._shifts = shifts or {}
         self._bodies: list[Watch] = []  # of single steps, in the body of a scan
         super().__init__(steps=True, key=key, record=("*",))
+        self._in_rows = False
 
     def run(self, model: Any, xs: jax.Array) -> tuple[jax.Array, Sight]:
         """The outputs of a model, and everything that was recorded."""

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks
-from jaxsnn._carries import check_call
+from jaxsnn._carries import check_call, refuse_carry
 from jaxsnn._dtypes import state_dtype
 from jaxsnn.nn._layers import Linear
 from jaxsnn.nn._linear_recurrence import linear_recurrence, product
-from jaxsnn.nn._module import Cell, feature_axes
-from jaxsnn.nn._run import Carry, Run, Streams, first_carry, is_cell, start
+from jaxsnn.nn._module import Cell
+from jaxsnn.nn._run import Carry, Run, Streams, first_carry
 
 
 class _RecurrentContainer(Cell):
@@ -37,9 +37,9 @@ class _RecurrentContainer(Cell):
         self, input_shape: tuple[int, ...], rngs: Streams = None, *, dtype: Any = jnp.float32
     ) -> Carry:
         """The first carry of the sub-module, and a feedback of 0."""
-        y = jnp.zeros(self._feedback_shape(tuple(input_shape)), dtype)
-        i = jax.eval_shape(self._mix, jax.ShapeDtypeStruct(tuple(input_shape), dtype), y)
-        return (first_carry(self.sub_module, i, rngs) if is_cell(self.sub_module) else ()), y
+        x = jax.ShapeDtypeStruct(tuple(input_shape), dtype)
+        y = jnp.zeros(self._feedback_shape(x.shape), dtype)
+        return first_carry(self.sub_module, jax.eval_shape(self._mix, x, y), rngs), y
 
     @final
     def __call__(self, carry: Carry, x: jax.Array = _checks.REQUIRED) -> tuple[Carry, jax.Array]:
@@ -48,24 +48,18 @@ class _RecurrentContainer(Cell):
 
     def _run(self, carry: Carry, x: jax.Array, run: Run) -> tuple[Carry, jax.Array]:
         if run.steps:
-            return run._scan(self._run, start(self, carry, x), x)
+            return run._scan(self._run, carry, x)
         sub_carry, y = self._split(carry, x)
         return self._feed_back(sub_carry, self._mix(x, y), y, run)
 
     def _split(self, carry: Carry, x: Any) -> tuple[Carry, jax.Array]:
         """`(sub_carry, y)`, checked."""
-        name = type(self).__name__
-        _checks.floating(f"the input x of {name}", x)
+        _checks.floating(f"the input x of {type(self).__name__}", x)
         shape = self._feedback_shape(tuple(x.shape))
         pair: Any = carry if isinstance(carry, tuple | list) and len(carry) == 2 else (None, None)
-        found = getattr(pair[1], "shape", None)
-        if found != shape:
-            got = jax.tree.structure(carry) if found is None else found
-            raise ValueError(
-                f"the carry of {name} must be (carry of the sub-module, last output y) with a y of "
-                f"shape {shape} for an input of shape {tuple(x.shape)}, got {got}; pass the last "
-                "carry, or for a new batch start from a fresh state (carry=None, initialize_carry)"
-            )
+        if getattr(pair[1], "shape", None) != shape:
+            expected = f"(carry of the sub-module, last output y) with a y of shape {shape}"
+            refuse_carry(self, expected, carry)
         return pair
 
     def _feed_back(
@@ -121,9 +115,6 @@ class ElementWiseRecurrentContainer(_RecurrentContainer):
 
     def _mix(self, x: jax.Array, y: jax.Array) -> jax.Array:
         return self.element_wise_function(y.astype(x.dtype), x)
-
-    def _feature_axes(self) -> int | None:
-        return feature_axes(self.sub_module)
 
 
 class LinearRecurrentContainer(_RecurrentContainer):
@@ -204,13 +195,11 @@ class LinearRecurrentContainer(_RecurrentContainer):
         """Over a sequence the input's share of `i` is one product, then comes the recurrence."""
         if not run.steps:
             return super()._run(carry, x, run)
-        step_x = jax.ShapeDtypeStruct(x.shape[1:], x.dtype)
-        carry = self._split(start(self, carry, x), step_x)
+        carry = self._split(carry, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
         _, w, _ = self._weights(x.dtype)
-        dtype = w.dtype
 
         def step(container: Any, sub_carry: Carry, i: jax.Array, y: jax.Array, run: Run) -> Any:
-            return container._feed_back(sub_carry, i.astype(dtype), y, run)
+            return container._feed_back(sub_carry, i.astype(w.dtype), y, run)
 
         return linear_recurrence(step, self, w, carry, self._feed(x), run)
 
@@ -221,6 +210,3 @@ class LinearRecurrentContainer(_RecurrentContainer):
                 f"[..., {self.in_features}], got {list(shape)}"
             )
         return (*shape[:-1], self.out_features)
-
-    def _feature_axes(self) -> int | None:
-        return 1

@@ -12,7 +12,7 @@ from jaxsnn._carries import check_call, check_past
 from jaxsnn._dtypes import state_dtype
 from jaxsnn._parts import join
 from jaxsnn.nn._module import Cell
-from jaxsnn.nn._run import Run, run_cell, start
+from jaxsnn.nn._run import Run, run_cell
 
 
 class Delay(Cell):
@@ -65,7 +65,6 @@ class Delay(Cell):
     def _run(self, carry: Any, x: jax.Array, run: Run) -> tuple[Any, jax.Array]:
         if not run.steps or run.mask is not None or run._wants(join(run._path, self.state_name)):
             return run_cell(self, carry, x, run)  # what is asked for lies between the steps
-        carry = start(self, carry, x)
         check_past(self, carry, jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.delay_steps)
         past = jnp.moveaxis(carry, -1, 0)
         inputs = jnp.concatenate([past, x.astype(past.dtype)])

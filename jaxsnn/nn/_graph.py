@@ -10,9 +10,10 @@ import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks
+from jaxsnn._carries import refuse_carry
 from jaxsnn._graphs import INPUT, OUTPUT, Edge, check, schedule, sources
 from jaxsnn.nn._module import FindFirst, Module
-from jaxsnn.nn._run import Carry, Run, Streams, first_carry, is_cell, start
+from jaxsnn.nn._run import Carry, Run, Streams, first_carry, is_cell
 
 
 class Graph(Module):
@@ -71,7 +72,7 @@ class Graph(Module):
         for name in self._order:
             layer, fed_late = self._layer(name), bool(sources(name, self._late))
             x = self._gather(name, before, None)
-            carries.append(first_carry(layer, x, rngs) if is_cell(layer) else ())
+            carries.append(first_carry(layer, x, rngs))
             y = jax.eval_shape(functools.partial(_output, layer), x)
             if is_cell(layer) or fed_late:
                 before[name] = jnp.zeros(y.shape, y.dtype)
@@ -86,7 +87,7 @@ class Graph(Module):
         if not self._late:
             return super()._run(carry, x, run)
         if run.steps:
-            return run._scan(self._run, start(self, carry, x), x)
+            return run._scan(self._run, carry, x)
         carries, before = self._check(carry)
         run._begin(self, carries)
         outputs = self._outputs(x, run, before)
@@ -135,11 +136,7 @@ class Graph(Module):
         names = {a for a, _ in self._late}
         pair = isinstance(carry, tuple | list) and len(carry) == 2
         if not pair or not isinstance(carry[1], dict) or set(carry[1]) != names:
-            raise ValueError(
-                f"the carry of this Graph must be (carries, late) with the late outputs of "
-                f"{sorted(names)}, got {jax.tree.structure(carry)}; start from "
-                "initialize_carry(x.shape) or pass the last carry"
-            )
+            refuse_carry(self, f"(carries, late) with the late outputs of {sorted(names)}", carry)
         return carry[0], carry[1]
 
 

@@ -8,6 +8,7 @@ Plain autodiff of the scan adds `y[t-1]^T dL/di[t]` to the gradient of `W` at ev
 transpose, the gradient of `W`, is one product after the scan back.
 """
 
+import functools
 from collections.abc import Callable
 from typing import Any
 
@@ -48,9 +49,7 @@ def linear_recurrence(
         `((carry, y), ys)`, `ys` `[T, ..., out]`.
     """
 
-    def forward(w: jax.Array, drawn: Any, params: Any, carry: Carry, fed: jax.Array) -> Any:
-        key, mask = drawn
-
+    def forward(w: jax.Array, params: Any, carry: Any, fed: Any, key: Any, mask: Any) -> Any:
         def body(carry: Carry, fed: jax.Array, now: Run) -> tuple[Carry, jax.Array]:
             inner, before = carry
             i = fed + product(before.astype(w.dtype), w)
@@ -65,14 +64,13 @@ def linear_recurrence(
 
     @recurrence.defjvp
     def recurrence_jvp(primals: Any, tangents: Any) -> Any:
-        w, drawn, *rest = primals
-        to_w, _, to_params, to_carry, to_fed = tangents
-        outputs, push = jax.linearize(lambda *args: forward(w, drawn, *args), *rest)
-        (_, y_first), ys = rest[1], outputs[1]
-        y_before = jnp.concatenate([y_first[None], ys[:-1].astype(y_first.dtype)])
-        to_fed = to_fed + product(y_before.astype(w.dtype), to_w).astype(to_fed.dtype)
-        return outputs, push(to_params, to_carry, to_fed)
+        (w, *rest), (to_w, to_params, to_carry, to_fed, *others) = primals, tangents
+        outputs, push = jax.linearize(functools.partial(forward, w), *rest)
+        first = rest[1][1]
+        y_before = jnp.concatenate([first[None], outputs[1][:-1].astype(first.dtype)])
+        to_fed += product(y_before.astype(w.dtype), to_w).astype(to_fed.dtype)
+        return outputs, push(to_params, to_carry, to_fed, *others)
 
-    carry, ys, seen = recurrence(w, (run.key, run.mask), params, carry, fed)
+    carry, ys, seen = recurrence(w, params, carry, fed, run.key, run.mask)
     run._take(seen)
     return carry, ys

@@ -13,7 +13,7 @@ from jaxsnn import _checks
 from jaxsnn._carries import check_call
 from jaxsnn._parts import children, is_final
 from jaxsnn._repr import Printable
-from jaxsnn.nn._run import Carry, Run, Streams, first_carry, is_cell, start
+from jaxsnn.nn._run import Carry, Run, Streams, first_carry, has_first_carry
 from jaxsnn.nn._stateless import one_step_of
 
 
@@ -45,24 +45,17 @@ class Cell(Printable, nnx.RNNCellBase):
 
     @abc.abstractmethod
     def __call__(self, carry: Carry, x: jax.Array = _checks.REQUIRED) -> tuple[Carry, jax.Array]:
-        """One time step.
+        """One time step: the new state, and the output in the dtype of `x`.
 
         Args:
             carry: the state, from `initialize_carry` or the step before.
             x: input of this time step, `[N, ...]`.
-
-        Returns:
-            `(carry, y)`: the new state, and the output in the dtype of `x`.
         """
 
     @property
     def num_feature_axes(self) -> int:
         """How many trailing axes of the input are not batch; read by `flax.nnx.RNN`."""
         return feature_axes(self) or 1
-
-    def _feature_axes(self) -> int | None:
-        """The same, or None where any number will do (a neuron works element by element)."""
-        return None
 
 
 class Module(Cell):
@@ -103,15 +96,10 @@ class Module(Cell):
         self, input_shape: tuple[int, ...], rngs: Streams = None, *, dtype: Any = jnp.float32
     ) -> Carry:
         """The first carry of each part, in the order in which `forward` runs them."""
-        entries: list[Any] = []
-
-        def find(x: jax.Array) -> Any:
-            found, y = self._run(None, x, FindFirst(steps=False))
-            entries.append(found)
-            return y
-
-        jax.eval_shape(find, jax.ShapeDtypeStruct(tuple(input_shape), dtype))
-        return _made(entries[0], rngs)
+        firsts: list[Any] = []
+        x = jax.ShapeDtypeStruct(tuple(input_shape), dtype)
+        jax.eval_shape(lambda x: firsts.append(self._run(None, x, FindFirst(steps=False))[0]), x)
+        return jax.tree.map(lambda first: first(rngs), firsts[0])
 
     @final
     def __call__(self, carry: Carry, x: jax.Array = _checks.REQUIRED) -> tuple[Carry, jax.Array]:
@@ -119,22 +107,14 @@ class Module(Cell):
         return self._run(carry, x, Run(steps=False))
 
     def _run(self, carry: Carry, x: Any, run: Run) -> tuple[Carry, Any]:
-        if carry is None and run.steps and self._carry_of_its_own:
-            carry = start(self, carry, x)
         run._begin(self, carry)
         with contextlib.nullcontext() if run.steps else one_step_of(self):
             y = self.forward(x, run)
-        run._masks_itself |= y is run._masked
         return run._end(), y
 
     @property
     def _carry_of_its_own(self) -> bool:
-        """Whether the first carry is not just the first carries of the parts."""
-        return not is_final(type(self).initialize_carry)
-
-    def _feature_axes(self) -> int | None:
-        known = (feature_axes(part) for part in children(self).values())
-        return next((axes for axes in known if axes is not None), None)
+        return not (is_final(type(self).initialize_carry) and is_final(type(self).__call__))
 
 
 class FindFirst(Run):
@@ -143,23 +123,17 @@ class FindFirst(Run):
     training = property(lambda self: False)
 
     def _go(self, name: str, part: Any, carry: Carry, x: Any) -> tuple[Carry, Any]:
-        of_parts = isinstance(part, Module) and not part._carry_of_its_own
-        if not is_cell(part) or (of_parts and is_final(type(part).__call__)):
+        if not has_first_carry(part):
             return super()._go(name, part, None, x)
         _, y = super()._go(name, part, first_carry(part, x), x)
         return functools.partial(first_carry, part, jax.ShapeDtypeStruct(x.shape, x.dtype)), y
 
 
-def _made(entry: Any, rngs: Streams) -> Carry:
-    return entry(rngs) if callable(entry) else tuple(_made(each, rngs) for each in entry)
-
-
 def feature_axes(layer: Any) -> int | None:
-    """Trailing axes that `layer` takes as features, None if it does not care."""
-    if hasattr(layer, "_feature_axes"):  # ours
-        return layer._feature_axes()
-    if is_cell(layer):
+    """Trailing axes that a layer, or the first part inside it that cares, takes as features."""
+    if isinstance(layer, nnx.Conv | nnx.Linear):
+        return len(getattr(layer, "kernel_size", ())) + 1
+    if isinstance(layer, nnx.RNNCellBase) and not isinstance(layer, Cell):  # one of Flax's
         return layer.num_feature_axes
-    if isinstance(layer, nnx.Conv):
-        return len(layer.kernel_size) + 1
-    return 1 if isinstance(layer, nnx.Linear) else None
+    inside = map(feature_axes, children(layer).values())
+    return getattr(layer, "_feature_axes", None) or next(filter(None, inside), None)

@@ -16,7 +16,7 @@ from jaxsnn._phases import SurrogateFunction
 from jaxsnn.nn._layer import Layer
 from jaxsnn.nn._layers import uniform
 from jaxsnn.nn._module import Cell
-from jaxsnn.nn._run import Run, run_cell, start
+from jaxsnn.nn._run import Run, run_cell
 from jaxsnn.surrogate import ATan
 
 
@@ -243,7 +243,6 @@ class SlidingPSN(Cell):
     def _run(self, carry: Any, x: jax.Array, run: Run) -> tuple[Any, jax.Array]:
         if not run.steps or run.mask is not None or run._wants(join(run._path, self.state_name)):
             return run_cell(self, carry, x, run)  # what is asked for lies between the steps
-        carry = start(self, carry, x)
         check_past(self, carry, jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.k - 1)
         return functional.sliding_psn(
             carry, x, self.weight[...], self.bias[...], surrogate_function=self.surrogate_function

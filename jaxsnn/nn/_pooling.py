@@ -54,7 +54,7 @@ class Pool(Printable, nnx.Module):
         name = type(self).__name__
         x = jnp.asarray(x)
         _checks.floating(f"the input of {name}", x)
-        axes = self._feature_axes()
+        axes = self._feature_axes
         if x.ndim < axes:
             raise ValueError(
                 f"{name}(window_shape={self.window_shape}) needs inputs of at least {axes} axes "
@@ -64,6 +64,7 @@ class Pool(Printable, nnx.Module):
         y = pool(rows, self.window_shape, self.strides, self.padding)
         return y.reshape(*x.shape[: x.ndim - axes], *y.shape[1:])
 
+    @property
     def _feature_axes(self) -> int:
         return len(self.window_shape) + 1
 

@@ -2,8 +2,8 @@
 
 import contextvars
 import copy
+import dataclasses
 import fnmatch
-import functools
 import re
 import zlib
 from collections import OrderedDict
@@ -16,7 +16,8 @@ from flax import nnx
 from jax.extend.core import get_opaque_trace_state
 
 from jaxsnn import _layout, functional
-from jaxsnn._masks import hold, zero
+from jaxsnn._carries import refuse_carry
+from jaxsnn._masks import hold
 from jaxsnn._parts import is_final, join, parts, path_of
 from jaxsnn.nn._stateless import run_stateless
 
@@ -48,6 +49,7 @@ class Seen(NamedTuple):
     batches: dict[str, Batch]
 
 
+@dataclasses.dataclass(kw_only=True, eq=False)
 class Run:
     """How a module is being run. `run(part, x)` runs a part of the module in the same way.
 
@@ -61,47 +63,40 @@ class Run:
         key: random key of the sequence in training, None in inference; see `draw`.
         mask: the steps that count, `[T, N]`, or `[N]` of one step; None for all.
         axis_name: the axis of a mesh over which the batch is divided, see `unroll`; or None.
+        record: the paths of the values to record, see `unroll`.
     """
 
-    _in_rows = True  # whether a row of element-wise cells is one scan
+    steps: bool
+    key: jax.Array | None = None
+    mask: jax.Array | None = None
+    axis_name: str | None = None
+    record: tuple[str, ...] = ()
 
-    def __init__(
-        self,
-        *,
-        steps: bool,
-        key: jax.Array | None = None,
-        mask: jax.Array | None = None,
-        axis_name: str | None = None,
-        record: tuple[str, ...] = (),
-    ) -> None:
-        self.steps, self.key, self.mask, self.axis_name = steps, key, mask, axis_name
-        self._record = record
+    def __post_init__(self) -> None:
         self._whole = True  # whether a sequence is complete, not a stretch of one
+        self._in_rows = True  # whether a row of element-wise cells is one scan
         self._path = ""  # of the module that is run
         self._ran: set[str] = set()  # paths of the parts that know how they are run
         self._alone: list[Any] = []  # modules that behave differently in training, without a `Run`
         self._there: set[str] = set()  # paths of all values that could be recorded
+        self._masked: list[Any] = []  # outputs of modules that take care of the mask
+        self._begin()
         self._open()
-        self._begin(None, None)
 
     @property
     def training(self) -> bool:
         """Whether this is training: dropout drops, normalisations use the batch."""
         # A module that asks, but has no key while `unroll` trains, was called without its `Run`.
-        outermost = trained.get()
-        if self.key is None and outermost is not None:
+        if self.key is None and (outermost := trained.get()) is not None:
             outermost._alone.append(self._owner)
         return self.key is not None
 
     def __call__(self, part: Any, x: Any) -> Any:
-        """Run a part of the module whose `forward` this is.
+        """Run a part of the module whose `forward` this is, and return its output.
 
         Args:
             part: a cell, a module, a Flax layer, or a function of one time step.
             x: its input: all time steps `[T, ...]` or one, as `run.steps` says.
-
-        Returns:
-            The output of the part.
 
         Raises:
             TypeError: `part` is not callable.
@@ -110,16 +105,13 @@ class Run:
                 variables that the module has not.
         """
         name = path_of(part, self._owner)
-        around = [] if name is None else name.split(".")[:-1]
-        stacks = [".".join(around[: k + 1]) for k in range(len(around))]
-        at = dict(parts(self._owner)) if stacks else {}
-        if (name is None and getattr(part, "folded", False)) or any(
-            getattr(at.get(path), "folded", False) for path in stacks
-        ):
+        around = [part]
+        if name is not None:
+            around = [at for path, at in parts(self._owner) if name.startswith(f"{path}.")]
+        if any(getattr(module, "folded", False) for module in around):
             raise ValueError(
-                f"{type(self._owner).__name__} runs layers of a Sequential from which batch "
-                "normalisations were folded, one by one; run the Sequential as a whole, or fold "
-                "nothing"
+                f"{type(self._owner).__name__} runs single layers of a Sequential from which batch "
+                "normalisations were folded; run the Sequential as a whole, or fold nothing"
             )
         if name is None:
             name = getattr(part, "__name__", type(part).__name__)
@@ -166,23 +158,16 @@ class Run:
             ValueError: `x` is one step, a stretch of a sequence (`checkpoint_every`), or the rest
                 of one (with a carry); or there is a mask.
         """
-        why = ""
-        if not self.steps:
-            why = (
-                "it cannot run step by step, e.g. inside a recurrent container; put it next to the "
-                "container and use unroll"
-            )
-        elif not self._whole:
-            why = "unroll cannot run it with checkpoint_every"
-        elif self._entries is not None:
-            why = (
-                "it cannot continue from the carry of earlier steps; run whole sequences with "
-                "carry=None (in the carry of a Sequential, None for this layer)"
-            )
-        elif self.mask is not None and not masks:
-            why = "unroll cannot leave some out by mask; run sequences of one length together"
-        if why:
-            raise ValueError(f"{type(module).__name__} needs all time steps together, so {why}")
+        fresh, unmasked = self._entries is None, self.mask is None or masks
+        for fits, cannot in (
+            (self.steps, "run step by step, e.g. in a recurrent container; put it next to one"),
+            (self._whole, "run with checkpoint_every"),
+            (fresh, "continue from the carry of earlier steps; pass None for this layer"),
+            (unmasked, "leave some out by mask; run sequences of one length together"),
+        ):
+            if not fits:
+                name = type(module).__name__
+                raise ValueError(f"{name} needs all time steps together, so it cannot {cannot}")
         self._masks_itself = masks
 
     def _part(self, name: str, part: Any, x: Any) -> Any:
@@ -193,8 +178,16 @@ class Run:
         return y
 
     def _go(self, name: str, part: Any, carry: Carry, x: Any) -> tuple[Carry, Any]:
-        """Run a part from its own carry; None starts from the first state."""
+        """Run a part from its own carry; for a sequence None is the first state."""
+        if get_opaque_trace_state(convention="flax") != self._trace:
+            raise ValueError(
+                f"the forward of {type(self._owner).__name__} uses run inside a transformation, "
+                "e.g. jax.lax.scan, jax.vmap or jax.jit, which states and statistics cannot leave; "
+                "call run outside of it, or for a loop over time write an nn.Cell"
+            )
         inside = self._inside(name)
+        if self.steps and has_first_carry(part):
+            carry = start(part, carry, x)
         if hasattr(part, "_run") and is_final(type(part).__call__):
             self._ran.add(inside._path)
             carry, y = part._run(carry, x, inside)
@@ -208,11 +201,9 @@ class Run:
         else:
             carry, y = (), run_stateless(part, x, steps=self.steps)
         if inside._masks_itself:
-            self._masked = y
+            self._masked.append(y)
         if inside._path:
             inside._see("", y)
-        else:
-            y = inside._zeroed(y)
         return carry, y
 
     def _scan(self, step: Any, carry: Carry, xs: Any) -> tuple[Carry, Any]:
@@ -224,9 +215,9 @@ class Run:
     def _scanned(self, step: Any, carry: Carry, xs: Any) -> tuple[Carry, Any, Seen]:
         """`jax.lax.scan` of `step(carry, x, run of the step) -> (carry, y)` over all time steps.
 
-        It keeps little for the backward pass, and a masked step changes no state. Kept are the
-        values that a step names (`functional.KEPT`) and products of matrices; cheap ones are
-        computed again. For a neuron that is one float per step, where plain autodiff keeps several.
+        A masked step changes no state. For the backward pass the values that a step names
+        (`functional.KEPT`) and products of matrices are kept, and the rest is computed again: for a
+        neuron one float per step, where plain autodiff keeps several.
         """
 
         def body(carry: Carry, now: tuple[Any, jax.Array | None]) -> tuple[Carry, Any]:
@@ -238,55 +229,42 @@ class Run:
         # prevent_cse guards against a merge of the two passes that cannot happen across a scan.
         kept = jax.checkpoint(body, policy=_KEPT, prevent_cse=False)
         carry, (ys, seen) = _layout.scan(kept, carry, (xs, self.mask))
-        batches = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), seen.batches)
-        return carry, ys, Seen(seen.records, batches)
+        return carry, ys, seen
 
     def _take(self, seen: Seen) -> None:
-        """Add the reports of all steps, `[T, ...]`."""
-        for path, value in seen.records.items():
-            self._seen.records[path] = self._zeroed(value)
+        """Add the reports of all steps, `[T, ...]`, batches `[T, calls per step, ...]`."""
+        self._seen.records.update(seen.records)
         for path, batches in seen.batches.items():
-            self._add(path, batches)
+            flat = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), batches)
+            before = [self._seen.batches[path]] if path in self._seen.batches else []
+            self._seen.batches[path] = jax.tree.map(lambda *a: jnp.concatenate(a), *before, flat)
 
     def _see(self, name: str, value: Any) -> None:
         """Record a value of the module, its output without a name, if it is asked for."""
-        path = join(self._path, name) if name else self._path
+        path = f"{self._path}.{name}".strip(".")
         if self._wants(path):
-            self._seen.records[path] = self._zeroed(value)
-
-    def _zeroed(self, values: Any) -> Any:
-        """All steps of a value of the module, 0 where they do not count."""
-        if not self.steps or self.mask is None or self._masks_itself:
-            return values
-        return jax.tree.map(functools.partial(zero, self.mask), values)
+            self._seen.records[path] = value
 
     def _see_states(self, cell: Any, carry: Carry) -> None:
         """Record the arrays of a cell's carry, by their names."""
-        if hasattr(carry, "_fields"):
-            states = carry._asdict()
-        elif isinstance(carry, tuple | list):
-            states = {str(k): state for k, state in enumerate(carry)}
+        names: Any = [getattr(cell, "state_name", "carry")]
+        if isinstance(carry, tuple | list):
+            names = getattr(carry, "_fields", range(len(carry)))
         else:
-            states = {getattr(cell, "state_name", "carry"): carry}
-        for name, state in states.items():
-            self._see(name, state)
+            carry = [carry]
+        for name, state in zip(names, carry, strict=True):
+            self._see(str(name), state)
 
     def _see_batch(self, batch: Batch) -> None:
         """Report a batch that a normalisation is trained on, for its running statistics."""
-        self._check_level()
         # Of a layer that is called several times in a step, the batches of a step are in a row.
         path = self._root + re.sub(r"#\d+", "", self._path[len(self._root) :])
-        self._add(path, jax.tree.map(lambda a: a[None], batch))
-
-    def _add(self, path: str, batches: Batch) -> None:
-        """Append batches, along their first axis, to those of the layer before."""
-        before = [self._seen.batches[path]] if path in self._seen.batches else []
-        self._seen.batches[path] = jax.tree.map(lambda *a: jnp.concatenate(a), *before, batches)
+        self._take(Seen({}, {path: jax.tree.map(lambda a: a[None, None], batch)}))
 
     def _wants(self, path: str) -> bool:
         """Whether the value at a path is to be recorded."""
         self._there.add(path)
-        return any(fnmatch.fnmatchcase(path, pattern) for pattern in self._record)
+        return any(fnmatch.fnmatchcase(path, pattern) for pattern in self.record)
 
     def _open(self) -> None:
         """Collect the reports of a function that JAX traces; they leave it as results only."""
@@ -295,40 +273,30 @@ class Run:
         self._seen, self._root = Seen({}, OrderedDict()), self._path
         self._calls: dict[str, int] = {}  # by path
 
-    def _begin(self, module: Any, carry: Carry) -> None:
+    def _begin(self, owner: Any = None, carry: Carry = None) -> None:
         """Begin the `forward` of a module; `carry` has one entry per call, None for all."""
-        self._owner, self._entries = module, carry
+        self._owner, self._entries = owner, carry
         self._after: list[Carry] = []
         self._masks_itself = False
-        self._masked = None  # the last output of a part that masks itself
-        if not isinstance(carry, tuple | list):
-            self._check_entries(0)
 
     def _end(self) -> Carry:
         """The carry at the end of `forward`."""
-        self._check_entries(len(self._after))
+        self._next(0)
         return tuple(self._after)
 
     def _next(self, parts: int) -> Sequence[Carry]:
-        """The carries of the parts that are run next."""
-        if self._entries is None:
+        """The carries of the parts that are run next; 0 means that no more are run."""
+        entries, stop = self._entries, len(self._after) + parts
+        if entries is None:
             return [None] * parts
-        entries = self._entries[len(self._after) :][:parts]
-        if len(entries) < parts:
-            self._check_entries(-1)
-        return entries
-
-    def _check_entries(self, expected: int) -> None:
-        """The carry, if there is one, must have one entry for each of so many calls."""
-        entries = self._entries
-        if entries is None or (isinstance(entries, tuple | list) and len(entries) == expected):
-            return
-        raise ValueError(
-            f"the carry of {type(self._owner).__name__} must be a tuple with one entry per part "
-            f"that it runs, got {jax.tree.structure(entries)}; start from "
-            "initialize_carry(x.shape) or pass the last carry. The forward of a module must make "
-            "the same calls of run at every step, in training and in inference"
-        )
+        count = len(entries) if isinstance(entries, tuple | list) else -1
+        if count < stop or (parts == 0 and count > stop):
+            expected = (
+                "a tuple with one entry per call of run in forward, which must make the same calls "
+                "at every step, in training and in inference"
+            )
+            refuse_carry(self._owner, expected, entries)
+        return entries[stop - parts : stop]
 
     def _named(self, name: str) -> str:
         """The name of a call: of the second call of a part it is `"part#2"`."""
@@ -336,30 +304,18 @@ class Run:
         self._calls[path] = self._calls.get(path, 0) + 1
         return name if self._calls[path] == 1 else f"{name}#{self._calls[path]}"
 
-    def _inside(self, name: str) -> Any:
-        """The run of a part."""
-        self._check_level()
+    def _inside(self, name: str, **attributes: Any) -> Any:
+        """The run of a part, or without a name of the same module, with other settings."""
         inside = copy.copy(self)
-        inside._path = join(self._path, name) if name else self._path
-        inside._begin(None, None)
+        vars(inside).update(attributes, _path=f"{self._path}.{name}".strip("."))
+        inside._begin(self._owner)
         return inside
 
     def _changed(self, **attributes: Any) -> Any:
         """A run of the same module with other settings, which collects its own reports."""
-        other = copy.copy(self)
-        vars(other).update(attributes)
+        other = self._inside("", **attributes)
         other._open()
-        other._begin(self._owner, None)
         return other
-
-    def _check_level(self) -> None:
-        if get_opaque_trace_state(convention="flax") != self._trace:
-            raise ValueError(
-                f"run is used inside a transformation within the forward of "
-                f"{type(self._owner).__name__}, e.g. jax.lax.scan, jax.vmap, jax.jit or "
-                "jax.checkpoint, which the states and statistics of a part cannot leave. Call run "
-                "outside of it; for a loop over time write an nn.Cell or use a recurrent container"
-            )
 
 
 def is_cell(layer: Any) -> bool:
@@ -367,12 +323,19 @@ def is_cell(layer: Any) -> bool:
     return hasattr(layer, "initialize_carry") and getattr(layer, "carries_state", True)
 
 
-def first_carry(cell: Any, x: jax.Array | jax.ShapeDtypeStruct, rngs: Streams = None) -> Carry:
-    """The first carry of our cell or one of Flax's for an input like `x` (one time step)."""
-    if hasattr(cell, "_feature_axes"):  # ours
-        return cell.initialize_carry(x.shape, rngs, dtype=x.dtype)
+def first_carry(part: Any, x: jax.Array | jax.ShapeDtypeStruct, rngs: Streams = None) -> Carry:
+    """The first carry of a part for an input like `x` (one time step)."""
+    if not is_cell(part):
+        return ()
+    if hasattr(part, "state_name"):  # ours
+        return part.initialize_carry(x.shape, rngs, dtype=x.dtype)
     # Flax's cells ask for a random stream even to make zeros.
-    return cell.initialize_carry(x.shape, nnx.Rngs(0) if rngs is None else rngs)
+    return part.initialize_carry(x.shape, nnx.Rngs(0) if rngs is None else rngs)
+
+
+def has_first_carry(part: Any) -> bool:
+    """Whether the first carry of `part` is its own, and not just the first ones of its parts."""
+    return is_cell(part) and getattr(part, "_carry_of_its_own", True)
 
 
 def start(cell: Any, carry: Carry, xs: jax.Array) -> Carry:
@@ -385,7 +348,7 @@ def start(cell: Any, carry: Carry, xs: jax.Array) -> Carry:
 def run_cell(cell: Any, carry: Carry, x: Any, run: Run) -> tuple[Carry, Any]:
     """One step of a cell by its `__call__`, or all steps of `x`."""
     if run.steps:
-        return run._scan(lambda *now: run_cell(cell, *now), start(cell, carry, x), x)
+        return run._scan(lambda *now: run_cell(cell, *now), carry, x)
     carry, y = cell(carry, x)
     run._see_states(cell, carry)
     return carry, y

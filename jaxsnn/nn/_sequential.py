@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Iterator
-from typing import Any, final, overload
+from typing import Any, final
 
 from flax import nnx
 
@@ -50,19 +50,12 @@ class Sequential(Module):
     def __iter__(self) -> Iterator[Any]:
         return iter(self.layers)
 
-    @overload
-    def __getitem__(self, index: int) -> Any: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> "Sequential": ...
-
     def __getitem__(self, index: int | slice) -> Any:
-        layers = list(self.layers)
-        if not isinstance(index, slice):
-            return layers[index]
-        stack = Sequential(*layers[index])
-        stack.folded = self.folded
-        return stack
+        found = list(self.layers)[index]
+        if isinstance(index, slice):
+            found = Sequential(*found)
+            found.folded = self.folded
+        return found
 
     def __setitem__(self, index: int | slice, layer: Any) -> None:
         layers = list(self.layers)
@@ -72,17 +65,15 @@ class Sequential(Module):
     @final
     def forward(self, x: Any, run: Run) -> Any:
         """Layer by layer: each, or each row of element-wise cells, gets all steps in turn."""
-        in_rows = run.steps and run._in_rows
-        rows = itertools.groupby(
-            enumerate(self.layers), lambda layer: in_rows and is_elementwise(layer[1])
-        )
-        for in_a_row, row in rows:
-            if in_a_row:
-                names, cells = zip(*row, strict=True)
-                x = run_elements(cells, x, run, [str(k) for k in names])
+        fuse = run.steps and run._in_rows
+        named = self._children().items()
+        for row, layers in itertools.groupby(named, lambda pair: fuse and is_elementwise(pair[1])):
+            if row:
+                names, cells = zip(*layers, strict=True)
+                x = run_elements(cells, x, run, names)
             else:
-                for k, layer in row:
-                    x = run._part(str(k), layer, x)
+                for name, layer in layers:
+                    x = run._part(name, layer, x)
         return x
 
     def _children(self) -> dict[str, Any]:

@@ -1,7 +1,9 @@
 """`unroll` runs a module over time."""
 
 import fnmatch
+import functools
 import operator
+import re
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -15,9 +17,9 @@ from jaxtyping import Array, Bool, Key, Shaped
 from jaxsnn import _checks, _layout
 from jaxsnn._captured import no_captured_variables
 from jaxsnn._masks import zero
+from jaxsnn._parts import named, parts, path_of
 from jaxsnn.nn._run import Carry, Run, trained
 from jaxsnn.nn._stateless import check_not_in_a_layer
-from jaxsnn.nn._statistics import aliases, statistics_after, with_statistics
 
 
 class Extras(NamedTuple):
@@ -108,26 +110,27 @@ def unroll(
     if checkpoint_every is not None:
         checkpoint_every = _checks.size("checkpoint_every", checkpoint_every)
     record = _checks.paths("record", record)
-    static = record, checkpoint_every, axis_name, () if key is None else aliases(module)
+    # `jax.jit` makes a module of each place where one is used; its first place counts.
+    first: dict[int, str] = {}
+    inside = parts(module) if key is not None else ()
+    places = tuple((path, first.setdefault(id(part), path)) for path, part in inside)
+    static = record, checkpoint_every, axis_name, places
     # Only in a module can anything become stale.
     run_all = _run_compiled if isinstance(module, nnx.Module) else _run_all
-    carry, ys, records, statistics = run_all(*static, module, carry, xs, mask, key)
+    carry, ys, records, statistics = run_all(static, module, carry, xs, mask, key)
     if key is None and not record:
         return carry, ys
-    return carry, ys, Extras(records, with_statistics(module, statistics))
+    if statistics:
+        module = nnx.clone(module)
+        for path, part in parts(module):
+            if path in statistics:
+                part.mean[...], part.var[...] = statistics[path]
+    return carry, ys, Extras(records, module)
 
 
-def _run_all(
-    record: tuple[str, ...],
-    length: int | None,
-    axis_name: str | None,
-    same: tuple[tuple[str, str], ...],
-    module: Any,
-    carry: Carry,
-    xs: jax.Array,
-    mask: jax.Array | None,
-    key: jax.Array | None,
-) -> tuple[Carry, jax.Array, dict[str, jax.Array], Any]:
+def _run_all(static: Any, module: Any, carry: Carry, xs: jax.Array, mask: Any, key: Any) -> Any:
+    """The carry, the outputs, the records and the running statistics after the sequence."""
+    record, length, axis_name, places = static
     if mask is not None:
         mask = _layout.follow(mask, xs)
         xs = zero(mask, xs)  # of NaN or infinity even a gradient of 0 makes NaN
@@ -152,8 +155,16 @@ def _run_all(
                 f"record={pattern!r} finds nothing in this module; there are "
                 f"{', '.join(sorted(run._there)) or 'no layers inside it'}"
             )
-    statistics = {} if key is None else statistics_after(module, run, same)
-    return carry, ys, run._seen.records, statistics
+
+    def counted(values: Any) -> Any:
+        """All steps of a value, 0 where they do not count."""
+        if mask is None or any(values is output for output in run._masked):
+            return values
+        return jax.tree.map(functools.partial(zero, mask), values)
+
+    records = {path: counted(values) for path, values in run._seen.records.items()}
+    statistics = {} if key is None else _statistics_after(module, run, dict(places))
+    return carry, counted(ys), records, statistics
 
 
 _CHANGES = (
@@ -168,8 +179,8 @@ def _run_stretches(
 ) -> tuple[Carry, jax.Array]:
     """Run in stretches of `length` steps; only the states between them are kept."""
 
-    def stretch(carry: Carry, part: tuple[jax.Array, jax.Array | None]) -> Any:
-        xs, mask = part
+    def stretch(carry: Carry, steps: tuple[jax.Array, jax.Array | None]) -> Any:
+        xs, mask = steps
         inside = run._changed(mask=mask, _whole=False)
         carry, ys = inside._go("", module, carry, xs)
         return carry, (ys, inside._seen)
@@ -184,12 +195,39 @@ def _run_stretches(
     def join(a: jax.Array, b: jax.Array) -> jax.Array:
         return jnp.concatenate([a, b.reshape(-1, *b.shape[2:])])
 
-    ys, seen = jax.tree.map(join, head, tail)
-    run._seen.records.update(seen.records)
-    run._seen.batches.update(seen.batches)
+    ys, run._seen = jax.tree.map(join, head, tail)
     return carry, ys
+
+
+def _statistics_after(module: Any, run: Run, first: dict[str, str]) -> dict[str, Any]:
+    """The running mean and variance of each normalisation after a run in training, by path.
+
+    Raise if a part was not run by `Run`. `first` has the first path of each part by all its paths.
+    """
+
+    def place(path: str) -> str:
+        path = re.sub(r"#\d+", "", path)  # of a second call
+        return first.get(path, path)
+
+    layers, reached = dict(parts(module)), set(map(place, run._ran))
+    apart = [path for path, layer in layers.items() if getattr(layer, "trains_apart", False)]
+    forgotten = [(layers[path], path) for path in apart if first[path] not in reached]
+    forgotten += [(layer, path_of(layer, module) or "") for layer in run._alone]
+    if forgotten:
+        raise ValueError(
+            f"{named(*forgotten[0])} of {type(module).__name__} was not run by a Run, so it would "
+            "do the same in training as in inference. Every module around it must be an nn.Module "
+            "or a container of jaxsnn.nn, have no __call__ of its own, and run its parts by "
+            "run(part, x), not by part(x). Remove a part that is not used"
+        )
+    after: dict[str, Any] = {}
+    for path, batch in run._seen.batches.items():  # in the order of the calls
+        layer = layers[place(path)]
+        before = after.get(place(path), (layer.mean[...], layer.var[...]))
+        after[place(path)] = layer._after(before, batch)
+    return after
 
 
 # One jit around everything, with the module as an argument: called outside any jit, `lax.scan`
 # caches its trace by the module's identity and would reuse stale parameters.
-_run_compiled = jax.jit(no_captured_variables(static=4)(_run_all), static_argnums=(0, 1, 2, 3))
+_run_compiled = jax.jit(no_captured_variables(static=1)(_run_all), static_argnums=0)

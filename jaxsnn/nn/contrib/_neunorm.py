@@ -37,6 +37,7 @@ class NeuNorm(Cell):
 
     printed = ("in_channels", "height", "width", "k", "shared_across_channels")
     state_name = "s"
+    _feature_axes = 3
 
     def __init__(
         self,
@@ -91,6 +92,3 @@ class NeuNorm(Cell):
                 f"width={self.width}) needs images with channels last, [N, "
                 f"{', '.join(map(str, expected))}] a step, got {list(shape)}"
             )
-
-    def _feature_axes(self) -> int | None:
-        return 3

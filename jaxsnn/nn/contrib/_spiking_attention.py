@@ -26,6 +26,7 @@ class _SpikingAttention(Module):
     """
 
     printed = ("dim", "num_heads")
+    _feature_axes = 2
     roles: ClassVar[int]  # how many projections: queries, keys, ...
 
     def __init__(
@@ -83,9 +84,6 @@ class _SpikingAttention(Module):
     def _attended(self, spikes: jax.Array, *roles: jax.Array) -> jax.Array:
         """The input of `out_proj`, from the spikes of `attn_lif`."""
         return spikes
-
-    def _feature_axes(self) -> int | None:
-        return 2
 
 
 class SpikingSelfAttention(_SpikingAttention):

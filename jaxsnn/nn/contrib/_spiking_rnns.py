@@ -14,7 +14,7 @@ from jaxsnn._phases import SurrogateFunction
 from jaxsnn.nn._layers import Linear, uniform
 from jaxsnn.nn._linear_recurrence import linear_recurrence, product
 from jaxsnn.nn._module import Cell
-from jaxsnn.nn._run import Carry, Run, start
+from jaxsnn.nn._run import Carry, Run
 from jaxsnn.surrogate import Erf
 
 
@@ -82,7 +82,7 @@ class _SpikingRNNCell(Cell):
             carry, y = self(carry, x)
             run._see_states(self, carry)
             return carry, y
-        carry = self._split(start(self, carry, x), jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
+        carry = self._split(carry, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
 
         def step(cell: Any, inner: Carry, a: jax.Array, h: jax.Array, run: Run) -> Any:
             inner, h = cell._step(inner, a, h)
@@ -138,9 +138,6 @@ class _SpikingRNNCell(Cell):
                 f"{type(self).__name__}(input_size={self.input_size}) needs inputs of shape "
                 f"[..., {self.input_size}], got {list(shape)}"
             )
-
-    def _feature_axes(self) -> int | None:
-        return 1
 
 
 class SpikingVanillaRNNCell(_SpikingRNNCell):
