@@ -24,8 +24,10 @@ SHAPES = {
 
 CELLS = {
     "ActivationAwareIFNode": lambda: nn.ActivationAwareIFNode((0.9, 1.0, 1.1, 1.2), 0.1),
+    "AdLIFNode": lambda: nn.AdLIFNode(2.0, 4.0, a=0.25, b=0.5, v_threshold=0.3),
     "AdaptiveLIFNode": lambda: nn.AdaptiveLIFNode(),
     "AlphaSynapse": lambda: nn.AlphaSynapse(3.0),
+    "BRFNode": lambda: nn.BRFNode(omega=0.8, b_offset=0.1, dt=1.0, v_threshold=0.5),
     "CUBALIFNode": lambda: nn.CUBALIFNode(),
     "ChannelQKAttention": lambda: nn.ChannelQKAttention(F, num_heads=2, rngs=rngs()),
     "ComplementaryLIFNode": lambda: nn.ComplementaryLIFNode(),
@@ -65,6 +67,7 @@ CELLS = {
         shortcut=nn.LIFNode(v_threshold=0.3),
         combine=operator.sub,
     ),
+    "SEAdLIFNode": lambda: nn.SEAdLIFNode(2.0, 8.0, q=4.0, v_threshold=0.3),
     "SLTTLIFNode": lambda: nn.SLTTLIFNode(),
     "Sequential": lambda: nn.Sequential(nn.Linear(F, 2, rngs=rngs()), nn.IFNode()),
     "SlidingPSN": lambda: nn.SlidingPSN(k=3, rngs=rngs()),
@@ -73,6 +76,7 @@ CELLS = {
     "SpikingSelfAttention": lambda: nn.SpikingSelfAttention(F, num_heads=2, rngs=rngs()),
     "SpikingVanillaRNNCell": lambda: nn.SpikingVanillaRNNCell(F, 3, rngs=rngs()),
     "SynapseFilter": lambda: nn.SynapseFilter(tau=2.0),
+    "TCLIFNode": lambda: nn.TCLIFNode(v_threshold=0.5),
     "TernaryIFNode": lambda: nn.TernaryIFNode(),
     "TernaryLIFNode": lambda: nn.TernaryLIFNode(),
     "TokenQKAttention": lambda: nn.TokenQKAttention(F, num_heads=2, rngs=rngs()),

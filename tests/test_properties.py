@@ -4,6 +4,7 @@ It is told not to draw at random, so that what fails in one run fails in the nex
 """
 
 import functools
+import math
 import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -145,6 +146,14 @@ def quadratic(v, x, w):
     return v + (x - w + (v + 0.125) * (v - 0.75)) / 2
 
 
+DECAYS = {"v_decay": math.exp(-1 / 2), "w_decay": math.exp(-1 / 4)}
+DECAYS |= {"surrogate_function": surrogate.ATan()}
+
+
+def adapted(v, x, w):
+    return np.exp(-1 / 2) * v + (1 - np.exp(-1 / 2)) * (x - w)
+
+
 NEURONS = {
     "IF": neuron(nn.IFNode, functional.if_step, lambda v, x: v + x, firing()),
     "IF, other reset": neuron(
@@ -282,6 +291,28 @@ NEURONS = {
         functional.eif_step,
         lambda v, x: v + (x - (v - 0.5) + np.exp(v - 0.75)) / 2,
         firing(v_reset=-0.1, tau=2.0, delta_T=1.0, theta_rh=0.75, v_rest=0.5),
+        **ROUNDED,
+    ),
+    "adLIF": Neuron(
+        functools.partial(functional.adlif_step, **DECAYS, a=0.5, b=0.25, **firing(v_reset=None)),
+        nn.AdLIFNode(2.0, 4.0, a=0.5, b=0.25, surrogate_function=surrogate.ATan()),
+        adapted,
+        1.0,
+        None,
+        state=functional.AdLIFState,
+        second=lambda v, x, w, h, s: np.exp(-1 / 4) * w + 0.5 * h + 0.25 * s,
+        **ROUNDED,
+    ),
+    "symplectic adLIF": Neuron(
+        functools.partial(functional.se_adlif_step, **DECAYS, a=0.5, b=0.25, q=8.0, **firing()),
+        nn.SEAdLIFNode(2.0, 4.0, b=0.25, q=8.0, detach_reset=False),
+        adapted,
+        1.0,
+        0.0,
+        state=functional.AdLIFState,
+        second=lambda v, x, w, h, s: (
+            np.exp(-1 / 4) * w + (1 - np.exp(-1 / 4)) * (4 * (1 - s) * h + 2 * s)
+        ),
         **ROUNDED,
     ),
     "current-based": neuron(
@@ -514,8 +545,10 @@ ONE_ORDER = {
 # Those with factors that are rounded: XLA may fuse a product and a sum in one program and not in
 # another. The others have numbers in eighths alone, and sums that are exact in any order.
 FUSED = {
+    "AdLIFNode",
     "AdaptiveLIFNode",
     "AlphaSynapse",
+    "BRFNode",
     "ComplementaryLIFNode",
     "DoubleExponentialSynapse",
     "EIFNode",
@@ -524,6 +557,7 @@ FUSED = {
     "NeuNorm",
     "QIFNode",
     "RAFNode",
+    "SEAdLIFNode",
 }
 # The others may add in any order, and XLA may or may not round what a layer hands on to bfloat16
 # (`xla_allow_excess_precision`): of these inputs, with parameters in quarters below 1, all that

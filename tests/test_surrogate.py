@@ -19,18 +19,22 @@ GOLDEN = golden_arrays.Golden("surrogates")
 ROWS = {
     surrogate.ATan(alpha=1.7): [],
     surrogate.DeterministicPass(): [],
+    surrogate.DoubleGaussian(h=0.3, s=4.0, sigma=0.4, gamma=0.7): [],
     surrogate.Erf(alpha=1.7): [],
     surrogate.FakeNumericalGradient(alpha=0.8): [-1.25, 1.25],
     surrogate.FastSigmoid(slope=3.0): [0],
+    surrogate.Gaussian(sigma=0.4, gamma=0.7): [],
     surrogate.LeakyKReLU(leak=0.1, k=0.5): [0],
     surrogate.LogTailedReLU(alpha=0.1): [0, 1],
+    surrogate.MultiGaussian(h=0.3, s=4.0, sigma=0.4, gamma=0.7): [],
     surrogate.MultiLevelSpikeCount(2): [0, 2],
     surrogate.NonzeroSignLogAbs(alpha=1.7): [0],
-    surrogate.PiecewiseExp(alpha=1.7): [0],
+    surrogate.PiecewiseExp(alpha=1.7, gamma=0.4): [0],
     surrogate.PiecewiseLeakyReLU(w=0.7, c=0.1): [-0.7, 0.7],
     surrogate.PiecewiseQuadratic(alpha=0.8): [-1.25, 0, 1.25],
     surrogate.QPseudoSpike(alpha=1.7): [0],
     surrogate.Rect(alpha=0.8): [-0.625, 0.625],
+    surrogate.Rect(alpha=0.3, width=2.5): [-1.25, 1.25],
     surrogate.S2NN(alpha=1.7, beta=0.6): [0],
     surrogate.Sigmoid(alpha=1.7): [],
     surrogate.SoftSign(alpha=1.7): [0],
@@ -117,8 +121,76 @@ def test_every_surrogate_has_a_row():
     classes = {c for _, c in inspect.getmembers(surrogate, inspect.isclass)}
     assert {type(f) for f in ROWS} == classes - {surrogate.Surrogate}
     golden = {meta["surrogate"] for meta in GOLDEN.cases.values()}
-    beyond = {"FastSigmoid", "Triangle"}  # not in SpikingJelly
+    # not in SpikingJelly
+    beyond = {"DoubleGaussian", "FastSigmoid", "Gaussian", "MultiGaussian", "Triangle"}
     assert {c.__name__ for c in classes} == golden | beyond | {"Surrogate"}
+
+
+GAUSSIANS = golden_arrays.Golden("gaussians")
+
+
+def test_gaussians_are_those_of_their_papers(precision):
+    """Derivative and primal against arrays that other code made from the papers' equations."""
+    for case, meta in GAUSSIANS.cases.items():
+        f = getattr(surrogate, meta["surrogate"])(**meta["params"])
+        u = GAUSSIANS.input(f"{case}/u", precision)
+        for name in ("derivative", "primal"):
+            expected = GAUSSIANS.arrays[f"{case}/{name}"].astype(precision)
+            golden_arrays.assert_close(getattr(f, name)(u), expected, precision, f"{case} {name}")
+
+
+# By surrogate: the derivative at 0 and the integral of it.
+SHAPES = {
+    surrogate.Gaussian(): (0.398942, 0.5),
+    surrogate.MultiGaussian(): (0.439112, 0.425),
+    surrogate.DoubleGaussian(): (0.438837, 0.425),
+    surrogate.PiecewiseExp(alpha=5.0, gamma=0.4): (1.0, 0.4),
+    surrogate.Rect(): (1.0, 1.0),
+    surrogate.Rect(alpha=0.5, width=0.8): (0.5, 0.4),
+}
+
+
+@pytest.mark.parametrize("f", SHAPES, ids=str)
+def test_height_and_area(f):
+    """The primal rises by the area, of which half is below the threshold."""
+    height, area = SHAPES[f]
+    with jax.enable_x64(True):
+        below, middle, above = np.asarray(f.primal(jnp.array([-60.0, 0.0, 60.0])))
+        np.testing.assert_allclose(f.derivative(jnp.float64(0)), height, atol=1e-6)
+        np.testing.assert_allclose([middle - below, above - middle], area / 2, rtol=1e-12)
+        u = jnp.linspace(-60, 60, 120_001)
+        total = np.sum(np.asarray(f.derivative(u))) * 0.001
+    np.testing.assert_allclose(total, area, rtol=2e-3)
+
+
+@pytest.mark.parametrize(
+    ("f", "crossing", "lowest", "at"),
+    [
+        (surrogate.MultiGaussian(), 1.272163, -0.0158655, 1.864),
+        (surrogate.DoubleGaussian(), 1.269858, -0.0160057, 1.859),
+    ],
+    ids=str,
+)
+def test_negative_far_from_the_threshold(f, crossing, lowest, at):
+    with jax.enable_x64(True):
+        u = np.linspace(0, 20, 20_001)
+        slopes = np.asarray(f.derivative(jnp.asarray(u)))
+        np.testing.assert_array_equal(slopes > 0, u < crossing)
+        np.testing.assert_allclose(slopes.min(), lowest, atol=1e-7)
+        np.testing.assert_allclose(u[slopes.argmin()], at, atol=1e-3)
+
+
+def test_one_curve_by_several_names():
+    u = jnp.linspace(-3, 3, 121)
+    for a, b in [
+        (surrogate.Gaussian(sigma=0.4, gamma=1.0), surrogate.Erf(alpha=1 / (0.4 * 2**0.5))),
+        (surrogate.MultiGaussian(h=0.0, gamma=0.3), surrogate.Gaussian(gamma=0.3)),
+        (surrogate.DoubleGaussian(h=0.0, gamma=0.3), surrogate.Gaussian(gamma=0.3)),
+        (surrogate.Rect(alpha=0.8, width=1.25), surrogate.Rect(alpha=0.8)),
+        (surrogate.Rect(alpha=0.7), surrogate.PiecewiseLeakyReLU(w=0.5 / 0.7, c=0.0)),
+    ]:
+        np.testing.assert_allclose(a.derivative(u), b.derivative(u), rtol=1e-5, atol=1e-6)
+        np.testing.assert_allclose(a.primal(u), b.primal(u), rtol=1e-5, atol=1e-6)
 
 
 EPS = 1e-5
@@ -294,7 +366,13 @@ def test_integers_and_numpy_scalars_are_numbers():
     assert repr(surrogate.MultiLevelSpikeCount(4, [-1, 5])) == count
 
 
-NOT_NEGATIVE = {("PiecewiseLeakyReLU", "c"), ("LeakyKReLU", "leak"), ("LogTailedReLU", "alpha")}
+NOT_NEGATIVE = {
+    ("DoubleGaussian", "h"),
+    ("LeakyKReLU", "leak"),
+    ("LogTailedReLU", "alpha"),
+    ("MultiGaussian", "h"),
+    ("PiecewiseLeakyReLU", "c"),
+}
 NUMBERS = [
     pytest.param(f, field.name, id=f"{type(f).__name__}-{field.name}")
     for f in ROWS
@@ -314,7 +392,10 @@ def test_bad_numbers(f, name):
     bad(float("inf"), ValueError, f"{name} must be finite, got inf")
     bad("2", TypeError, f"{name} must be a number, got '2'")
     bad(True, TypeError, f"{name} must be a number, got True")
-    bad(None, TypeError, f"{name} must be a number, got None")
+    if (type(f).__name__, name) == ("Rect", "width"):
+        dataclasses.replace(f, **{name: None})
+    else:
+        bad(None, TypeError, f"{name} must be a number, got None")
     if (type(f).__name__, name) in NOT_NEGATIVE:
         dataclasses.replace(f, **{name: 0})
     else:

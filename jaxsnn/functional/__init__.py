@@ -11,6 +11,9 @@ from jaxsnn.functional._adaptive import IzhikevichState as IzhikevichState
 from jaxsnn.functional._adaptive import adaptive_lif_step as adaptive_lif_step
 from jaxsnn.functional._adaptive import complementary_lif_step as complementary_lif_step
 from jaxsnn.functional._adaptive import izhikevich_step as izhikevich_step
+from jaxsnn.functional._adaptive_currents import AdLIFState as AdLIFState
+from jaxsnn.functional._adaptive_currents import adlif_step as adlif_step
+from jaxsnn.functional._adaptive_currents import se_adlif_step as se_adlif_step
 from jaxsnn.functional._analog import liaf_step as liaf_step
 from jaxsnn.functional._analog import nonspiking_if_step as nonspiking_if_step
 from jaxsnn.functional._analog import nonspiking_lif_step as nonspiking_lif_step
@@ -39,6 +42,11 @@ from jaxsnn.functional._online import OTTTState as OTTTState
 from jaxsnn.functional._online import ottt_lif_step as ottt_lif_step
 from jaxsnn.functional._online import sltt_lif_step as sltt_lif_step
 from jaxsnn.functional._online import with_trace_gradient as with_trace_gradient
+from jaxsnn.functional._oscillators import BRFState as BRFState
+from jaxsnn.functional._oscillators import TCLIFState as TCLIFState
+from jaxsnn.functional._oscillators import brf_step as brf_step
+from jaxsnn.functional._oscillators import divergence_bound as divergence_bound
+from jaxsnn.functional._oscillators import tclif_step as tclif_step
 from jaxsnn.functional._parallel import masked_psn_weight as masked_psn_weight
 from jaxsnn.functional._parallel import psn as psn
 from jaxsnn.functional._parallel import sliding_psn as sliding_psn

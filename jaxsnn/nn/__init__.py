@@ -1,6 +1,8 @@
 """Cells, containers and layers; `unroll` runs any of them over time."""
 
 from jaxsnn._masks import sequence_mask as sequence_mask
+from jaxsnn.nn._adaptive_currents import AdLIFNode as AdLIFNode
+from jaxsnn.nn._adaptive_currents import SEAdLIFNode as SEAdLIFNode
 from jaxsnn.nn._bidirectional import Bidirectional as Bidirectional
 from jaxsnn.nn._blocks import Concatenate as Concatenate
 from jaxsnn.nn._blocks import Residual as Residual
@@ -30,6 +32,8 @@ from jaxsnn.nn._normalization import BatchNorm as BatchNorm
 from jaxsnn.nn._normalization import BatchNormThroughTime as BatchNormThroughTime
 from jaxsnn.nn._normalization import TemporalEffectiveBatchNorm as TemporalEffectiveBatchNorm
 from jaxsnn.nn._normalization import ThresholdDependentBatchNorm as ThresholdDependentBatchNorm
+from jaxsnn.nn._oscillators import BRFNode as BRFNode
+from jaxsnn.nn._oscillators import TCLIFNode as TCLIFNode
 from jaxsnn.nn._parallel import PSN as PSN
 from jaxsnn.nn._parallel import MaskedPSN as MaskedPSN
 from jaxsnn.nn._parallel import SlidingPSN as SlidingPSN

@@ -5,6 +5,9 @@ everywhere, so training replaces it by the derivative of a smooth function, the 
 (Neftci, Mostafa & Zenke 2019, "Surrogate gradient learning in spiking neural networks").
 """
 
+from jaxsnn.surrogate._gaussians import DoubleGaussian as DoubleGaussian
+from jaxsnn.surrogate._gaussians import Gaussian as Gaussian
+from jaxsnn.surrogate._gaussians import MultiGaussian as MultiGaussian
 from jaxsnn.surrogate._heavy_tailed import S2NN as S2NN
 from jaxsnn.surrogate._heavy_tailed import FakeNumericalGradient as FakeNumericalGradient
 from jaxsnn.surrogate._heavy_tailed import FastSigmoid as FastSigmoid

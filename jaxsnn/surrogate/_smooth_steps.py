@@ -133,17 +133,22 @@ class SoftSign(Surrogate):
 
 @dataclasses.dataclass(frozen=True)
 class PiecewiseExp(Surrogate):
-    """Two exponentials: `exp(alpha u)/2` below 0, `1 - exp(-alpha u)/2` above; derivative
-    `alpha/2 exp(-alpha |u|)`, the shape of the escape rate in SLAYER (Shrestha & Orchard 2018,
-    "SLAYER: Spike layer error reassignment in time").
+    """Two exponentials: `gamma exp(alpha u)/2` below 0, `gamma (1 - exp(-alpha u)/2)` above;
+    derivative `gamma alpha/2 exp(-alpha |u|)`, the shape of the escape rate in SLAYER (Shrestha &
+    Orchard 2018, "SLAYER: Spike layer error reassignment in time").
+
+    SpikingJelly has it without `gamma`. SE-adLIF networks (Baronig et al. 2025, "Advancing
+    spatio-temporal processing through adaptation in spiking neural networks") use it as
+    `SLAYER(alpha=5, c=0.4)`, which is `PiecewiseExp(alpha=5.0, gamma=0.4)`.
 
     Args:
-        alpha: steepness, positive; the derivative at 0 is `alpha / 2`.
+        alpha: steepness, positive; the derivative at 0 is `gamma alpha / 2`.
+        gamma: integral of the derivative, positive.
         spiking: False runs the primal forward in place of the step.
 
     Raises:
-        TypeError: `alpha` is not a number or `spiking` not a bool.
-        ValueError: `alpha` is not positive and finite.
+        TypeError: `alpha` or `gamma` is not a number or `spiking` not a bool.
+        ValueError: `alpha` or `gamma` is not positive and finite.
 
     Examples:
         >>> jax.grad(PiecewiseExp(alpha=1.0))(jnp.float32(0))
@@ -151,13 +156,14 @@ class PiecewiseExp(Surrogate):
     """
 
     alpha: Positive = 1.0
+    gamma: Positive = 1.0
     spiking: bool = True
 
     def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        return step_with_tail(u, 0.5 * jnp.exp(-self.alpha * magnitude(u)))
+        return self.gamma * step_with_tail(u, 0.5 * jnp.exp(-self.alpha * magnitude(u)))
 
     def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        return self.alpha / 2 * jnp.exp(-self.alpha * jnp.abs(u))
+        return self.gamma * self.alpha / 2 * jnp.exp(-self.alpha * jnp.abs(u))
 
 
 def _above_one(name: str, value: Any) -> float:

@@ -1,45 +1,60 @@
 """Surrogates that let the gradient through in a window around the threshold."""
 
 import dataclasses
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxsnn import _checks
 from jaxsnn.surrogate._surrogate import NonNegative, Positive, Surrogate
+
+
+def _width(name: str, value: Any) -> float | None:
+    return None if value is None else _checks.positive(name, value)
 
 
 @dataclasses.dataclass(frozen=True)
 class Rect(Surrogate):
-    """The boxcar (Wu et al. 2018, "Spatio-temporal backpropagation for training
-    high-performance spiking neural networks", curve h1 with `a1 = 1/alpha`): derivative `alpha`
-    where `|u| < 1/(2 alpha)`, else 0; primal `clip(alpha u + 1/2, 0, 1)`.
+    """The boxcar: derivative `alpha` where `|u| < width/2`, else 0; primal
+    `alpha clip(u + width/2, 0, width)`.
+
+    Without a `width` of its own it is `1/alpha`, so that the primal goes from 0 to 1 (Wu et al.
+    2018, "Spatio-temporal backpropagation for training high-performance spiking neural networks",
+    curve h1 with `a1 = 1/alpha`). `Rect()` is the boxcar of Bittar & Garner 2022 ("A surrogate
+    gradient spiking baseline for speech command recognition"), whose code includes `u = 1/2`.
 
     Args:
-        alpha: height of the window and the inverse of its whole width, positive.
+        alpha: height of the window, positive.
+        width: whole width of the window, positive; None is `1/alpha`.
         spiking: False runs the primal forward in place of the step.
 
     Raises:
-        TypeError: `alpha` is not a number or `spiking` not a bool.
-        ValueError: `alpha` is not positive and finite.
+        TypeError: `alpha` or `width` is not a number or `spiking` not a bool.
+        ValueError: `alpha` or `width` is not positive and finite.
 
     Examples:
         >>> Rect(alpha=1.0).derivative(jnp.array([-0.6, -0.4, 0.4, 0.5]))
         Array([0., 1., 1., 0.], dtype=float32)
+        >>> Rect(alpha=0.5, width=1.0).derivative(jnp.array([-0.6, -0.4, 0.4, 0.5]))
+        Array([0. , 0.5, 0.5, 0. ], dtype=float32)
     """
 
     alpha: Positive = 1.0
+    width: Annotated[float | None, _width] = None
     spiking: bool = True
 
     def primal(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
-        outside = (u > 0).astype(u.dtype)
-        return jnp.where(self._in_window(u), self.alpha * u + 0.5, outside)
+        area = 1.0 if self.width is None else self.alpha * self.width
+        outside = area * (u > 0).astype(u.dtype)
+        return jnp.where(self._in_window(u), self.alpha * u + area / 2, outside)
 
     def derivative(self, u: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
         return self.alpha * self._in_window(u).astype(u.dtype)
 
     def _in_window(self, u: jax.Array) -> jax.Array:
-        return jnp.abs(u) < 0.5 / self.alpha
+        return jnp.abs(u) < (1 / self.alpha if self.width is None else self.width) / 2
 
 
 @dataclasses.dataclass(frozen=True)
