@@ -37,6 +37,7 @@ def make(case, precision):
     meta = GOLDEN.cases[case]
     cls = meta["cls"]
     kwargs = {name: v for name, v in meta.get("kwargs", {}).items() if name != "step_mode"}
+    kwargs.pop("channel_dim", None)  # the last axis
     if cls == "MaskedPSN":
         kwargs |= {"k": 3 if "k3" in case else 2, "T": 6}
         # kept in float32, and used so in the float64 run
