@@ -180,16 +180,14 @@ class LinearRecurrentContainer(_RecurrentContainer):
     def _feed(self, x: jax.Array) -> jax.Array:
         """The share of the input and the bias in `i`, of one step or many, float32 or wider."""
         w, _, b = self._weights(x.dtype)
-        i = x.astype(state_dtype(x.dtype)) if w is None else product(x.astype(w.dtype), w)
+        i = x.astype(state_dtype(x.dtype)) if self.feedback_only else product(x.astype(w.dtype), w)
         return i if b is None else i + b.reshape((1,) * (i.ndim - 1) + (-1,)).astype(i.dtype)
 
-    def _weights(self, dtype: Any) -> tuple[jax.Array | None, jax.Array, jax.Array | None]:
-        """The rows of `W` for `x`, if any, those for `y`, and `b`, in the dtype of the product."""
+    def _weights(self, dtype: Any) -> tuple[jax.Array, jax.Array, jax.Array | None]:
+        """The rows of `W` for `x`, those for `y`, and `b`, in the dtype of the product."""
         w, b = self.rc.kernel[...], None if self.rc.bias is None else self.rc.bias[...]
         _, w, b = self.rc.promote_dtype((jnp.zeros((), dtype), w, b), dtype=self.rc.dtype)
-        if self.feedback_only:
-            return None, w, b
-        return w[: self.in_features], w[self.in_features :], b
+        return w[: -self.out_features], w[-self.out_features :], b
 
     def _run(self, carry: Carry, x: jax.Array, run: Run) -> tuple[Carry, jax.Array]:
         """Over a sequence the input's share of `i` is one product, then comes the recurrence."""

@@ -35,18 +35,11 @@ def linear_recurrence(
     fed: jax.Array,
     run: Run,
 ) -> tuple[tuple[Carry, jax.Array], jax.Array]:
-    """Runs the recurrence over all steps.
+    """Run the recurrence over all steps: `((carry, y), ys)`, `ys` `[T, ..., out]`.
 
-    Args:
-        step: `(params, carry, i, y of the step before, run of the step) -> (carry, y)`.
-        params: a pytree; gradients flow to it.
-        w: `[out, in]`, in the dtype of the product.
-        carry: `(carry of the step, y)` to start from, `y` `[..., out]`.
-        fed: `[T, ..., in]`, float32 or wider.
-        run: how the container is run. At a masked step `ys` holds the feedback of before.
-
-    Returns:
-        `((carry, y), ys)`, `ys` `[T, ..., out]`.
+    `step` is `(params, carry, i, y of the step before, run of the step) -> (carry, y)`, and
+    gradients flow to `params`. `w` `[out, in]` has the dtype of the product, `fed` `[T, ..., in]`
+    is float32 or wider. At a masked step `ys` holds the feedback of the step before.
     """
 
     def forward(w: jax.Array, params: Any, carry: Any, fed: Any, key: Any, mask: Any) -> Any:

@@ -247,13 +247,9 @@ class Run:
 
     def _see_states(self, cell: Any, carry: Carry) -> None:
         """Record the arrays of a cell's carry, by their names."""
-        names: Any = [getattr(cell, "state_name", "carry")]
-        if isinstance(carry, tuple | list):
-            names = getattr(carry, "_fields", range(len(carry)))
-        else:
-            carry = [carry]
-        for name, state in zip(names, carry, strict=True):
-            self._see(str(name), state)
+        for keys, state in jax.tree.leaves_with_path(carry):
+            name = jax.tree_util.keystr(keys, simple=True, separator=".")
+            self._see(name or getattr(cell, "state_name", "carry"), state)
 
     def _see_batch(self, batch: Batch) -> None:
         """Report a batch that a normalisation is trained on, for its running statistics."""

@@ -34,6 +34,10 @@ class Wired(nn.Module):
         return self.how(self, x, run)
 
 
+def last(net, x, run):
+    return run(net.b, run(net.a, x))
+
+
 @pytest.mark.parametrize("checkpoint_every", [None, 2, 3])
 def test_statistics_in_the_order_of_the_calls(checkpoint_every):
     """Of two calls of a container with a normalisation, also in stretches."""
@@ -83,6 +87,27 @@ def draw_twice(net, x, run):
     return jnp.concatenate([x + run.draw(jax.random.normal, (N, 1))[None] for _ in "ab"], -1)
 
 
+class Nested(nn.Cell):
+    """A cell whose carry is a dictionary with a tuple in it."""
+
+    def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
+        zeros = jnp.zeros(input_shape, dtype)
+        return {"sum": zeros, "last": (zeros, zeros)}
+
+    def __call__(self, carry, x):
+        return {"sum": carry["sum"] + x, "last": (x, carry["last"][0])}, -x
+
+
+def test_records_of_a_nested_carry():
+    xs = inputs()
+    records = nn.unroll(nn.Sequential(Nested()), xs, record="0.*")[2].records
+    late = jnp.concatenate([jnp.zeros_like(xs[:1]), xs[:-1]])
+    expected = {"0.sum": jnp.cumsum(xs, 0), "0.last.0": xs, "0.last.1": late}
+    assert records.keys() == expected.keys()
+    for path, values in expected.items():
+        np.testing.assert_allclose(records[path], values, rtol=1e-6, err_msg=path)
+
+
 class OwnFirstCarry(nn.Module):
     """A neuron that starts near its threshold."""
 
@@ -94,6 +119,37 @@ class OwnFirstCarry(nn.Module):
 
     def forward(self, x, run):
         return run(self.node, x)
+
+
+@pytest.mark.parametrize(
+    ("net", "expected"),
+    [
+        (Wired(lambda net, x, run: x), "a tuple with one entry per call of run"),
+        (
+            nn.ElementWiseRecurrentContainer(nn.IFNode(), operator.add),
+            r"\(carry of the sub-module, last output y\) with a y of shape \(3, 3\)",
+        ),
+        (
+            nn.Graph({"a": nn.IFNode()}, [("input", "a"), ("a", "a"), ("a", "output")]),
+            r"\(carries, late\) with the late outputs of \['a'\]",
+        ),
+    ],
+)
+def test_a_carry_that_does_not_fit_is_shown_by_its_shapes(net, expected):
+    carry = (jnp.zeros((2, C)),)
+    for call in (lambda: nn.unroll(net, inputs(), carry), lambda: net(carry, inputs()[0])):
+        found = r"got \(\(2, 3\),\) as shapes; pass the last carry, or .* \(carry=None"
+        with pytest.raises(
+            ValueError, match=f"carry of {type(net).__name__} .*{expected}.*{found}"
+        ):
+            call()
+
+
+def test_a_step_needs_a_carry():
+    """None is the first state of a sequence only: in a loop it would be a reset at each step."""
+    for net in (nn.IFNode(), nn.Sequential(nn.IFNode()), Wired(last, nn.IFNode(), nn.LIFNode())):
+        with pytest.raises(TypeError, match=r"v in the carry of IFNode .* got NoneType"):
+            net(None, inputs()[0])
 
 
 class Doubled(nn.Sequential):
@@ -129,10 +185,6 @@ def test_a_readout_at_the_end_masks_itself(around):
     xs = quick.uniform((T, T, T), 0, 1)
     ys = nn.unroll(around(jnp.negative, Wired(read_out)), xs, mask=mask)[1]
     np.testing.assert_allclose(ys, -np.where(mask[..., None], xs, 0).sum(0), rtol=1e-6)
-
-
-def last(net, x, run):
-    return run(net.b, run(net.a, x))
 
 
 class Around(nn.Cell):

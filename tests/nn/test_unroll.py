@@ -54,12 +54,29 @@ def test_convolutional_containers():
     np.testing.assert_allclose(batch_major.swapaxes(0, 1), ys)
 
 
+class OfImages(nn.Cell):
+    """A cell of a user's own around a convolution."""
+
+    def __init__(self, *, rngs):
+        self.conv = nn.Conv(3, 3, (3, 3), padding=1, rngs=rngs)
+
+    def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
+        return jnp.zeros(input_shape, dtype)
+
+    def __call__(self, carry, x):
+        return carry + x, self.conv(carry)
+
+
 def test_feature_axes_follow_the_layers():
     rngs = nnx.Rngs(0)
     assert nn.IFNode().num_feature_axes == 1
     assert nn.Sequential(nn.IFNode()).num_feature_axes == 1
     assert nn.Sequential(nn.IFNode(), nn.Conv(1, 2, (3, 3), rngs=rngs)).num_feature_axes == 3
     assert nn.Sequential(nn.Linear(3, 3, rngs=rngs)).num_feature_axes == 1
+    assert OfImages(rngs=rngs).num_feature_axes == 3
+    assert nn.LinearRecurrentContainer(nn.IFNode(), 3, 3, rngs=rngs).num_feature_axes == 1
+    assert nn.Residual(nn.MaxPool((2,)), nn.IFNode()).num_feature_axes == 2
+    assert nn.Sequential(jnp.tanh, nnx.GRUCell(3, 3, rngs=rngs)).num_feature_axes == 1
     images = jnp.ones((4, 2, 6, 5, 3))  # a bare neuron cannot know: time first is the safe way
     assert nnx.RNN(nn.IFNode(), time_major=True)(images).shape == images.shape
 
