@@ -20,6 +20,7 @@ import numpy as np
 import optax
 import pytest
 import quick
+import test_learned_constants as learned_constants
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -79,6 +80,27 @@ def check_float32_is_one_device():
     _, many, seen_by_many = trained(8)
     assert_close(many.params, one.params, rtol=0, atol=1e-5)
     assert_close(seen_by_many, seen, rtol=1e-5, atol=0)
+
+
+def check_constants_of_each_neuron_are_learned_as_on_one_device():
+    """On two, in an epoch on the device and a streamed one; fixed arrays stay as they are."""
+    training._stream.CHUNK_BYTES = 4 * 32 * (28 * 28 + 8)
+    with jax.enable_x64(True):
+        ends = []
+        for devices in (None, jax.devices()[:2]):
+            net = learned_constants.classifier(jnp.float64)
+            optimizer = learned_constants.groups(net)
+            recipe, state = learned_constants.create(net, optimizer, devices=devices)
+            first = quick.as_arrays(state)
+            images = training.put(recipe, learned_constants.TRAIN)
+            state, _ = training.train_epoch(recipe, state, *images)
+            state, _ = training.stream_epoch(recipe, state, *learned_constants.TRAIN)
+            assert_same(state.constants, first.constants)
+            ends.append((state.params, state.opt_state))
+        assert_close(*ends, rtol=0, atol=1e-12)
+        for k, name in ((1, "w"), (1, "w_v_threshold"), (2, "w")):
+            now, before = (p["stack"]["layers"][k][name] for p in (ends[1][0], first.params))
+            assert np.unique(np.asarray(now) - before).size > 10, (k, name)
 
 
 def check_a_streamed_epoch_is_the_same():

@@ -198,8 +198,20 @@ def _row(path: str, part: Any, numbers: dict[str, Any]) -> LayerReport:
         early_late=None if by_step is None else _early_late(by_step),
         param_dtype=_narrowest(numbers["parameters"]),
         state_dtype=_narrowest(numbers["states"]),
+        learned={name: _range(getattr(part, name)) for name in _learned(part)},
         **{name: float(numbers[name]) if name in numbers else None for name in _NUMBERS},
     )
+
+
+def _learned(part: Any) -> tuple[str, ...]:
+    """The names of the constants that a neuron or synapse learns."""
+    return tuple(part.learned) if isinstance(part, nn.ElementwiseCell) else ()
+
+
+def _range(constant: Any) -> tuple[float, float, float]:
+    """The least, the median and the largest of the values of a constant."""
+    values = np.asarray(constant, np.float64)
+    return float(np.min(values)), float(np.median(values)), float(np.max(values))
 
 
 def _early_late(by_step: Sequence[float]) -> float | None:

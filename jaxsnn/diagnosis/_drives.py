@@ -12,6 +12,7 @@ from jax.extend.core import Literal
 
 from jaxsnn import nn
 from jaxsnn.diagnosis import _watch
+from jaxsnn.nn import contrib
 
 LARGEST = 2.0**30  # factor, or one over it
 
@@ -94,7 +95,7 @@ def _container(path: str, parts: dict[str, Any]) -> Any:
 
 
 # Layers that multiply their input by weights between 0 and 1 that they make of it.
-_GATES = nn.TemporalWiseAttention, nn.MultiDimensionalAttention
+_GATES = contrib.TemporalWiseAttention, contrib.MultiDimensionalAttention
 
 
 def _limit(layer: Any) -> float:

@@ -48,6 +48,7 @@ class LayerReport(NamedTuple):
         additions: how often a spike is added to the current of a neuron, for one example.
         multiply_adds: the same for inputs that are not spikes: how many products are added.
         dense: the products there would be if nothing were left out.
+        learned: of each constant that it learns the least, the median and the largest value.
     """
 
     path: str
@@ -66,6 +67,7 @@ class LayerReport(NamedTuple):
     additions: float | None
     multiply_adds: float | None
     dense: float | None
+    learned: dict[str, tuple[float, float, float]]
 
     @property
     def name(self) -> str:
@@ -168,7 +170,8 @@ class Report(NamedTuple):
         )
         if self.outside:
             head += f"\nnot run, so only gradients are seen: {', '.join(self.outside)}"
-        return "\n\n".join([head, self._activity(), self._operations(), self._found()])
+        parts = [head, self._activity(), self._learned(), self._operations(), self._found()]
+        return "\n\n".join(part for part in parts if part)
 
     def __repr__(self) -> str:
         return str(self)
@@ -193,6 +196,15 @@ class Report(NamedTuple):
                 )
             )
         return f"{table(rows)}\n{LEGEND}"
+
+    def _learned(self) -> str:
+        rows = [
+            (f"{layer.path} {layer.kind}".strip(), name, *map("{:.4g}".format, values))
+            for layer in self.layers
+            for name, values in layer.learned.items()
+        ]
+        head = "learned constants", "", "least", "median", "largest"
+        return table([head, *rows]) if rows else ""
 
     def _operations(self) -> str:
         rows = [("synapses", "parameters", "additions", "multiply-adds", "of dense", "energy")]

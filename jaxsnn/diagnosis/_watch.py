@@ -13,6 +13,7 @@ from jax.extend.core import get_opaque_trace_state
 from jaxsnn import nn
 from jaxsnn._parts import children, is_final, join
 from jaxsnn._repr import Printable
+from jaxsnn.nn import contrib
 from jaxsnn.surrogate import Surrogate
 
 FLAX_NORMS = nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm, nnx.RMSNorm
@@ -20,12 +21,12 @@ NORMS = nn.BatchNorm, nn.BatchNormThroughTime, nn.TemporalEffectiveBatchNorm, *F
 
 # The parameter that the output of a layer is proportional to; the first kind that fits counts.
 _WEIGHTS: tuple[tuple[tuple[type, ...], str], ...] = (
-    ((nn.WSLinear, nn.WSConv), "gain"),
+    ((contrib.WSLinear, contrib.WSConv), "gain"),
     ((nnx.Linear, nnx.Conv), "kernel"),
     ((nn.BatchNorm, nn.BatchNormThroughTime, *FLAX_NORMS), "scale"),
 )
-SPIKING_RNNS = nn.SpikingVanillaRNNCell, nn.SpikingGRUCell, nn.SpikingLSTMCell
-WITHOUT_SURROGATE = nn.DSRIFNode, nn.DSRLIFNode
+SPIKING_RNNS = contrib.SpikingVanillaRNNCell, contrib.SpikingGRUCell, contrib.SpikingLSTMCell
+WITHOUT_SURROGATE = contrib.DSRIFNode, contrib.DSRLIFNode
 CONTAINERS = nn.ElementWiseRecurrentContainer, nn.LinearRecurrentContainer
 _TAPPED = nnx.Linear, nnx.Conv, *FLAX_NORMS
 

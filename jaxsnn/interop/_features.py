@@ -15,6 +15,7 @@ from jaxsnn import _checks, nn
 from jaxsnn._parts import is_final
 from jaxsnn.interop._layouts import SpikingAttention
 from jaxsnn.interop._leaky import Leaky
+from jaxsnn.nn import contrib
 
 
 class Flow(NamedTuple):
@@ -44,11 +45,11 @@ INPUT = Flow("features", at="the input")  # of the network: a Flatten there may 
 
 # Layers that keep the last axis, whatever it is.
 _KEEPERS: tuple[type, ...] = (
-    *(nn.MaxPool, nn.AvgPool, nn.Dropout, nn.Dropout2d, nn.Delay),
-    *(nn.PSN, nn.MaskedPSN, nn.SlidingPSN),
-    *(nn.DSRIFNode, nn.DSRLIFNode, nn.NeuNorm, nn.TemporalWiseAttention, nn.GatedLIFNode, Leaky),
-    *(nn.MultiDimensionalAttention, nn.ActivationAwareIFNode),
-    *(nn.SpikeCountToBinary, nn.TemporalBinSum, nnx.GroupNorm),
+    *(nn.MaxPool, nn.AvgPool, nn.Dropout, nn.Dropout2d, nn.Delay, nnx.GroupNorm, Leaky),
+    *(nn.PSN, nn.MaskedPSN, nn.SlidingPSN, contrib.NeuNorm, contrib.GatedLIFNode),
+    *(contrib.DSRIFNode, contrib.DSRLIFNode, contrib.ActivationAwareIFNode),
+    *(contrib.TemporalWiseAttention, contrib.MultiDimensionalAttention),
+    *(contrib.SpikeCountToBinary, contrib.TemporalBinSum),
 )
 
 
@@ -157,10 +158,12 @@ def _may_flatten(layer: Any, flow: Flow) -> bool:
 
 
 def _tells_features_apart(layer: Any) -> bool:
-    if isinstance(layer, nn.GatedLIFNode):
+    if isinstance(layer, contrib.GatedLIFNode):
         return layer.inplane is not None
-    if isinstance(layer, nn.ActivationAwareIFNode):
-        return isinstance(layer.v_threshold, tuple) or isinstance(layer.v_offset, tuple)
+    if isinstance(layer, contrib.ActivationAwareIFNode):
+        return np.ndim(layer.v_threshold) > 0 or np.ndim(layer.v_offset) > 0
+    if isinstance(layer, nn.ExponentialSynapse):
+        return np.ndim(layer.tau) > 0
     if isinstance(layer, Leaky):
         return any(np.ndim(getattr(layer, name)) > 0 for name in layer.numbers)
     return isinstance(layer, nn.VotingLayer | nnx.GroupNorm)

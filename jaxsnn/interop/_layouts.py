@@ -9,11 +9,13 @@ import numpy as np
 from flax import nnx
 
 from jaxsnn import _checks, encoding, nn
-from jaxsnn._parameters import w_of_tau
 from jaxsnn.interop._files import plain
 from jaxsnn.interop._leaky import Leaky
+from jaxsnn.nn import contrib
 
-SpikingAttention = nn.SpikingSelfAttention | nn.TokenQKAttention | nn.ChannelQKAttention
+SpikingAttention = (
+    contrib.SpikingSelfAttention | contrib.TokenQKAttention | contrib.ChannelQKAttention
+)
 Change = Callable[[np.ndarray], np.ndarray]
 
 
@@ -117,6 +119,61 @@ def setting(
         setattr(layer, attribute, nnx.static(numbers if array.ndim else numbers[0]))
 
     return Entry(name, read, write)
+
+
+def _field(name: str, cell: nn.ElementwiseCell, attribute: str) -> Entry:
+    """The entry of a buffer that is a constant here: a number, or an array along the last axis."""
+    shape = np.shape(getattr(cell, attribute))
+    if len(shape) > 1:
+        raise ValueError(
+            f"{name} has the shape {list(shape)}, and SpikingJelly has one number, or one for each "
+            "channel, [n]; give one for each feature, the last axis of the input"
+        )
+
+    def write(array: np.ndarray) -> None:
+        setattr(cell, attribute, array if array.ndim else array.item())
+
+    return Entry(name, lambda: np.asarray(getattr(cell, attribute), np.float32), write)
+
+
+def _learned(
+    attribute: str, name: str, bounds: tuple[float, float]
+) -> Callable[[nn.ElementwiseCell, str], list[Entry]]:
+    """The parameter `name` of a neuron that learns the constant `attribute`, between `bounds`."""
+
+    def entries(cell: nn.ElementwiseCell, at: str) -> list[Entry]:
+        if attribute not in cell.learned:
+            return []
+        parameter, actual = cell.learned[attribute]
+        if parameter[...].ndim > 0:
+            raise ValueError(
+                f"{at}{attribute} is learned for each neuron, as an array of the shape "
+                f"{list(parameter[...].shape)}, and SpikingJelly has one for the layer; {WAY_OUT}"
+            )
+        if actual != bounds:
+            raise ValueError(
+                f"{at}{attribute} is learned between {actual}, and in SpikingJelly between "
+                f"{bounds}; leave bounds= out, or {WAY_OUT}"
+            )
+        return [stored(f"{at}{name}", parameter)]
+
+    return entries
+
+
+def _klif(cell: contrib.KLIFNode, at: str) -> list[Entry]:
+    """The gain, which SpikingJelly always learns."""
+    if np.ndim(cell.k) > 0 and "k" not in cell.learned:
+        raise ValueError(
+            f"{at}k has the shape {list(np.shape(cell.k))}, and SpikingJelly has one for the layer"
+        )
+    gain = _learned("k", "k", (-math.inf, math.inf))(cell, at)
+    return gain or [_field(f"{at}k", cell, "k")]
+
+
+WAY_OUT = (
+    "write them with jaxsnn.interop.nir.to_nir; or end their training, neuron.tau = neuron.tau, "
+    "and give them to the neuron of SpikingJelly, whose files hold no settings"
+)
 
 
 def linear(layer: Any, at: str, order: np.ndarray | None = None) -> list[Entry]:
@@ -225,14 +282,30 @@ _ALONG_FEATURES = (
 )
 
 
-def alpha(synapse: Any, at: str) -> Entry:
-    """What snnTorch learns where an `ExponentialSynapse` learns `tau`: `alpha = exp(-1 / tau)`."""
+def alpha(synapse: nn.ExponentialSynapse, at: str, axes: int, *, of_input: bool) -> Entry:
+    """The `alpha = exp(-1 / tau)` of snnTorch's synapse, learned or not; axes as for `leaky`."""
+    several = np.ndim(synapse.tau) > 0
+    if several and of_input:
+        raise ValueError(
+            f"{at}alpha has one number for each of {np.size(synapse.tau)} features, but its layer "
+            "reads the input of the network, which may be an image; convert it with the layer "
+            "before it, e.g. a Linear"
+        )
+    layout = _with_ones(SAME, axes) if several else SAME
+
+    def read() -> np.ndarray:
+        return layout.to_torch(np.exp(-1 / np.asarray(synapse.tau, np.float64)))
 
     def write(array: np.ndarray) -> None:
-        tau = -1 / math.log(array.item())
-        synapse.w.set_value(w_of_tau("tau", tau, synapse.w[...].dtype))
+        tau: Any = -1 / np.log(np.asarray(layout.to_ours(array), np.float64))
+        if synapse.learned:
+            w, bounds = synapse.learned["tau"]
+            tau = nn.learnable(tau, bounds, param_dtype=w[...].dtype)
+        synapse.tau = tau
 
-    return Entry(f"{at}alpha", lambda: np.exp(-1 / np.float64(synapse.tau)), write, (synapse.w,))
+    variables = tuple(constant.parameter for constant in synapse.learned.values())
+    hint = (_ALONG_WIDTH if axes else _ALONG_FEATURES) if several else ""
+    return Entry(f"{at}alpha", read, write, variables, hint=hint)
 
 
 def _of_features(entry: Entry, layer: Leaky) -> Entry:
@@ -253,7 +326,7 @@ def _axis_weights(weights: Any, at: str, ones: int = 0) -> list[Entry]:
     ]
 
 
-def _multi_dimensional(layer: nn.MultiDimensionalAttention, at: str) -> list[Entry]:
+def _multi_dimensional(layer: contrib.MultiDimensionalAttention, at: str) -> list[Entry]:
     return [
         *_axis_weights(layer.of_time, f"{at}ta.", 3),
         *_axis_weights(layer.of_channels, f"{at}ca.", 3),
@@ -262,7 +335,7 @@ def _multi_dimensional(layer: nn.MultiDimensionalAttention, at: str) -> list[Ent
 
 
 def _spiking_attention(layer: SpikingAttention, at: str) -> list[Entry]:
-    roles = "qkv" if isinstance(layer, nn.SpikingSelfAttention) else "qk"
+    roles = "qkv" if isinstance(layer, contrib.SpikingSelfAttention) else "qk"
     entries: list[Entry] = []
     for stack, name in ((layer.in_proj, roles), (layer.out_proj, "proj")):
         kernel = stack[0].kernel
@@ -289,23 +362,23 @@ _GATED = ("alpha", "beta", "gamma", "tau", "v_threshold", "linear_decay", "v_sub
 Rule = Callable[[Any, str], list[Entry]]  # of a layer and the beginning of its names
 
 _RULES: list[tuple[Any, Rule]] = [
-    (nn.SynapseFilter, _by_name("w")),
-    (nn.ParametricLIFNode, _by_name("w")),
-    (nn.KLIFNode, _by_name("k")),
-    (nn.GatedLIFNode, _by_name(*_GATED)),
+    (nn.SynapseFilter | nn.LIFNode, _learned("tau", "w", (1.0, math.inf))),
+    (contrib.KLIFNode, _klif),
+    (contrib.GatedLIFNode, _by_name(*_GATED)),
     (
-        nn.ActivationAwareIFNode,
+        contrib.ActivationAwareIFNode,
         lambda m, at: [
-            setting(f"{at}v_threshold", m, "v_threshold", _checks.positive),
-            setting(f"{at}v_offset", m, "v_offset"),
+            _field(f"{at}{name}", m, name)
+            for name in ("v_threshold", "v_offset")
+            if name not in m.learned
         ],
     ),
-    (nn.DSRIFNode | nn.DSRLIFNode, _by_name("v_threshold")),
+    (contrib.DSRIFNode | contrib.DSRLIFNode, _by_name("v_threshold")),
     (nn.MaskedPSN, _masked_psn),
     (nn.PSN | nn.SlidingPSN, _by_name("weight", "bias")),
-    (nn.NeuNorm, _by_name("w", layout=NEUNORM)),
-    (nn.TemporalWiseAttention, lambda m, at: _axis_weights(m.weights, at)),
-    (nn.MultiDimensionalAttention, _multi_dimensional),
+    (contrib.NeuNorm, _by_name("w", layout=NEUNORM)),
+    (contrib.TemporalWiseAttention, lambda m, at: _axis_weights(m.weights, at)),
+    (contrib.MultiDimensionalAttention, _multi_dimensional),
     (SpikingAttention, _spiking_attention),
     (
         encoding.PopulationEncoder,

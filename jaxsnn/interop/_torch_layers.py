@@ -163,9 +163,10 @@ def _described(part: Any) -> str:
     if not isinstance(part, nnx.Module) or isinstance(part, nnx.List | nnx.Dict):
         return type(part).__name__
     settings = {
-        name: value
+        name: np.asarray(value).tolist() if isinstance(value, jax.Array) else value
         for name, value in settings_of(part).items()
-        if name != "surrogate_function" and not isinstance(value, jax.Array | nnx.Variable)
+        if name not in ("surrogate_function", *getattr(part, "learned", ()))
+        and not isinstance(value, nnx.Variable)
     }
     return f"{type(part).__name__}({', '.join(f'{k}={v}' for k, v in settings.items())})"
 

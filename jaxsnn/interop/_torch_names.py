@@ -11,9 +11,10 @@ from jaxsnn.interop import _layouts
 from jaxsnn.interop._features import FEATURES, INPUT, Flow, Orders
 from jaxsnn.interop._layouts import Entry
 from jaxsnn.interop._leaky import Leaky
+from jaxsnn.nn import contrib
 
 _NORMS = nn.BatchNorm | nn.BatchNormThroughTime | nn.TemporalEffectiveBatchNorm
-_RNN_CELLS = nn.SpikingVanillaRNNCell | nn.SpikingGRUCell | nn.SpikingLSTMCell
+_RNN_CELLS = contrib.SpikingVanillaRNNCell | contrib.SpikingGRUCell | contrib.SpikingLSTMCell
 
 
 def entries(
@@ -24,8 +25,8 @@ def entries(
     Args:
         module: any module.
         flatten_channels: how many channels come into each `Flatten`, by its name.
-        all_of_it: whether a variable that has no name in torch is an error. If not, a learned time
-            constant has that of snnTorch, as `alpha`.
+        all_of_it: whether a variable that has no name in torch is an error. If not, the time
+            constant of an `ExponentialSynapse` has its name in snnTorch, `alpha`.
 
     Raises:
         ValueError: a layer has no counterpart, or the order of features is not known.
@@ -125,8 +126,9 @@ class _Walk:
             of_input = flow is INPUT and not self.inside_own
             self.entries += _layouts.leaky(layer, at, flow.axes, of_input=of_input)
             return self.orders.behind(layer, name, flow)
-        if isinstance(layer, nn.ExponentialSynapse) and layer.learned and self.alphas:
-            self.entries.append(_layouts.alpha(layer, at))
+        if isinstance(layer, nn.ExponentialSynapse) and self.alphas:
+            of_input = flow is INPUT and not self.inside_own
+            self.entries.append(_layouts.alpha(layer, at, flow.axes, of_input=of_input))
             return self.orders.behind(layer, name, flow)
         if isinstance(layer, nnx.BatchNorm | nnx.LayerNorm):
             return self._norm_of_flax(layer, name, flow)
@@ -227,14 +229,18 @@ def _refuse_unseen(module: Any, found: list[Entry]) -> None:
         for _, part in nnx.iter_modules(module)
         for variable in vars(part).values()
     }
-    left = [
-        f"{'.'.join(map(str, path))} (of {owners.get(id(variable), type(variable).__name__)})"
+    left = {
+        f"{'.'.join(map(str, path))} (of {owners.get(id(variable), type(variable).__name__)})": (
+            variable
+        )
         for path, variable in nnx.iter_graph(module)
         if isinstance(variable, nnx.Param | nnx.BatchStat) and id(variable) not in seen
-    ]
+    }
     if left:
+        constants = any(isinstance(variable, nn.Constant) for variable in left.values())
         raise ValueError(
             f"what SpikingJelly or torch call these of {type(module).__name__}, if they have them, "
             f"is not known here: {', '.join(left)}; take the layers beside it one by one, and "
             "these arrays by hand"
+            + (f". Constants that are learned: {_layouts.WAY_OUT}" if constants else "")
         )

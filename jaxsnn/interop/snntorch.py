@@ -1,9 +1,9 @@
 """Networks of snnTorch, with the same spikes: its neurons, in stacks with torch's layers."""
 
-import math
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from flax import nnx
 
@@ -119,7 +119,7 @@ def _neuron(library: Any, layer: Any, at: str, surrogate: SurrogateFunction) -> 
     reset = layer.reset_mechanism
     if reset == "zero" and type(layer) is not library.Leaky and layer.reset_delay:
         reset = "discard"
-    numbers = _numbers(name, layer)
+    numbers = {key: _numbers(name, layer, key) for key in Leaky.numbers}
     learned: Any = {f"learn_{key}": getattr(layer, key).requires_grad for key in numbers}
     settings: Any = {key: array.reshape(-1) for key, array in numbers.items()} | learned
     try:
@@ -134,7 +134,8 @@ def _neuron(library: Any, layer: Any, at: str, surrogate: SurrogateFunction) -> 
     node: Any = leaky
     stack = f"{at}sub_module." if recurrent else at
     inside = stack
-    if synaptic and (synapse := _synapse(name, layer)) is not None:
+    alpha = _numbers(name, layer, "alpha") if synaptic else np.zeros(())
+    if synaptic and (synapse := _synapse(name, layer, alpha)) is not None:
         node, inside = nn.Sequential(synapse, leaky), f"{stack}1."
     # Along which axis they lie can be told only where it is known what comes to the neuron.
     arrays: dict[str, Any] = {
@@ -142,8 +143,8 @@ def _neuron(library: Any, layer: Any, at: str, surrogate: SurrogateFunction) -> 
         for key, a in numbers.items()
         if a.ndim or getattr(layer, key).requires_grad
     }
-    if synaptic and layer.alpha.requires_grad:
-        arrays[f"{stack}0.alpha"] = layer.alpha.detach().view(())
+    if alpha.ndim or (synaptic and layer.alpha.requires_grad):
+        arrays[f"{stack}0.alpha"] = layer.alpha.detach().view(alpha.shape)
     if not recurrent:
         return node, arrays
     if not (layer.all_to_all and layer.linear_features):
@@ -157,37 +158,33 @@ def _neuron(library: Any, layer: Any, at: str, surrogate: SurrogateFunction) -> 
     return container, arrays | {f"{at}rc.{key}": array for key, array in weights.items()}
 
 
-def _numbers(name: str, layer: Any) -> dict[str, np.ndarray]:
-    """Those of a neuron: scalars, or one for each feature `[n]` or channel `[n, 1, ...]`."""
-    numbers = _files.read({key: getattr(layer, key) for key in Leaky.numbers})
-    for key, array in numbers.items():
-        fixed = not getattr(layer, key).requires_grad
-        if array.size == 1 or (fixed and array.size and np.all(array == array.flat[0])):
-            numbers[key] = array.reshape(-1)[0].reshape(())
-            continue
-        while array.shape[0] == 1:
-            array = array[0]
-        if array.size != len(array):
-            raise ValueError(
-                f"{name or 'the module'}, {type(layer).__name__} with {key} of shape "
-                f"{list(array.shape)}, cannot be converted: it must be one number, one for each "
-                "feature, [n], or one for each channel of an image, [n, 1, 1]"
-            )
-        numbers[key] = array
-    return numbers
-
-
-def _synapse(name: str, layer: Any) -> nn.ExponentialSynapse | None:
-    """The current of a `Synaptic`; None if nothing is left of it after a step."""
-    alpha = min(max(_torch_kinds.number(name, layer, "alpha", layer.alpha), 0.0), 1.0)
-    learned = layer.alpha.requires_grad
-    if alpha == 0 and not learned:
-        return None
-    least = math.exp(-1) if learned else 0.0
-    if not least < alpha < 1:
+def _numbers(name: str, layer: Any, key: str) -> np.ndarray:
+    """A number of a neuron: scalar, or one for each feature `[n]` or channel `[n, 1, ...]`."""
+    array = _files.read({key: getattr(layer, key)})[key]
+    fixed = not getattr(layer, key).requires_grad
+    if array.size == 1 or (fixed and array.size and np.all(array == array.flat[0])):
+        return array.reshape(-1)[0].reshape(())
+    while array.shape[0] == 1:
+        array = array[0]
+    if array.size != len(array):
         raise ValueError(
-            f"{name or 'the module'}, {type(layer).__name__}(alpha={alpha:g}), cannot be "
-            f"converted: alpha must be between {least:.2g} and 1"
-            + (", as its time constant is learned, which is at least one step" if learned else "")
+            f"{name or 'the module'}, {type(layer).__name__} with {key} of shape "
+            f"{list(array.shape)}, cannot be converted: it must be one number, one for each "
+            "feature, [n], or one for each channel of an image, [n, 1, 1]"
         )
-    return nn.ExponentialSynapse(-1 / math.log(alpha), learnable=learned)
+    return array
+
+
+def _synapse(name: str, layer: Any, alpha: np.ndarray) -> nn.ExponentialSynapse | None:
+    """The current of a `Synaptic`; None if nothing is left of it after a step."""
+    alpha = np.clip(alpha, 0, 1).astype(np.float64)
+    learned = layer.alpha.requires_grad
+    if np.all(alpha == 0) and not learned:
+        return None
+    if not np.all((alpha > 0) & (alpha < 1)):
+        raise ValueError(
+            f"{name or 'the module'}, {type(layer).__name__}(alpha={alpha.tolist()}), cannot be "
+            "converted: alpha must be between 0 and 1"
+        )
+    tau = -1 / np.log(alpha.reshape(-1) if alpha.ndim else alpha)
+    return nn.ExponentialSynapse(nn.learnable(tau, param_dtype=jnp.float32) if learned else tau)

@@ -50,8 +50,8 @@ class _Now:
             return self._default
         if cell is None or self._name not in cell.learned:
             raise AttributeError(f"{owner.__name__} has no attribute {self._name!r}")
-        w = getattr(cell, parameter_name(self._name))
-        return between(w[...], *dict(cell._bounds)[self._name])
+        w, bounds = cell.learned[self._name]
+        return between(w[...], *bounds)
 
 
 def parameter_name(name: str) -> str:
@@ -93,9 +93,12 @@ class Fields(nnx.Module):
         """Checks of several fields together, after those of each."""
 
     @property
-    def learned(self) -> tuple[str, ...]:
-        """The names of the constants that are learned."""
-        return tuple(name for name, _ in self._bounds)
+    def learned(self) -> dict[str, Learned]:
+        """The constants that are learned: of each its parameter and its bounds."""
+        return {
+            name: Learned(getattr(self, parameter_name(name)), bounds)
+            for name, bounds in self._bounds
+        }
 
     def __setattr__(self, name: str, value: Any) -> None:
         field = self._fields.get(name)

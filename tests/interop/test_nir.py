@@ -317,6 +317,72 @@ def test_delayed_reset():
     assert repr(from_nir(again)[0]) == repr(cell)
 
 
+def of_each(*shape, low=1.5, high=9.0, seed=0):
+    return quick.uniform(shape, low, high, seed=seed)
+
+
+def constants_network():
+    """Constants for each neuron or channel, fixed and learned, also behind a Flatten of images."""
+    fields = {
+        "v_threshold": nn.learnable(of_each(2, low=0.1, high=0.6)),
+        "v_reset": of_each(2) / -9,
+    }
+    return nn.Sequential(
+        nn.LIFNode(of_each(2), **fields),
+        nn.IFNode(v_threshold=of_each(3, 2, 2, high=2.0)),
+        nn.Flatten(),
+        nn.LIFNode(nn.learnable(of_each(12), (0.0, 20.0)), decay_input=False),
+        linear(12, 5),
+        nn.CUBALIFNode(c_decay=nn.learnable(of_each(5) / 10), v_decay=of_each(5) / 10),
+        nn.LIFNode(nn.learnable(2.5), v_threshold=0.1),
+        nn.NonSpikingLIFNode(nn.learnable(of_each(5)), decay_input=False),
+    )
+
+
+def test_constants_of_each_neuron(tmp_path):
+    """They come back bit for bit, in the shapes that they had, learned as before."""
+    net = constants_network()
+    nir.write(tmp_path / "net.nir", to_nir(net, (3, 2, 2), dt=0.003))
+    back = from_nir(tmp_path / "net.nir")
+    assert repr(back) == repr(net)
+    a, b = map(jax.tree_util.tree_leaves_with_path, (net, back))
+    for (path, leaf), (path_back, leaf_back) in zip(a, b, strict=True):
+        assert path == path_back
+        assert (leaf.shape, leaf.dtype) == (leaf_back.shape, leaf_back.dtype), path
+        np.testing.assert_array_equal(leaf, leaf_back, str(path))
+    for cell, cell_back in zip(net.layers, back.layers, strict=True):
+        learned = getattr(cell, "learned", {})
+        assert {name: c.bounds for name, c in learned.items()} == {
+            name: c.bounds for name, c in getattr(cell_back, "learned", {}).items()
+        }
+    ys, expected = quick.run_once(both, back, net, quick.uniform((8, 2, 3, 2, 2), 0, 2))
+    np.testing.assert_array_equal(ys, expected)
+    assert np.ptp(expected) > 0
+
+
+def test_constants_that_were_edited():
+    """The node's numbers count: learned from there, in the same bounds."""
+    graph = to_nir(nn.LIFNode(nn.learnable(of_each(3), (0.0, 50.0))), (3,))
+    graph.nodes["lif"].tau *= np.array([2.0, 1.0, 1.0])
+    back = from_nir(graph, param_dtype=jnp.float32)[0]
+    np.testing.assert_allclose(back.tau, of_each(3) * np.array([2.0, 1.0, 1.0]), rtol=1e-6)
+    assert back.learned["tau"].bounds == (0.0, 50.0)
+
+
+def test_constants_that_cannot_be_written():
+    for cell, message in (
+        (nn.LIFNode(of_each(2)), r"tau has shape \(2,\), which does not broadcast .* \(3,\)"),
+        (nn.CUBALIFNode(c_decay=[0.5, 1.0, 0.5]), "c_decay=1 never decays, and NIR has no infinit"),
+        (nn.AdaptiveLIFNode(nn.learnable(2.0)), "NIR has no node for it"),
+    ):
+        with pytest.raises((ValueError, TypeError), match=message):
+            to_nir(cell, (3,))
+    diverged = nn.LIFNode(nn.learnable(of_each(3)))
+    diverged.w[...] = jnp.array([0.0, jnp.nan, 0.0])
+    with pytest.raises(ValueError, match="LIFNode: its tau holds NaN or infinity"):
+        to_nir(diverged, (3,))
+
+
 def test_training_goes_on():
     """Weights are parameters, and a learned time constant stays one."""
     cell = nn.ParametricLIFNode(3.0)

@@ -229,9 +229,19 @@ def test_bad_notes():
         ("surrogate", '{"name": "ATan", "alpha": -1}'): "its metadata 'surrogate' must be one of",
         ("fires_at_threshold", 7): "must be true or false, got 7",
         ("w", "a"): "its metadata 'w' must be a number",
+        ("learned", "[]"): "its metadata 'learned' must be the bounds of each constant",
+        ("learned", "{"): "its metadata 'learned' must be the bounds of each constant",
+        ("learned", '{"tau": [1]}'): "its metadata 'learned' must be the bounds",
+        ("learned", '{"tau": ["0", null]}'): "its metadata 'learned' must be the bounds",
+        ("learned", '{"tau": [1, null]}'): "its metadata 'w_tau' must hold finite numbers, got No",
+        ("learned", '{"k": [0, null]}', "w_k", 1.0): "name the constant 'k', which its LIFNode",
+        ("learned", '{"tau": [3, 2]}', "w_tau", 1.0): "bounds must be .low, high. with low < high",
+        ("learned", '{"tau": [1e9, null]}', "w_tau", 1.0): "tau must start inside of its bounds",
+        ("learned", '{"tau": [1, null]}', "w_tau", np.nan): "'w_tau' must hold finite numbers",
     }.items():
         node = lif()
-        node.metadata = {"jaxsnn": notes if notes == "x" else dict([notes])}
+        pairs = {} if notes == "x" else dict(zip(notes[::2], notes[1::2], strict=True))
+        node.metadata = {"jaxsnn": pairs or notes}
         with pytest.raises(ValueError, match=message):
             from_nir(edited(node), dt=1e-4)
 

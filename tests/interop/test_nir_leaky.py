@@ -20,8 +20,8 @@ def zero(beta, **settings):
     return Leaky(beta, reset_mechanism="zero", **settings)
 
 
-def synaptic(leaky, tau=2.0, **settings):
-    return nn.Sequential(nn.ExponentialSynapse(tau, **settings), leaky)
+def synaptic(leaky, tau=2.0):
+    return nn.Sequential(nn.ExponentialSynapse(tau), leaky)
 
 
 def same_spikes(net, shape, *, scale=1.0):
@@ -97,9 +97,12 @@ def test_what_is_learned_is_written():
     cell.beta[...], cell.threshold[...] = jnp.float32(0.75), jnp.float32(0.5)
     back = same_spikes(cell, (3,))
     assert (back.tau, back.v_threshold) == (4.0, 0.5)
-    learned = synaptic(zero(0.5, reset_delay=False), learnable=True)
-    learned[0].w[...] = jnp.float32(0.0)  # a time constant of 2
+    learned = synaptic(zero(0.5, reset_delay=False), nn.learnable(9.0))
+    learned[0].w[...] = -jnp.log(jnp.float32(2.0))  # a time constant of 2
     assert repr(same_spikes(learned, (3,), scale=0.5)).startswith("CUBALIFNode(c_decay=0.606530659")
+    each = synaptic(nn.LIFNode(2.0, decay_input=False), nn.learnable(jnp.array([0.5, 2.0, 8.0])))
+    back = same_spikes(each, (3,), scale=0.5)
+    np.testing.assert_allclose(back.c_decay, np.exp(-1 / np.array([0.5, 2.0, 8.0])), rtol=1e-6)
 
 
 def test_double_precision():

@@ -261,6 +261,42 @@ def test_what_is_learned(library):
     np.testing.assert_array_equal(nn.unroll(net, jnp.asarray(xs))[1], ys)
 
 
+def test_alphas(library):
+    """A synapse has one time constant, or one for each feature or channel, learned or not."""
+    import torch
+
+    torch.manual_seed(0)
+    alphas = torch.tensor([0.1, 0.5, 0.75, 0.9])
+    network = torch.nn.Sequential(
+        torch.nn.Conv2d(2, 4, 3, padding=1),
+        library.Synaptic(alphas.reshape(4, 1, 1), 0.5, init_hidden=True),
+        torch.nn.Flatten(),
+        torch.nn.Linear(64, 4),
+        library.Synaptic(alphas.clone(), 0.5, learn_alpha=True, init_hidden=True),
+    ).eval()
+    with torch.no_grad():
+        network[0].weight.mul_(4)
+    net = snntorch.from_module(network)
+    assert net[4][0].w.shape == (4,)
+    np.testing.assert_allclose(np.exp(-1 / net[4][0].tau), alphas, rtol=1e-6)
+    assert net[1][0].learned == {}
+    xs = torch.rand(10, 3, 2, 4, 4)
+    channels_last = jnp.asarray(np.moveaxis(xs.numpy(), 2, -1))
+    net[4][0].w[...] += 0.25  # as after training: alpha below exp(-1), too
+    snntorch.to_module(net, network)
+    np.testing.assert_allclose(network[4].alpha.detach(), np.exp(-1 / net[4][0].tau), rtol=1e-6)
+    np.testing.assert_allclose(network[1].alpha.ravel(), alphas, rtol=1e-6)
+    ys = other_libraries.run(network, xs)[-1].numpy()
+    assert 0.02 < ys.mean() < 0.98
+    np.testing.assert_array_equal(quick.run_once(nn.unroll, net, channels_last)[1], ys)
+    net[1][0].tau = jnp.full(4, 2.0)  # a setting that differs
+    with pytest.raises(ValueError, match=r"1.0 is ExponentialSynapse\(tau=\[2.0, 2.0, 2.0, 2.0\]"):
+        snntorch.to_module(net, network)
+    first = library.Synaptic(alphas, 0.5, init_hidden=True)
+    with pytest.raises(ValueError, match=r"0.alpha has one number .* 4 features, but its layer "):
+        snntorch.from_module(first)
+
+
 def changed(net):
     """Other parameters, as after training."""
     return jax.tree.map(lambda leaf: leaf * 1.125, net)
@@ -606,11 +642,14 @@ def test_what_is_refused_by_name(library):
             library.RSynaptic(0.5, 0.5, linear_features=2, reset_delay=False),
             r"1, RSynaptic.reset_delay=False., cannot be converted",
         ),
-        (library.Synaptic(1.0, 0.5), r"1, Synaptic.alpha=1., .* alpha must be between 0 and 1"),
-        (library.Synaptic(0.3, 0.5, learn_alpha=True), "alpha must be between 0.37 and 1, as its"),
+        (library.Synaptic(1.0, 0.5), r"1, Synaptic.alpha=1.0., .* alpha must be between 0 and 1"),
         (
-            library.Synaptic(torch.tensor([0.5, 0.6]), 0.5),
-            r"1, .* has alpha of shape \(2,\)",
+            library.Synaptic(torch.tensor([0.0, 0.5]), 0.5),
+            r"1, Synaptic.alpha=\[0.0, 0.5\]., .* alpha must be between 0 and 1",
+        ),
+        (
+            library.Synaptic(torch.full((2, 2), 0.5), 0.5, learn_alpha=True),
+            r"1, Synaptic with alpha of shape \[2, 2\], cannot be converted",
         ),
         (library.Alpha(0.9, 0.8), "1 is snnTorch's Alpha, whose equation is not here"),
         (library.Lapicque(0.9), r"1 is snnTorch's Lapicque\. .* Leaky\(beta=1 - time_step / "),

@@ -588,7 +588,7 @@ def test_a_layer_in_two_places():
 @pytest.mark.parametrize(
     "make",
     [
-        lambda: nn.ExponentialSynapse(2.0, learnable=True),
+        lambda: nn.ExponentialSynapse(nn.learnable(2.0)),
         lambda: nnx.ConvTranspose(1, 2, (3, 3), rngs=nnx.Rngs(0)),
     ],
 )
@@ -597,6 +597,33 @@ def test_layers_without_a_row(make):
     message = rf"is not known here: layers\.0\.\w+ \(of {type(layer).__name__}\).* by hand"
     with pytest.raises(ValueError, match=message):
         spikingjelly.state_dict(nn.Sequential(layer))
+
+
+def test_constants_that_are_learned():
+    """A learned time constant is SpikingJelly's `w`; other ones have no place there."""
+    net = nn.Sequential(nn.LIFNode(nn.learnable(3.0)), nn.KLIFNode(k=2.0))
+    arrays = {"0.w": np.float32(0.5), "1.k": np.float32(1.5)}
+    assert spikingjelly.state_dict(net).keys() == arrays.keys()
+    loaded = spikingjelly.load(net, arrays)
+    np.testing.assert_allclose(loaded[0].tau, 1 + np.exp(-0.5), rtol=1e-6)
+    assert loaded[1].k == 1.5
+    for neuron, message in (
+        (nn.LIFNode(nn.learnable([2.0, 3.0])), r"0.tau is learned for each .* \[2\], .*to_nir"),
+        (nn.SynapseFilter(nn.learnable(3.0, (0, 9))), r"0.tau .* \(0.0, 9.0\), .* \(1.0, inf\);"),
+        (nn.IFNode(v_threshold=nn.learnable(1.0)), r"layers.0.w_v_threshold \(of IFNode\).*to_nir"),
+        (nn.KLIFNode(k=[1.0, 2.0]), r"0.k has the shape \[2\], and SpikingJelly has one for the"),
+        (
+            nn.ActivationAwareIFNode(v_offset=nn.learnable(0.5)),
+            r"layers.0.w_v_offset \(of ActivationAwareIFNode\).* neuron.tau = neuron.tau",
+        ),
+        (nn.ActivationAwareIFNode([[1.0], [2.0]]), r"0.v_threshold has the shape \[2, 1\], and"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            spikingjelly.state_dict(nn.Sequential(neuron))
+    ended = nn.IFNode(v_threshold=nn.learnable(1.5))
+    ended.v_threshold = ended.v_threshold
+    assert spikingjelly.state_dict(ended) == {}
+    assert ended.v_threshold == 1.5
 
 
 def test_other_layers_of_flax():

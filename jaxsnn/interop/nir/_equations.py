@@ -10,17 +10,19 @@ then fire and reset in the same step. So `IFNode` is `IF(r=1/dt)`, `LIFNode` is 
 or with `r=tau` where `decay_input=False`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from typing import Any
 
+import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 
-from jaxsnn import _checks, nn
-from jaxsnn._parameters import tau_of_w
+from jaxsnn import nn
+from jaxsnn.interop.nir._layout import finite
 from jaxsnn.interop.nir._neuron import Neuron
-from jaxsnn.interop.nir._settings import Setting, setting
+from jaxsnn.interop.nir._notes import Learned
+from jaxsnn.interop.nir._settings import Numbers, array_of, setting
 
 FIELDS = {
     "I": ("r",),
@@ -41,8 +43,8 @@ NEURONS = (
 )
 
 
-def equation_of(cell: Any, dt: float) -> tuple[str, dict[str, Setting]]:
-    """The kind of node that a neuron is, and its fields."""
+def equation_of(cell: Any, dt: float) -> tuple[str, dict[str, Any]]:
+    """The kind of node that a neuron is, and its fields: numbers, or arrays that broadcast."""
     if isinstance(cell, Neuron):
         if cell.dt != dt:
             raise ValueError(
@@ -56,23 +58,29 @@ def equation_of(cell: Any, dt: float) -> tuple[str, dict[str, Setting]]:
     if isinstance(cell, nn.NonSpikingIFNode):
         return "I", {"r": 1 / dt}
     if isinstance(cell, nn.NonSpikingLIFNode):
-        return "LI", {**_leak(cell.tau, cell.decay_input, dt), "v_leak": 0.0}
-    v_reset = 0.0 if cell.v_reset is None else cell.v_reset
-    fire = {"v_threshold": cell.v_threshold, "v_reset": v_reset}
+        return "LI", {**_leak(cell, dt), "v_leak": 0.0}
+    v_reset = 0.0 if cell.v_reset is None else constant(cell, "v_reset")
+    fire = {"v_threshold": constant(cell, "v_threshold"), "v_reset": v_reset}
     if isinstance(cell, nn.IFNode):
         return "IF", {"r": 1 / dt, **fire}
     if isinstance(cell, nn.CUBALIFNode):
         for name in ("c_decay", "v_decay"):
-            if getattr(cell, name) == 1:
+            if np.any(constant(cell, name) == 1):
                 raise ValueError(
                     f"{name}=1 never decays, and NIR has no infinite time constant; choose one "
                     "below 1"
                 )
-        tau_syn, tau_mem = _tau_of_decay(cell.c_decay, dt), _tau_of_decay(cell.v_decay, dt)
+        tau_syn = _tau_of_decay(constant(cell, "c_decay"), dt)
+        tau_mem = _tau_of_decay(constant(cell, "v_decay"), dt)
         gains = {"r": tau_mem / dt, "w_in": tau_syn / dt, "v_leak": 0.0}
         return "CubaLIF", {"tau_mem": tau_mem, "tau_syn": tau_syn, **gains, **fire}
-    tau = float(cell.tau)  # ParametricLIFNode: what it has learned
-    return "LIF", {**_leak(tau, cell.decay_input, dt), "v_leak": v_reset, **fire}
+    return "LIF", {**_leak(cell, dt), "v_leak": v_reset, **fire}
+
+
+def constant(cell: Any, name: str) -> Any:
+    """A constant as it is now, learned or not: a float, or an array in float64."""
+    value = finite(name, np.asarray(getattr(cell, name), np.float64))
+    return value if value.ndim else float(value)
 
 
 def neuron_of(
@@ -82,7 +90,8 @@ def neuron_of(
     dt: float,
     reset: str,
     fire: dict[str, Any],
-    w: Any = None,
+    learned: Mapping[str, Learned] = MappingProxyType({}),
+    parametric: bool = False,
     param_dtype: Any = jnp.float32,
 ) -> Any:
     """The cell that has a node's equation: one of `jaxsnn.nn` if any has, else a `Neuron`.
@@ -93,8 +102,9 @@ def neuron_of(
         dt: seconds in a step.
         reset: "hard", "soft" or "delayed".
         fire: the surrogate and whether the reset is detached.
-        w: the parameter of a learnable time constant, if a note gives it.
-        param_dtype: its dtype.
+        learned: the constants that are learned, as notes give them.
+        parametric: whether it was a `ParametricLIFNode`.
+        param_dtype: dtype of their parameters.
     """
     numbers: dict[str, Any] = {name: setting(name, array) for name, array in fields.items()}
     v_reset = numbers.get("v_reset")
@@ -104,11 +114,12 @@ def neuron_of(
         v_reset = None
     firing = {"v_threshold": numbers.get("v_threshold"), "v_reset": v_reset, **fire}
     delayed = reset == "delayed" and kind != "IF"  # without a leak there is no difference
-    plain = not delayed and all(isinstance(number, float) for number in numbers.values())
-    cell = _plain_neuron(kind, numbers, firing, dt, _rounding(fields)) if plain else None
-    if isinstance(cell, nn.LIFNode) and w is not None:
-        return _learnable(w, cell.tau, cell.decay_input, firing, param_dtype)
+    cell = None if delayed else _plain_neuron(kind, numbers, firing, dt, _rounding(fields))
     if cell is not None:
+        if parametric and type(cell) is nn.LIFNode and isinstance(cell.tau, float):
+            cell = nn.ParametricLIFNode(cell.tau, decay_input=cell.decay_input, **firing)
+        for name, note in learned.items():
+            _learn(cell, name, note, param_dtype)
         return cell
     if "tau_mem" in numbers:
         numbers["tau"] = numbers.pop("tau_mem")
@@ -118,58 +129,92 @@ def neuron_of(
 
 
 def _plain_neuron(
-    kind: str, number: dict[str, Any], firing: dict[str, Any], dt: float, close: float
+    kind: str, numbers: dict[str, Any], firing: dict[str, Any], dt: float, close: float
 ) -> Any:
     """The neuron of `jaxsnn.nn` with this equation, None if there is none."""
 
-    def same(a: float, b: float) -> bool:
-        return abs(a - b) <= close * abs(b)
+    def same(a: Any, b: Any) -> bool:
+        return bool(np.all(np.abs(a - b) <= close * np.abs(b)))
 
+    number = {name: array_of(value) for name, value in numbers.items()}
+    firing = {
+        name: _features(value.array) if isinstance(value, Numbers) else value
+        for name, value in firing.items()
+    }
     if kind in ("I", "IF"):
         if not same(number["r"], 1 / dt):
             return None
         return nn.NonSpikingIFNode() if kind == "I" else nn.IFNode(**firing)
-    rest = firing["v_reset"] or 0.0
     if kind in ("LI", "LIF"):
         tau = _invert(lambda steps: steps * dt, number["tau"], number["tau"] / dt)
         decay_input = same(number["r"], 1.0)
-        if number["v_leak"] != rest or not (decay_input or same(number["r"], tau)) or tau <= 1:
+        rests = np.all(number["v_leak"] == number.get("v_reset", 0.0))
+        if not rests or not (decay_input or same(number["r"], tau)) or np.any(tau <= 1):
             return None
         if kind == "LI":
-            return nn.NonSpikingLIFNode(tau, decay_input=decay_input)
-        return nn.LIFNode(tau, decay_input=decay_input, **firing)
-    if kind == "CubaLIF" and number["v_leak"] == 0:
+            return nn.NonSpikingLIFNode(_features(tau), decay_input=decay_input)
+        return nn.LIFNode(_features(tau), decay_input=decay_input, **firing)
+    if kind == "CubaLIF" and np.all(number["v_leak"] == 0):
         decays: dict[str, Any] = {}
         for ours, tau_name, gain in (("c_decay", "tau_syn", "w_in"), ("v_decay", "tau_mem", "r")):
             tau = number[tau_name]
-            if tau < dt or not same(number[gain], tau / dt):
+            if np.any(tau < dt) or not same(number[gain], tau / dt):
                 return None
-            decays[ours] = _invert(lambda decay: _tau_of_decay(decay, dt), tau, 1 - dt / tau)
+            decay = _invert(lambda decay: _tau_of_decay(decay, dt), tau, 1 - dt / tau)
+            decays[ours] = _features(decay)
         return nn.CUBALIFNode(**decays, **firing)
     return None
 
 
-def _learnable(
-    w: Any, tau: float, decay_input: bool, firing: dict[str, Any], dtype: Any
-) -> nn.ParametricLIFNode:
-    """With the very parameter that a note gives, unless the node has another `tau` by now."""
-    w = jnp.asarray(_checks.real("its metadata 'w'", w), dtype)
-    cell = nn.ParametricLIFNode(tau, decay_input=decay_input, param_dtype=dtype, **firing)
-    if np.isclose(float(tau_of_w(w)), tau, rtol=1e-6, atol=0):
-        cell.w = nnx.Param(w)
-    return cell
+def _features(array: np.ndarray) -> Any:
+    """A float, or the shortest array that broadcasts to `array`: one for each channel, if equal."""
+    while array.ndim > 1 and np.all(array == array[:1]):
+        array = array[0]
+    return array if array.ndim else float(array)
 
 
-def _leak(tau: float, decay_input: bool, dt: float) -> dict[str, float]:
-    return {"tau": tau * dt, "r": 1.0 if decay_input else tau}
+def _learn(cell: Any, name: str, note: Learned, dtype: Any) -> None:
+    """Makes a constant learned, with the very parameter of the note unless the node has another
+    value by now.
+    """
+    if not isinstance(getattr(cell, name, None), float | jax.Array):
+        raise ValueError(
+            f"its metadata 'learned' name the constant {name!r}, which its {type(cell).__name__} "
+            "does not have"
+        )
+    value = constant(cell, name)
+    setattr(cell, name, nn.learnable(value, note.bounds, param_dtype=dtype))
+    parameter = cell.learned[name].parameter
+    start = parameter[...]
+    parameter.set_value(jnp.asarray(note.w, dtype))
+    noted = np.asarray(getattr(cell, name), np.float64)
+    fits = all(
+        1 in (a, b) or a == b
+        for a, b in zip(noted.shape[::-1], np.shape(value)[::-1], strict=False)
+    )
+    if not (fits and np.allclose(noted, value, rtol=1e-6, atol=0)):
+        parameter.set_value(start)
 
 
-def _tau_of_decay(decay: float, dt: float) -> float:
+def _leak(cell: Any, dt: float) -> dict[str, Any]:
+    tau = constant(cell, "tau")
+    return {"tau": tau * dt, "r": 1.0 if cell.decay_input else tau}
+
+
+def _tau_of_decay(decay: Any, dt: float) -> Any:
     """Of a potential of which `decay` is left after a step."""
     return dt / (1 - decay)
 
 
-def _invert(forward: Callable[[float], float], value: float, guess: float) -> float:
+def _invert(forward: Callable[[float], float], values: np.ndarray, guesses: np.ndarray) -> Any:
+    """The numbers that `forward` takes to `values`."""
+    distinct, places = np.unique(values, return_inverse=True)
+    of_each = dict(zip(values.ravel().tolist(), guesses.ravel().tolist(), strict=True))
+    numbers = np.array([_invert_one(forward, value, of_each[value]) for value in distinct.tolist()])
+    return numbers[places].reshape(values.shape)
+
+
+def _invert_one(forward: Callable[[float], float], value: float, guess: float) -> float:
     """The number that `forward` takes to `value`: where rounding leaves several, the shortest."""
     for digits in range(1, 18):
         number = float(f"{guess:.{digits}g}")

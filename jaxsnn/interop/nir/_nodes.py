@@ -11,7 +11,7 @@ from jaxsnn.interop.nir._convolutions import read_conv, read_pool
 from jaxsnn.interop.nir._equations import FIELDS, neuron_of
 from jaxsnn.interop.nir._layers import Scale, Threshold
 from jaxsnn.interop.nir._layout import Layout, kernel_to_ours, parameter
-from jaxsnn.interop.nir._notes import flag, read_notes, read_surrogate
+from jaxsnn.interop.nir._notes import flag, read_learned, read_notes, read_surrogate
 from jaxsnn.interop.nir._products import product_settings
 from jaxsnn.interop.nir._strict import Strict
 from jaxsnn.surrogate import Sigmoid
@@ -76,9 +76,10 @@ def read_node(
 
 def _read_neuron(node: Any, kind: str, before: Layout, choices: Choices) -> Any:
     fields = {name: before.to_ours(_numbers(node, name, before)) for name in FIELDS[kind]}
-    if not kind.endswith("F"):
-        return neuron_of(kind, fields, dt=choices.seconds(), reset="hard", fire={})
     notes = read_notes(node)
+    learned: Any = {"learned": read_learned(notes), "param_dtype": choices.param_dtype}
+    if not kind.endswith("F"):
+        return neuron_of(kind, fields, dt=choices.seconds(), reset="hard", fire={}, **learned)
     reset = choices.reset or notes.get("reset", "hard")
     if reset not in RESETS:
         raise ValueError(f"its metadata 'reset' must be one of {RESETS}, got {reset!r}")
@@ -88,8 +89,8 @@ def _read_neuron(node: Any, kind: str, before: Layout, choices: Choices) -> Any:
         dt=choices.seconds(),
         reset=reset,
         fire=_fire(node, choices),
-        w=notes.get("w"),
-        param_dtype=choices.param_dtype,
+        parametric="learned" not in notes and "w" in notes,
+        **learned,
     )
 
 

@@ -2,16 +2,25 @@
 
 import dataclasses
 import json
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsnn import surrogate
+from jaxsnn import _checks, nn, surrogate
+from jaxsnn.interop.nir._layout import finite, weights
 from jaxsnn.interop.nir._strict import Strict
 
 KEY = "jaxsnn"
+
+
+class Learned(NamedTuple):
+    """A constant that is learned: its parameter and its bounds."""
+
+    w: np.ndarray
+    bounds: tuple[float, float]
 
 
 def notes_of(cell: Any, *, spikes: bool) -> dict[str, Any]:
@@ -45,6 +54,54 @@ def _fires_at_threshold(function: Callable[..., Any]) -> bool:
             "leave spiking=False out, take another surrogate"
         )
     return at_threshold
+
+
+def learned_notes(cell: Any) -> dict[str, Any]:
+    """The notes on the constants that a neuron learns."""
+    learned = getattr(cell, "learned", {})
+    if type(cell) is nn.ParametricLIFNode and [*learned] == ["tau"]:
+        return {"w": float(finite("w", np.asarray(learned["tau"].parameter[...])))}
+    if not learned:
+        return {}
+    bounds = {
+        name: [end if math.isfinite(end) else None for end in constant.bounds]
+        for name, constant in learned.items()
+    }
+    parameters: dict[str, Any] = {}
+    for name, constant in learned.items():
+        w = weights(f"parameter of {name}", constant.parameter[...])
+        parameters[f"w_{name}"] = w if w.ndim else float(w)  # HDF5 compresses no array of no axes
+    return {"learned": json.dumps(bounds), **parameters}
+
+
+def read_learned(notes: dict[str, Any]) -> dict[str, Learned]:
+    """The constants that are learned, by name."""
+    if "learned" not in notes:
+        if "w" not in notes:
+            return {}
+        w = _checks.real("its metadata 'w'", notes["w"])
+        return {"tau": Learned(np.asarray(w), (1.0, math.inf))}
+    text = notes["learned"]
+    try:
+        found = json.loads(text)
+        bounds = {name: (_end(low, -1), _end(high, 1)) for name, (low, high) in found.items()}
+    except (TypeError, ValueError, AttributeError, RecursionError) as error:
+        raise ValueError(
+            f"its metadata 'learned' must be the bounds of each constant, e.g. "
+            f'{{"tau": [1.0, null]}}, got {str(text)[:100]!r}: {error}'
+        ) from error
+    return {name: Learned(_parameter(f"w_{name}", notes), ends) for name, ends in bounds.items()}
+
+
+def _end(value: Any, sign: int) -> float:
+    return sign * math.inf if value is None else _checks.real("a bound", value)
+
+
+def _parameter(name: str, notes: dict[str, Any]) -> np.ndarray:
+    array = np.asarray(notes.get(name))
+    if array.dtype.kind not in "fiu" or not np.all(np.isfinite(array)):
+        raise ValueError(f"its metadata {name!r} must hold finite numbers, got {notes.get(name)!r}")
+    return array
 
 
 def read_notes(node: Any) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from jaxsnn.interop._leaky import Leaky
-from jaxsnn.interop.nir._settings import Setting
+from jaxsnn.interop.nir._equations import constant
 from jaxsnn.nn import ExponentialSynapse, LIFNode, NonSpikingLIFNode
 
 BEHIND = (Leaky, LIFNode, NonSpikingLIFNode)
@@ -43,14 +43,14 @@ def in_nodes(layers: Sequence[Any]) -> Iterator[tuple[int, Any]]:
 
 
 def with_current(
-    kind: str, fields: dict[str, Setting], synapse: ExponentialSynapse, dt: float
-) -> tuple[str, dict[str, Setting]]:
+    kind: str, fields: dict[str, Any], synapse: ExponentialSynapse, dt: float
+) -> tuple[str, dict[str, Any]]:
     """The kind of node that a neuron is with the synapse before it, and its fields."""
     if "tau" not in fields:
         raise ValueError(
             f"its potential has no leak, it is an {kind} node, and NIR has none of those with a "
             "synaptic current; choose a leak, e.g. beta below 1"
         )
-    alpha = float(np.exp(-1 / np.float64(synapse.tau)))
+    alpha = np.exp(-1 / np.asarray(constant(synapse, "tau")))
     fields = {("tau_mem" if name == "tau" else name): value for name, value in fields.items()}
     return f"Cuba{kind}", {**fields, "tau_syn": dt / (1 - alpha), "w_in": 1 / (1 - alpha)}

@@ -17,12 +17,12 @@ from jaxsnn.interop.nir._equations import NEURONS, equation_of
 from jaxsnn.interop.nir._layers import Scale, SumPool, Threshold
 from jaxsnn.interop.nir._layout import Layout, finite, kernel_to_nir, weights
 from jaxsnn.interop.nir._leaky import neuron_of_leaky
-from jaxsnn.interop.nir._notes import KEY, notes_of
+from jaxsnn.interop.nir._notes import KEY, learned_notes, notes_of
 from jaxsnn.interop.nir._products import product_notes
-from jaxsnn.interop.nir._settings import Setting, array_of
+from jaxsnn.interop.nir._settings import array_of
 from jaxsnn.interop.nir._synapses import Synaptic, in_nodes, with_current
 from jaxsnn.interop.nir._ways_out import way_out
-from jaxsnn.nn import Graph
+from jaxsnn.nn import Graph, contrib
 
 SUMS = (operator.add, jnp.add, np.add)
 
@@ -67,14 +67,14 @@ class Writer:
             return self._write_sum_container(layer, path, flow)
         if kind is nn.LinearRecurrentContainer:
             return self._write_linear_container(layer, path, flow)
-        if kind in (nn.WSLinear, nn.WSConv):
+        if kind in (contrib.WSLinear, contrib.WSConv):
             layer = standardized(layer)
         if kind in (*NEURONS, Leaky, Synaptic):
             return self._node(path, self._neuron(layer, before), flow, before)
-        if kind in (nn.Linear, nn.WSLinear, nnx.Linear):
+        if kind in (nn.Linear, contrib.WSLinear, nnx.Linear):
             bias = None if layer.bias is None else layer.bias[...]
             return self._linear(path, layer.kernel[...], bias, flow, notes=product_notes(layer))
-        if kind in (nn.Conv, nn.WSConv, nnx.Conv):
+        if kind in (nn.Conv, contrib.WSConv, nnx.Conv):
             node, after = conv_to_nir(self.nir, layer, before)
             return self._node(path, node, flow, after)
         if kind in (nn.AvgPool, SumPool):
@@ -124,8 +124,8 @@ class Writer:
                 "it as a reset to 0 with a note for from_nir, which other readers pass over"
             )
         notes = notes_of(cell, spikes=spikes)
-        if type(cell) is nn.ParametricLIFNode:
-            notes["w"] = float(finite("w", np.asarray(vars(cell)["w"][...])))
+        if synapse is None:  # the cell that comes back has other constants than these two
+            notes |= learned_notes(cell)
         arrays = {name: _full(value, layout, name) for name, value in fields.items()}
         return getattr(self.nir, kind)(**arrays, metadata={KEY: notes} if notes else {})
 
@@ -238,9 +238,13 @@ class Writer:
         return Flow(tuple(feeding), layout)
 
 
-def _full(value: Setting, layout: Layout, name: str) -> np.ndarray:
-    """A setting as one number for each neuron, in NIR's layout."""
+def _full(value: Any, layout: Layout, name: str) -> np.ndarray:
+    """A setting or constant as one number for each neuron, in NIR's layout."""
     array = finite(name, array_of(value))
-    if array.ndim and array.shape != layout.shape:
-        raise ValueError(f"{name} has shape {array.shape}, its input {layout.shape}")
-    return layout.to_nir(np.array(np.broadcast_to(array, layout.shape)))
+    try:
+        array = np.broadcast_to(array, layout.shape)
+    except ValueError:
+        raise ValueError(
+            f"{name} has shape {array.shape}, which does not broadcast to its input {layout.shape}"
+        ) from None
+    return layout.to_nir(np.array(array))
