@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from every_cell import CELLS, SHAPES
 from flax import nnx
 
 import jaxsnn
@@ -156,27 +155,6 @@ def test_a_cell_with_two_surrogates():
     assert layer.window == 0  # of the one that lets least through
     assert layer.rate == pytest.approx(float(jnp.mean(2 * UNIFORM >= 1)))  # of what it puts out
     assert ("window", "") in what(report)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("name", CELLS)
-def test_every_cell_is_seen(name):
-    """Rates and outputs are those of `unroll`, and there is a gradient."""
-    cell = CELLS[name]()
-    xs = jax.random.uniform(
-        jax.random.key(0), (T, N, *SHAPES.get(name, ()), F), minval=-1, maxval=3
-    )
-    report = jaxsnn.doctor(nn.Sequential(cell), xs)
-    _, ys, extras = nn.unroll(cell, xs, key=jax.random.key(0), record="*")
-    assert report.loss == pytest.approx(float(jnp.mean(ys)), rel=1e-5)  # summed in another order
-    spiking = [layer for layer in report.layers if layer.rate is not None]
-    assert bool(spiking) == any(hasattr(m, "surrogate_function") for _, m in nnx.iter_modules(cell))
-    assert all(layer.window is not None for layer in spiking)
-    outputs = {f"0.{path}": value for path, value in extras.records.items()} | {"0": ys}
-    for layer in spiking if name != "LIAFNode" else ():  # whose outputs are no spikes
-        rate = float(jnp.mean(jnp.abs(outputs[layer.path])))
-        assert layer.rate == pytest.approx(rate, abs=1e-6)
-    assert max(report.layers[0].gradient_by_step) > 0
 
 
 @pytest.mark.parametrize(

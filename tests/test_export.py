@@ -8,7 +8,6 @@ import subprocess
 import sys
 import zipfile
 
-import every_cell
 import jax
 import jax.export
 import jax.numpy as jnp
@@ -18,7 +17,7 @@ import quick
 from flax import nnx
 
 from jaxsnn import export, models, nn, readouts
-from jaxsnn.export._programs import sequence, streaming, whole
+from jaxsnn.export._programs import sequence, whole
 
 
 def rngs():
@@ -194,22 +193,6 @@ def test_programs_call_nothing_but_the_check_of_shapes(folder):
     for program in export.load(folder / "net.zip").programs.values():
         called = re.findall(r"custom_call @?\"?([\w.]+)", program.mlir_module())
         assert set(called) <= {"shape_assertion"}
-
-
-def traced(module, input_shape, **options):
-    """Shapes and dtypes of all that its programs give."""
-    xs = sequence(input_shape, options.pop("steps", "t"), jnp.float32)
-    programs = [whole(module, xs), *streaming(module, xs)]
-    return {p.name: jax.eval_shape(p.function, *p.inputs) for p in programs}
-
-
-@pytest.mark.parametrize("name", every_cell.CELLS)
-def test_every_cell_takes_open_sizes(name):
-    found = traced(every_cell.CELLS[name](), ("b", *every_cell.SHAPES.get(name, ()), every_cell.F))
-    sizes = found["run"].shape
-    assert [str(size) for size in sizes[:2]] == ["t", "b"]
-    assert sizes[1:] == found["step"][1].shape
-    assert found["start"] == found["step"][0]
 
 
 WHOLE = {

@@ -7,24 +7,26 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from every_cell import CELLS, SHAPES, F, rngs
+from cells import CELLS, F, Row, rngs
 from flax import nnx
 
 from jaxsnn import nn, surrogate
 
 T, N = 4, 2
 LAYERS = {
-    "stack": lambda: nn.Sequential(
-        nn.Linear(F, 5, rngs=rngs()),
-        nn.LinearRecurrentContainer(
-            nn.LIFNode(v_threshold=0.5, surrogate_function=surrogate.ATan()), 5, 5, rngs=rngs()
-        ),
-        nn.SynapseFilter(learnable=True),
-        nn.Linear(5, 2, rngs=rngs()),
+    "stack": Row(
+        lambda: nn.Sequential(
+            nn.Linear(F, 5, rngs=rngs()),
+            nn.LinearRecurrentContainer(
+                nn.LIFNode(v_threshold=0.5, surrogate_function=surrogate.ATan()), 5, 5, rngs=rngs()
+            ),
+            nn.SynapseFilter(learnable=True),
+            nn.Linear(5, 2, rngs=rngs()),
+        )
     ),
-    "Conv": lambda: nn.Conv(F, 2, (3,), rngs=rngs()),
-    "DSRIFNode": lambda: nn.DSRIFNode(),
-    "DSRLIFNode": lambda: nn.DSRLIFNode(),
+    "Conv": Row(lambda: nn.Conv(F, 2, (3,), rngs=rngs()), shape=(3,)),
+    "DSRIFNode": Row(lambda: nn.DSRIFNode()),
+    "DSRLIFNode": Row(lambda: nn.DSRLIFNode()),
 }
 ALL = CELLS | LAYERS
 FAST = {"stack"}
@@ -37,9 +39,9 @@ def dot(a, b):
 
 @pytest.mark.parametrize("name", EVERY)
 def test_both_directions_agree(name):
-    graph, params, rest = nnx.split(ALL[name](), nnx.Param, ...)
+    graph, params, rest = nnx.split(ALL[name].make(), nnx.Param, ...)
     rng = np.random.default_rng(0)
-    shape = T, N, *(SHAPES | {"Conv": (3,)}).get(name, ()), F
+    shape = T, N, *ALL[name].shape, F
     arguments = params, 1.5 * jnp.asarray(rng.uniform(0, 1, shape), jnp.float32)
     direction = jax.tree.map(
         lambda a: jnp.asarray(rng.normal(size=a.shape), jnp.float32), arguments

@@ -129,7 +129,7 @@ def test_two_processes_are_one_run(together, tmp_path):
 
 def train_blocks(number, file):
     """Trains networks of our own in so many processes; parameters and running statistics."""
-    script = pathlib.Path(__file__).parent / "one_of_several.py"
+    script = pathlib.Path(__file__).parent / "helpers" / "one_of_several.py"
     address = f"127.0.0.1:{free_port()}"
     processes = [
         subprocess.Popen(

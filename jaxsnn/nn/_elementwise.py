@@ -7,6 +7,7 @@ from typing import Any, ClassVar, Self, final
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxsnn import _checks
 from jaxsnn._carries import check_call, check_step
@@ -101,7 +102,7 @@ class ElementwiseCell(Fields, Cell):
     @final
     def __call__(self, carry: Carry, x: jax.Array = _checks.REQUIRED) -> tuple[Carry, jax.Array]:
         check_call(self, x)
-        return type(self).step(carry, x, **self._spread(carry, x, x.shape))
+        return self._step(carry, x, self._spread(carry, x, x.shape))
 
     def _run(self, carry: Carry, x: jax.Array, run: Run) -> tuple[Carry, jax.Array]:
         if run.steps:
@@ -124,15 +125,24 @@ class ElementwiseCell(Fields, Cell):
                     f"broadcast to an input of shape {list(x.shape)}; give one constant for each "
                     "feature, the last axis of the input, or one for all"
                 )
-        states = jax.tree.leaves(carry)
-        dtype = states[0].dtype if states else state_dtype(x.dtype)
+        dtype = _dtype_of(carry, x)
 
         def spread(value: Any) -> Any:
-            if not isinstance(value, jax.Array):
+            if not isinstance(value, jax.Array | np.ndarray):
                 return value
-            return jnp.broadcast_to(value.astype(dtype), x.shape).reshape(flat)
+            return jnp.broadcast_to(jnp.asarray(value, dtype), x.shape).reshape(flat)
 
         return {name: spread(value) for name, value in self.settings().items()}
+
+    def _step(self, carry: Carry, x: jax.Array, settings: Any) -> tuple[Carry, jax.Array]:
+        """One time step, computed in the dtype of the state."""
+        carry, y = type(self).step(carry, x.astype(_dtype_of(carry, x)), **settings)
+        return carry, y.astype(x.dtype)
+
+
+def _dtype_of(carry: Carry, x: Any) -> Any:
+    states = jax.tree.leaves(carry)
+    return states[0].dtype if states else state_dtype(x.dtype)
 
 
 def is_elementwise(layer: Any) -> bool:
@@ -168,7 +178,7 @@ def scan_elements(
     def step(carries: list[Carry], x: jax.Array, now: Run) -> tuple[list[Carry], jax.Array]:
         after: list[Any] = []
         for cell, carry, constants, inside in zip(cells, carries, settings, within, strict=True):
-            carry, x = type(cell).step(carry, x, **constants)
+            carry, x = cell._step(carry, x, constants)
             now._path = inside._path
             now._see_states(cell, carry)
             if inside is not run:  # which records its output itself

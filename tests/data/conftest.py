@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from data.fake_files import NAMES, idx_bytes, png_bytes, tfrecord_bytes
+from fake_files import NAMES, idx_bytes, png_bytes, tfrecord_bytes
 
 import jaxsnn.data._acquire as acquire_module
 import jaxsnn.data._fashion_mnist as fashion_mnist_module

@@ -10,7 +10,7 @@ import tarfile
 from pathlib import Path
 
 import pytest
-from data.fake_files import NAMES
+from fake_files import NAMES
 
 from jaxsnn.data import _debian, fashion_mnist
 from jaxsnn.data._debian import fetch_debian_package

@@ -11,7 +11,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
-from data.fake_files import NAMES
+from fake_files import NAMES
 
 from jaxsnn.data import _download
 from jaxsnn.data._download import download_official, fetch

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from data.fake_files import NAMES, idx_bytes
+from fake_files import NAMES, idx_bytes
 
 from jaxsnn.data import ImageDataset, fashion_mnist
 from jaxsnn.data._files import find_idx_files

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tensorflow_datasets as tfds
-from data.fake_files import png_bytes
+from fake_files import png_bytes
 
 from jaxsnn.data import ImageDataset, fashion_mnist
 from jaxsnn.data import _prepared as prepared_module

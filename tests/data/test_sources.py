@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from data.fake_files import NAMES
+from fake_files import NAMES
 
 import jaxsnn.data._acquire as acquire_module
 import jaxsnn.data._fashion_mnist as fashion_mnist_module

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from data.fake_files import NAMES, idx_bytes
+from fake_files import NAMES, idx_bytes
 
 from jaxsnn.data import ImageDataset, fashion_mnist
 from jaxsnn.data._sums import read_sums

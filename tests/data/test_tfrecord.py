@@ -4,7 +4,7 @@ import struct
 from pathlib import Path
 
 import pytest
-from data.fake_files import tfrecord_bytes
+from fake_files import tfrecord_bytes
 
 from jaxsnn.data._tfrecord import masked_crc, read_tfrecords
 

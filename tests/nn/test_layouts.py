@@ -1,13 +1,13 @@
 """Sequences that are shared out over devices: what a trace shows, for every cell there is.
 
 The layout of an array is a part of its type, so a mesh that exists on paper shows what is refused.
-Numbers and collectives are in tests/eight_devices.py.
+Numbers and collectives are in tests/helpers/eight_devices.py.
 """
 
 import jax
 import jax.numpy as jnp
 import pytest
-from every_cell import CELLS, SHAPES, F, rngs
+from cells import CELLS, F, Row, rngs
 from flax import nnx
 from jax.sharding import AbstractMesh, AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
@@ -46,23 +46,24 @@ def images():
     )
 
 
-LAYERS = {  # and whether they run in stretches
-    "images": (images, True),
-    "many layers": (many_layers, True),
-    "Bidirectional": (
+IN_STRETCHES = {
+    "images": Row(images, shape=(4, 4)),
+    "many layers": Row(many_layers),
+    "DropConnectLinear": Row(lambda: nn.DropConnectLinear(F, 3, rngs=rngs())),
+}
+WHOLE = {
+    "Bidirectional": Row(
         lambda: nn.Bidirectional(
             nn.SpikingGRUCell(F, 3, rngs=rngs()), nn.SpikingLSTMCell(F, 3, rngs=rngs())
-        ),
-        False,
+        )
     ),
-    "DropConnectLinear": (lambda: nn.DropConnectLinear(F, 3, rngs=rngs()), True),
-    "DSRIFNode": (lambda: nn.DSRIFNode(), False),
-    "DSRLIFNode": (lambda: nn.DSRLIFNode(), False),
-    "GatedLIFNode": (lambda: nn.GatedLIFNode(T, rngs=rngs()), False),
-    "PSN": (lambda: nn.PSN(T, rngs=rngs()), False),
-    "TemporalBinSum": (lambda: nn.TemporalBinSum(3, always_convert=True), False),
+    "DSRIFNode": Row(lambda: nn.DSRIFNode()),
+    "DSRLIFNode": Row(lambda: nn.DSRLIFNode()),
+    "GatedLIFNode": Row(lambda: nn.GatedLIFNode(T, rngs=rngs())),
+    "PSN": Row(lambda: nn.PSN(T, rngs=rngs())),
+    "TemporalBinSum": Row(lambda: nn.TemporalBinSum(3, always_convert=True)),
 }
-ALL = {name: (make, True) for name, make in CELLS.items()} | LAYERS
+ALL = CELLS | IN_STRETCHES | WHOLE
 FAST = {"images", "many layers"}
 EVERY = [
     pytest.param(name, marks=[] if name in FAST else [pytest.mark.slow], id=name) for name in ALL
@@ -70,8 +71,7 @@ EVERY = [
 
 
 def case(name):
-    make, in_stretches = ALL[name]
-    shape = T, N, *(SHAPES | {"images": (4, 4)}).get(name, ()), F
+    row = ALL[name]
 
     def run(module, xs, lengths):
         """Outputs in several ways, and the gradients of one."""
@@ -82,13 +82,13 @@ def case(name):
 
         gradients, ys = jax.grad(total, (0, 1), allow_int=True, has_aux=True)(module, xs)
         others = []
-        if in_stretches:
+        if name not in WHOLE:
             others += [nn.unroll(module, xs, checkpoint_every=2)[1]]
             others += [nn.unroll(module, xs, mask=nn.sequence_mask(lengths, T))[1]]
         return (ys, others, gradients[1]), gradients[0]
 
     # Not made inside the trace: a carry that varies from the start would hide the fault.
-    return run, make(), jax.ShapeDtypeStruct(shape, jnp.float32)
+    return run, row.make(), jax.ShapeDtypeStruct((T, N, *row.shape, F), jnp.float32)
 
 
 @pytest.mark.parametrize("name", EVERY)

@@ -9,7 +9,6 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 import quick
-from every_cell import CELLS, SHAPES
 from flax import nnx
 
 from jaxsnn import models, nn, surrogate
@@ -299,19 +298,6 @@ def test_bad_checkpoint_every():
         nn.unroll(nn.IFNode(), xs, checkpoint_every=1.5)
     _, ys = nn.unroll(jnp.tanh, xs, checkpoint_every=2)  # nothing to keep, nothing lost
     np.testing.assert_allclose(ys, jnp.tanh(xs))
-
-
-@pytest.mark.parametrize("name", CELLS)
-def test_every_cell_says_how_it_is_called(name):
-    cell = CELLS[name]()
-    what = rf"{type(cell).__name__} is a cell: carry, y = cell\(carry, x\)"
-    x = jnp.ones((2, *SHAPES.get(name, ()), 4))
-    with pytest.raises(TypeError, match=f"{what}.* got one argument.*unroll"):
-        cell(x)
-    with pytest.raises(TypeError, match=f"{what}.* got the carry last"):
-        cell(x, (x, x))
-    with pytest.raises(TypeError, match=rf"{what}.* use jaxsnn\.nn\.Sequential"):
-        nn.unroll(nnx.Sequential(cell), x[None])
 
 
 def test_layers_that_draw_weights_ask_for_streams():

@@ -12,13 +12,13 @@ if __name__ == "__main__":
     with jaxtyping.install_import_hook("jaxsnn", "beartype.beartype"):
         import jaxsnn  # noqa: F401  (now, so that the hook sees it)
 
-import every_cell
 import every_shape
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from cells import CELLS, F
 from flax import nnx
 
 from jaxsnn import (
@@ -40,9 +40,9 @@ def refused(parameter, function, *arguments, **settings):
         function(*arguments, **settings)
 
 
-def cells():
-    for name, make in every_cell.CELLS.items():
-        cell, xs = make(), jnp.ones((3, 2, *every_cell.SHAPES.get(name, ()), every_cell.F))
+def run_cells():
+    for row in CELLS.values():
+        cell, xs = row.make(), jnp.ones((3, 2, *row.shape, F))
         jax.eval_shape(jax.grad(lambda xs, cell=cell: nn.unroll(cell, xs)[1].sum()), xs)
 
 
@@ -107,7 +107,7 @@ def diagnose():
 
 
 if __name__ == "__main__":
-    cells()
+    run_cells()
     functions_and_layers()
     train()
     diagnose()

@@ -24,12 +24,12 @@ def uniform(shape, low=0.0, high=1.0, *, seed=0):
 
 
 @contextlib.contextmanager
-def compilations():
-    """A list to which the name of every function is added that XLA compiles meanwhile."""
+def watched(*events):
+    """A list to which the name of every function is added that JAX reports one of `events` of."""
     names = []
 
     def note(event, duration, **facts):
-        if event == "/jax/core/compile/backend_compile_duration":
+        if event in events:
             names.append(facts.get("fun_name", "?"))
 
     jax.monitoring.register_event_duration_secs_listener(note)
@@ -37,6 +37,21 @@ def compilations():
         yield names
     finally:
         jax.monitoring.unregister_event_duration_listener(note)
+
+
+COMPILED, TRACED = (
+    f"/jax/core/compile/{name}_duration" for name in ("backend_compile", "jaxpr_trace")
+)
+
+
+def compilations():
+    """A list to which the name of every function is added that XLA compiles meanwhile."""
+    return watched(COMPILED)
+
+
+def traces():
+    """A list to which the name of every function is added that JAX traces or XLA compiles."""
+    return watched(COMPILED, TRACED)
 
 
 def as_arrays(tree):

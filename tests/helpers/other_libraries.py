@@ -1,6 +1,6 @@
 """Networks of snnTorch and Norse, and what they put out: makes golden/snntorch.npz and norse.npz.
 
-    python tests/other_libraries.py
+    python tests/helpers/other_libraries.py
 
 needs torch, snnTorch 1.0 and Norse 1.1. Each network is `Linear, neuron, Linear, output`, with the
 neuron alone where ties are to be seen: its inputs are multiples of 1/4, and every number is exact.
@@ -13,7 +13,7 @@ import pathlib
 
 import numpy as np
 
-FOLDER = pathlib.Path(__file__).parent / "golden"
+FOLDER = pathlib.Path(__file__).parents[1] / "golden"
 T, N, INPUTS, HIDDEN, OUTPUTS = 20, 3, 6, 8, 4
 
 VECTOR = [0.5, 0.6, 0.7, 0.8, 0.9, 0.95, 1.0, 0.0]
