@@ -29,15 +29,10 @@ from jaxsnn.nn._neurons import ParametricLIFNode as ParametricLIFNode
 from jaxsnn.nn._nonspiking import NonSpikingIFNode as NonSpikingIFNode
 from jaxsnn.nn._nonspiking import NonSpikingLIFNode as NonSpikingLIFNode
 from jaxsnn.nn._normalization import BatchNorm as BatchNorm
-from jaxsnn.nn._normalization import BatchNormThroughTime as BatchNormThroughTime
-from jaxsnn.nn._normalization import TemporalEffectiveBatchNorm as TemporalEffectiveBatchNorm
-from jaxsnn.nn._normalization import ThresholdDependentBatchNorm as ThresholdDependentBatchNorm
 from jaxsnn.nn._oscillators import BRFNode as BRFNode
 from jaxsnn.nn._oscillators import TCLIFNode as TCLIFNode
 from jaxsnn.nn._parallel import PSN as PSN
-from jaxsnn.nn._parallel import MaskedPSN as MaskedPSN
 from jaxsnn.nn._parallel import SlidingPSN as SlidingPSN
-from jaxsnn.nn._parallel import with_lambda as with_lambda
 from jaxsnn.nn._pooling import AvgPool as AvgPool
 from jaxsnn.nn._pooling import Flatten as Flatten
 from jaxsnn.nn._pooling import MaxPool as MaxPool

@@ -14,14 +14,14 @@ from jaxsnn._parts import is_final, join, named
 from jaxsnn.nn._containers import LinearRecurrentContainer
 from jaxsnn.nn._graph import Graph
 from jaxsnn.nn._layers import Conv, Linear
-from jaxsnn.nn._normalization import (
-    BatchNorm,
+from jaxsnn.nn._normalization import BatchNorm, _Normalization
+from jaxsnn.nn._sequential import Sequential
+from jaxsnn.nn.contrib import (
     TemporalEffectiveBatchNorm,
     ThresholdDependentBatchNorm,
-    _Normalization,
+    WSConv,
+    WSLinear,
 )
-from jaxsnn.nn._sequential import Sequential
-from jaxsnn.nn.contrib import WSConv, WSLinear
 
 LINEAR = (Linear, Conv, WSLinear, WSConv, nnx.Linear, nnx.Conv)
 FOLDED = (BatchNorm, ThresholdDependentBatchNorm, nnx.BatchNorm)

@@ -18,9 +18,18 @@ from jaxsnn.nn.contrib._graded import TernaryLIFNode as TernaryLIFNode
 from jaxsnn.nn.contrib._leaky import LIAFNode as LIAFNode
 from jaxsnn.nn.contrib._leaky import OTTTLIFNode as OTTTLIFNode
 from jaxsnn.nn.contrib._leaky import SLTTLIFNode as SLTTLIFNode
+from jaxsnn.nn.contrib._masked_psn import MaskedPSN as MaskedPSN
+from jaxsnn.nn.contrib._masked_psn import with_lambda as with_lambda
 from jaxsnn.nn.contrib._neunorm import NeuNorm as NeuNorm
 from jaxsnn.nn.contrib._nonlinear import EIFNode as EIFNode
 from jaxsnn.nn.contrib._nonlinear import QIFNode as QIFNode
+from jaxsnn.nn.contrib._normalization import BatchNormThroughTime as BatchNormThroughTime
+from jaxsnn.nn.contrib._normalization import (
+    TemporalEffectiveBatchNorm as TemporalEffectiveBatchNorm,
+)
+from jaxsnn.nn.contrib._normalization import (
+    ThresholdDependentBatchNorm as ThresholdDependentBatchNorm,
+)
 from jaxsnn.nn.contrib._relatives import HalfThresholdIFNode as HalfThresholdIFNode
 from jaxsnn.nn.contrib._relatives import KLIFNode as KLIFNode
 from jaxsnn.nn.contrib._spike_counts import SpikeCountToBinary as SpikeCountToBinary
