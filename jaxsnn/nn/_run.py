@@ -288,8 +288,8 @@ class Run:
         count = len(entries) if isinstance(entries, tuple | list) else -1
         if count < stop or (parts == 0 and count > stop):
             expected = (
-                "a tuple with one entry per call of run in forward, which must make the same calls "
-                "at every step, in training and in inference"
+                "a tuple with one entry per part that its forward runs, which must be the same at "
+                "every step, in training and in inference"
             )
             refuse_carry(self._owner, expected, entries)
         return entries[stop - parts : stop]

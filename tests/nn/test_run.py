@@ -124,7 +124,7 @@ class OwnFirstCarry(nn.Module):
 @pytest.mark.parametrize(
     ("net", "expected"),
     [
-        (Wired(lambda net, x, run: x), "a tuple with one entry per call of run"),
+        (Wired(lambda net, x, run: x), "a tuple with one entry per part that its forward runs"),
         (
             nn.ElementWiseRecurrentContainer(nn.IFNode(), operator.add),
             r"\(carry of the sub-module, last output y\) with a y of shape \(3, 3\)",

@@ -330,7 +330,7 @@ def images(*shape):
         (
             lambda: nn.unroll(nn.TokenQKAttention(4, 2, rngs=rngs()), images(3, 1, 5, 4), (1, 2)),
             ValueError,
-            r"carry of \w+ must be a tuple with one entry per call of run",
+            r"carry of \w+ must be a tuple with one entry per part",
         ),
     ],
 )
