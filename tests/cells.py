@@ -106,9 +106,8 @@ def quadratic(n, v, x, w=0):
     return v + (x - w + n.a0 * (v - n.v_rest) * (v - n.v_c)) / n.tau
 
 
-def current_less_adaptation(n, v, x, w):
-    decay = np.exp(-1 / n.tau_u)
-    return decay * v + (1 - decay) * (x - w)
+def adapted(n, v, x, w):
+    return np.exp(-1 / n.tau_u) * v + (1 - np.exp(-1 / n.tau_u)) * (x - w)
 
 
 def sigmoid(u):
@@ -127,24 +126,24 @@ LIF = Equation(leak, exact="any")
 ROWS = {
     # Neurons.
     "ActivationAwareIFNode": Row(
-        lambda: nn.ActivationAwareIFNode([0.75, 1.0, 1.25, 1.5], [0.25, 0.0, -0.25, 0.5]),
+        lambda: nn.ActivationAwareIFNode((0.75, 1.0, 1.25, 1.5), (0.25, 0.0, -0.25, 0.5)),
         Equation(integrate, reach=lambda n: n.v_threshold - n.v_offset, exact="grid"),
         over_time="any",
     ),
     "AdLIFNode": Row(
         lambda: nn.AdLIFNode(2.0, 4.0, a=0.5, b=0.25),
         Equation(
-            current_less_adaptation,
+            adapted,
             second=lambda n, v, x, w, h, s: np.exp(-1 / n.tau_w) * w + n.a * h + n.b * s,
         ),
     ),
     "AdLIFNode, learned": Row(
         lambda: nn.AdLIFNode(
-            nn.learnable(np.array([2.0, 3.0, 4.0, 5.0]), (1, 25)),
+            nn.learnable((2.0, 3.0, 4.0, 5.0), (1, 25)),
             nn.learnable(4.0),
             a=nn.learnable(0.5),
-            b=np.array([0.25, 0.5, 0.0, 1.0]),
-            v_threshold=nn.learnable(np.array([0.5, 0.75, 1.0, 0.25])),
+            b=(0.25, 0.5, 0.0, 1.0),
+            v_threshold=nn.learnable((0.5, 0.75, 1.0, 0.25)),
         )
     ),
     "AdaptiveLIFNode": Row(
@@ -227,10 +226,8 @@ ROWS = {
     "LIFNode, undecayed, soft": Row(
         lambda: nn.LIFNode(tau=4.0, decay_input=False, v_reset=None), LIF, over_time="any"
     ),
-    "LIFNode, learned": Row(
-        lambda: nn.LIFNode(
-            nn.learnable(np.array([2.0, 3.0, 5.0, 9.0])), v_threshold=np.array([1.0, 0.5, 0.7, 0.3])
-        ),
+    "LIFNode, learned per neuron": Row(
+        lambda: nn.LIFNode(nn.learnable((1.5, 2.0, 3.0, 8.0)), v_threshold=nn.learnable(0.5)),
         Equation(leak),
     ),
     "LIFNode, tau 3": Row(lambda: nn.LIFNode(tau=3.0, v_reset=-0.25), Equation(leak)),
@@ -261,9 +258,9 @@ ROWS = {
         ),
     ),
     "SEAdLIFNode": Row(
-        lambda: nn.SEAdLIFNode(2.0, 4.0, b=0.25, q=8.0, detach_reset=False),
+        lambda: nn.SEAdLIFNode(2.0, 4.0, b=0.25, q=8.0),
         Equation(
-            current_less_adaptation,
+            adapted,
             second=lambda n, v, x, w, h, s: (
                 np.exp(-1 / n.tau_w) * w
                 + (1 - np.exp(-1 / n.tau_w)) * n.q * (n.a * (1 - s) * h + n.b * s)
@@ -271,7 +268,7 @@ ROWS = {
         ),
     ),
     "SLTTLIFNode": Row(lambda: nn.SLTTLIFNode(), LIF, over_time="any"),
-    "TCLIFNode": Row(lambda: nn.TCLIFNode(v_threshold=0.5)),
+    "TCLIFNode": Row(lambda: nn.TCLIFNode(v_threshold=0.5), over_time="sums"),
     "TernaryIFNode": Row(
         lambda: nn.TernaryIFNode(), IF._replace(fire=either_way), (), (-1, 0, 1), "any"
     ),
@@ -455,7 +452,11 @@ def public_cells():
 
 def one_step(cell, state, x):
     """One step of a neuron by its transition in `functional`."""
-    return type(cell).step(state, x, **cell.settings())
+    settings = {
+        name: jnp.broadcast_to(value, x.shape) if isinstance(value, jax.Array) else value
+        for name, value in cell.settings().items()
+    }
+    return type(cell).step(state, x, **settings)
 
 
 class Constants:
@@ -466,4 +467,4 @@ class Constants:
 
     def __getattr__(self, name):
         value = getattr(self.cell, name)
-        return np.asarray(value) if isinstance(value, jax.Array) else value
+        return np.asarray(value, np.float32) if isinstance(value, tuple | jax.Array) else value

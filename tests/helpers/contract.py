@@ -16,7 +16,6 @@ from flax import nnx
 import jaxsnn
 from jaxsnn import nn
 from jaxsnn.export._programs import sequence, streaming, whole
-from jaxsnn.nn._elementwise import ElementwiseCell
 
 T, N, F = 4, 3, 4  # time steps, sequences, features
 
@@ -146,7 +145,7 @@ def check_numbers(make, shape=()):
         assert_close(ys[:2, 1], expected[1][:2, 1], "masked")
         assert not ys[2:, 1].any()
 
-        if isinstance(cell, ElementwiseCell):  # a module compiles each operation by itself
+        if isinstance(cell, nn.ElementwiseCell):  # a module compiles each operation by itself
             assert_close(cell(start, xs[0])[1], expected[1][0], "one step, eagerly")
         # Eagerly, with other parameters too, of which none is stale; and all is compiled once.
         assert_close(nn.unroll(cell, xs), at(of_many, 0), "eager")
@@ -173,7 +172,7 @@ def check_dtypes(make, shape=()):
         xs = jax.ShapeDtypeStruct((T, N, *shape, F), dtype)
         with jax.enable_x64(dtype == "float64"):
             made = quick.empty(make)
-            alone = isinstance(made, ElementwiseCell)
+            alone = isinstance(made, nn.ElementwiseCell)
             for cell in (made, in_dtype(made, dtype)) if alone else (in_dtype(made, dtype),):
                 first = cell.initialize_carry(xs.shape[1:], dtype=xs.dtype)
                 carry, ys = jax.eval_shape(nn.unroll, cell, xs)
@@ -225,7 +224,8 @@ def check_errors(make, shape=()):
 
 def check_export(make, shape=()):
     """A cell can be exported with an open batch and an open number of time steps."""
-    module, xs = quick.empty(make), sequence(("b", *shape, F), "t", jnp.float32)
+    module = in_dtype(quick.empty(make), "float32")
+    xs = sequence(("b", *shape, F), "t", jnp.float32)
     programs = [whole(module, xs), *streaming(module, xs)]
     found = {p.name: jax.eval_shape(p.function, *p.inputs) for p in programs}
     sizes = found["run"].shape

@@ -215,9 +215,16 @@ ROWS = [
     on(lambda: nn.TemporalBinSum(3), {"xs": ones()}, xs=ones(5, 2)),
     on(lambda: nn.Bidirectional(nn.IFNode(), nn.IFNode()), {"xs": ones()}, xs=ones(5, 2)),
     (
-        nn.ActivationAwareIFNode._step,
-        {"x": ones(3)},
-        {"self": nn.ActivationAwareIFNode(), "carry": ones(2, 3), "x": ones(2, 3)},
+        functional.activation_aware_if_step,
+        {"v_offset": ones(2)},
+        {
+            "v": ones(2, 3),
+            "x": ones(2, 3),
+            "v_threshold": ones(1, 3),
+            "v_offset": ones(1, 3),
+            "v_reset": None,
+        }
+        | NEURON,
     ),
     on(lambda: nn.Delay(2), {"x": ones(2)}, carry=ones(3, 2), x=ones(3)),
     on(lambda: nn.SlidingPSN(3), {"carry": ones(3, 3)}, carry=ones(3, 2), x=ones(3)),

@@ -1,20 +1,16 @@
 """Every cell keeps the contract of `contract.py`; all of them are in the table of `cells.py`."""
 
 import functools
-import inspect
 
 import cells
 import contract
 import jax
 import jax.numpy as jnp
-import numpy as np
 import pytest
-from cells import CELLS, ROWS, F
-from flax import nnx
+from cells import CELLS, ROWS, F, nn
 
-from jaxsnn import nn, surrogate
+from jaxsnn import functional
 from jaxsnn.interop import snntorch
-from jaxsnn.nn import constants
 
 every_row = pytest.mark.parametrize("name", ROWS)
 N = 2
@@ -73,7 +69,8 @@ def test_diagnosis(name):
 def test_parameters_have_the_dtype_that_is_asked_for():
     for make in (
         lambda **dtype: nn.ParametricLIFNode(**dtype),
-        lambda **dtype: nn.LIFNode(nn.learnable(2.0, **dtype)),
+        lambda **dtype: nn.LIFNode(nn.learnable((2.0, 3.0), **dtype)),
+        lambda **dtype: nn.ExponentialSynapse(nn.learnable(4.0, **dtype)),
         lambda **dtype: nn.Linear(F, F, **dtype, rngs=cells.rngs()),
         lambda **dtype: nn.LinearRecurrentContainer(nn.IFNode(), F, F, **dtype, rngs=cells.rngs()),
         lambda **dtype: snntorch.Leaky([0.9, 0.8], learn_threshold=True, **dtype),
@@ -84,48 +81,19 @@ def test_parameters_have_the_dtype_that_is_asked_for():
         assert all(p.dtype == jnp.bfloat16 for p in parameters), make
 
 
-class Resting(nn.Neuron):
-    """A neuron as a user declares it, in 10 lines."""
+class DecayingIF(nn.Neuron):
+    """A neuron as a user writes it: `h = decay v + x`, then fire and reset."""
 
-    tau: constants.TimeConstant = 2.0
-    v_rest: constants.Real = 0.25
+    decay: nn.constants.Fraction = 0.5
 
     @staticmethod
-    def step(v, x, *, tau, v_rest, v_threshold, v_reset, surrogate_function, detach_reset):
-        h = v + (x + v_rest - v) / tau
-        s = surrogate_function(h - v_threshold)
-        z = jax.lax.stop_gradient(s) if detach_reset else s
-        return (1 - z) * h + z * v_reset, s.astype(x.dtype)
+    def step(v, x, *, decay, **fire_and_reset):
+        return functional.if_step(decay * v, x, **fire_and_reset)
 
 
-class Leaking(nn.Cell):
-    """A neuron as a user writes it in full, with a learned leak."""
-
-    def __init__(self):
-        self.leak = nnx.Param(jnp.full((), 0.5))
-        self.surrogate_function = surrogate.ATan()
-
-    def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
-        return jnp.zeros(input_shape, dtype)
-
-    def __call__(self, carry, x):
-        h = self.leak[...] * carry + x
-        s = self.surrogate_function(h - 1.0)
-        return (1 - s) * h, s.astype(x.dtype)
-
-
-def test_a_declared_neuron_keeps_the_contract():
-    tau = nn.learnable(np.array([2.0, 3.0, 4.0, 5.0]))
-    contract.check_contract(lambda: Resting(tau, v_threshold=0.5))
-    assert inspect.getsource(Resting).count("\n") <= 13  # blank lines and docstring included
-    assert list(inspect.signature(Resting).parameters)[:2] == ["tau", "v_rest"]
-
-
-def test_a_neuron_of_ones_own_keeps_the_contract():
-    contract.check_numbers(Leaking)
-    contract.check_dtypes(Leaking)
-    contract.check_export(Leaking)
-    contract.check_diagnosis(Leaking)
+@pytest.mark.parametrize("decay", [0.5, (0.2, 0.4, 0.6, 0.8)])
+def test_a_neuron_of_ones_own_keeps_the_contract(decay):
+    contract.check_contract(lambda: DecayingIF(nn.learnable(decay), v_threshold=0.7))
 
 
 def test_states_are_checked_one_by_one():
