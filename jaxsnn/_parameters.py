@@ -1,24 +1,12 @@
-"""Parameters of which a step uses a function: time constants and standardised weights."""
+"""Standardised weights."""
 
-import math
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from jaxsnn import _checks
 from jaxsnn._dtypes import state_dtype
-
-
-def w_of_tau(name: str, tau: float, dtype: Any) -> jax.Array:
-    """The parameter of a learnable time constant, `w = -log(tau - 1)`."""
-    return jnp.asarray(-math.log(_checks.time_constant(name, tau) - 1), dtype)
-
-
-def tau_of_w(w: jax.Array) -> jax.Array:
-    """The time constant of the parameter: `1/tau = sigmoid(w)`, so `tau = 1 + exp(-w)`."""
-    return 1 + jnp.exp(-w)
 
 
 def standardized(layer: Any) -> Any:

@@ -132,7 +132,9 @@ def create(
             are. All are copied.
         optimizer: an optax optimiser; keep it for a second run, since to JAX a second one with the
             same settings is different, which compiles again. Those that ask for `value`, `grad`,
-            `value_fn`, `grad_fn` or `obj_fn`, e.g. `optax.lbfgs`, get them of each minibatch.
+            `value_fn`, `grad_fn` or `obj_fn`, e.g. `optax.lbfgs`, get them of each minibatch. It
+            sees the parameters as nested dicts; docs/how-to/learn-constants.md has groups of
+            parameters by type or path, for `optax.multi_transform`.
         loss: `(outputs, labels) -> [N]`, one number per example. Outputs and labels are those of a
             minibatch, so a loss for targets per step sees outputs `[T, N, ...]` and labels
             `[N, T, ...]`.

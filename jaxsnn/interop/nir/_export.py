@@ -26,9 +26,12 @@ def to_nir(
     `Graph` becomes its nodes and edges. How long the graph's time constants are follows from
     `dt`, which its metadata keep for `from_nir`.
 
+    Constants of neurons are written as one number per neuron, arrays and learned ones too.
+
     NIR describes a trained network, so of training only what does no harm is written, as metadata
     that other readers pass over: the surrogate (of one of your own the name), `detach_reset`,
-    and that a potential equal to the threshold fires, which in NIR it does not. So are `dtype` and
+    which constants are learned and within which bounds (not those of two layers that become one
+    node), and that a potential equal to the threshold fires, which in NIR it does not. So are `dtype` and
     `precision` of layers that multiply.
 
     Args:

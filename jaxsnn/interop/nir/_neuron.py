@@ -42,8 +42,8 @@ class Neuron(Cell):
     The delayed reset subtracts the threshold after the leak of the next step, as `Leaky` of
     snnTorch and `LIF` of spyx do: of what is subtracted here, 1 - dt/tau is left by then.
 
-    `from_nir` makes one where no cell of `jaxsnn.nn` has this equation with these parameters: one
-    number for each neuron, a rest that is not the reset, a resistance of its own.
+    `from_nir` makes one where no cell of `jaxsnn.nn` has this equation with these parameters, e.g.
+    a rest that is not the reset, or a resistance that is neither 1 nor `tau/dt`.
 
     Args:
         dt: seconds in a time step.
