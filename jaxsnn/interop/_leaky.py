@@ -13,7 +13,7 @@ from jaxsnn import _checks, quantize
 from jaxsnn._carries import check_call, check_step
 from jaxsnn._dtypes import state_dtype
 from jaxsnn._phases import SurrogateFunction
-from jaxsnn.nn import Cell
+from jaxsnn.nn import Cell, Constant
 from jaxsnn.surrogate import ATan
 
 Numbers = float | tuple[float, ...] | nnx.Param[jax.Array]
@@ -93,7 +93,7 @@ class Leaky(Cell):
             the input of that step too; `none`.
         reset_delay: whether the reset waits for the next step.
         graded_spikes_factor: what a spike puts out.
-        learn_beta: whether `beta` is a parameter.
+        learn_beta: whether `beta` is a parameter, of type `jaxsnn.nn.Constant` as the next two.
         learn_threshold: whether `threshold` is a parameter.
         learn_graded_spikes_factor: whether `graded_spikes_factor` is a parameter.
         surrogate_function: spike function of `v - threshold`.
@@ -145,7 +145,7 @@ class Leaky(Cell):
         ):
             numbers = _numbers(name, value)
             learned = _checks.boolean(f"learn_{name}", learned)
-            parameter = nnx.Param(jnp.asarray(numbers, param_dtype)) if learned else numbers
+            parameter = Constant(jnp.asarray(numbers, param_dtype)) if learned else numbers
             setattr(self, name, parameter)
 
     def initialize_carry(

@@ -122,7 +122,8 @@ def state_dict(
         Arrays by name.
 
     Raises:
-        ValueError: a layer has no counterpart, or the order of features is not known.
+        ValueError: a layer, or a constant that it learns, has no counterpart, or the order of
+            features is not known.
 
     Examples:
         >>> arrays = state_dict(Sequential(Linear(2, 3, rngs=nnx.Rngs(0)), IFNode()))

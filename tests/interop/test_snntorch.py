@@ -255,6 +255,7 @@ def test_what_is_learned(library):
         "layers.1.layers.1.beta": (),
         "layers.1.layers.1.threshold": (),
     }
+    assert all(isinstance(value, nn.Constant) for value in values.values())
     xs = torch.rand(10, 2, 2)
     ys = other_libraries.run(network, xs)[-1].numpy()
     assert 0 < ys.mean() < 1

@@ -31,8 +31,8 @@ def to_nir(
     NIR describes a trained network, so of training only what does no harm is written, as metadata
     that other readers pass over: the surrogate (of one of your own the name), `detach_reset`,
     which constants are learned and within which bounds (not those of two layers that become one
-    node), and that a potential equal to the threshold fires, which in NIR it does not. So are `dtype` and
-    `precision` of layers that multiply.
+    node), and that a potential equal to the threshold fires, which in NIR it does not. So are
+    `dtype` and `precision` of layers that multiply.
 
     Args:
         module: a cell or a layer: of `jaxsnn.nn` `Sequential`, both recurrent containers, `Linear`,
