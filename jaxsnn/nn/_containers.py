@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any, final
+from typing import Any, Self, final
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +11,7 @@ from flax import nnx
 from jaxsnn import _checks
 from jaxsnn._carries import check_call, refuse_carry
 from jaxsnn._dtypes import state_dtype
+from jaxsnn.nn._elementwise import is_elementwise
 from jaxsnn.nn._layers import Linear
 from jaxsnn.nn._linear_recurrence import linear_recurrence, product
 from jaxsnn.nn._module import Cell
@@ -48,9 +49,20 @@ class _RecurrentContainer(Cell):
 
     def _run(self, carry: Carry, x: jax.Array, run: Run) -> tuple[Carry, jax.Array]:
         if run.steps:
-            return run._scan(self._run, carry, x)
+            return run._scan(self._for_steps(carry, x)._run, carry, x)
         sub_carry, y = self._split(carry, x)
         return self._feed_back(sub_carry, self._mix(x, y), y, run)
+
+    def _for_steps(self, carry: Carry, x: jax.Array) -> Self:
+        """The container for all steps of `x`: the gradients of an element-wise sub-module's
+        constants are summed after the loop.
+        """
+        if not is_elementwise(self.sub_module):
+            return self
+        sub_carry, y = self._split(carry, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
+        container = nnx.merge(*nnx.split(self))
+        container.sub_module.hold(sub_carry, jax.eval_shape(self._mix, x[0], y))
+        return container
 
     def _split(self, carry: Carry, x: Any) -> tuple[Carry, jax.Array]:
         """`(sub_carry, y)`, checked."""
@@ -199,7 +211,8 @@ class LinearRecurrentContainer(_RecurrentContainer):
         def step(container: Any, sub_carry: Carry, i: jax.Array, y: jax.Array, run: Run) -> Any:
             return container._feed_back(sub_carry, i.astype(w.dtype), y, run)
 
-        return linear_recurrence(step, self, w, carry, self._feed(x), run)
+        container = self._for_steps(carry, x)
+        return linear_recurrence(step, container, w, carry, self._feed(x), run)
 
     def _feedback_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if not shape or shape[-1] != self.in_features:

@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self, final
 import jax
 import jax.numpy as jnp
 import numpy as np
+from flax import nnx
 
 from jaxsnn import _checks
 from jaxsnn._carries import check_call, check_step
@@ -125,14 +126,19 @@ class ElementwiseCell(Fields, Cell):
                     f"broadcast to an input of shape {list(x.shape)}; give one constant for each "
                     "feature, the last axis of the input, or one for all"
                 )
-        dtype = _dtype_of(carry, x)
+        dtype, held = _dtype_of(carry, x), getattr(self, "_held", {})
 
         def spread(value: Any) -> Any:
             if not isinstance(value, jax.Array | np.ndarray):
                 return value
             return jnp.broadcast_to(jnp.asarray(value, dtype), x.shape).reshape(flat)
 
-        return {name: spread(value) for name, value in self.settings().items()}
+        return {name: spread(value) for name, value in self.settings().items()} | held
+
+    def hold(self, carry: Carry, x: Any) -> None:
+        """Keep the settings for all steps of a loop with this carry and input."""
+        settings = self._spread(carry, x, x.shape)
+        self._held = nnx.data({k: v for k, v in settings.items() if isinstance(v, jax.Array)})
 
     def _step(self, carry: Carry, x: jax.Array, settings: Any) -> tuple[Carry, jax.Array]:
         """One time step, computed in the dtype of the state."""
