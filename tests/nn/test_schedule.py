@@ -74,6 +74,50 @@ def test_neurons_and_synapses_in_a_row_are_one_scan():
     np.testing.assert_array_equal(ys, xs)
 
 
+def equations(jaxpr, in_scan=False):
+    """The names of all operations of a program, and whether each is inside a loop."""
+    for equation in jaxpr.eqns:
+        yield equation.primitive.name, in_scan
+        inside = in_scan or equation.primitive.name == "scan"
+        for value in jax.tree.leaves(list(equation.params.values()), is_leaf=is_program):
+            if is_program(value):
+                yield from equations(getattr(value, "jaxpr", value), inside)
+
+
+def is_program(value):
+    return hasattr(value, "eqns") or hasattr(value, "jaxpr")
+
+
+TAU = nn.learnable(np.linspace(2.0, 9.0, F))
+
+
+@pytest.mark.parametrize(
+    "module",
+    [
+        nn.LIFNode(TAU, v_threshold=nn.learnable(0.7)),
+        nn.Sequential(
+            nn.ExponentialSynapse(TAU),
+            nn.SEAdLIFNode(TAU, TAU, surrogate_function=surrogate.ATan()),
+        ),
+        nn.ElementWiseRecurrentContainer(nn.AdLIFNode(TAU, TAU), jnp.add),
+        nn.LinearRecurrentContainer(
+            nn.SEAdLIFNode(TAU, TAU, surrogate_function=surrogate.ATan()), F, F, rngs=nnx.Rngs(0)
+        ),
+    ],
+    ids=lambda module: type(module).__name__,
+)
+def test_gradients_of_constants_are_summed_after_the_loop(module):
+    def loss(module, xs):
+        return jnp.sum(nn.unroll(module, xs)[1])
+
+    program = jax.make_jaxpr(jax.grad(loss))(module, jnp.ones((T, N, F)))
+    found = list(equations(program.jaxpr))
+    assert ("mul", True) in found
+    assert ("reduce_sum", False) in found
+    assert ("reduce_sum", True) not in found
+    assert ("exp", True) not in found  # decays are computed before it too
+
+
 def test_a_step_replaced_in_a_subclass_is_used():
     class Twice(nn.IFNode):
         def __call__(self, carry, x):
