@@ -206,16 +206,21 @@ def _tau_of_decay(decay: Any, dt: float) -> Any:
     return dt / (1 - decay)
 
 
-def _invert(forward: Callable[[float], float], values: np.ndarray, guesses: np.ndarray) -> Any:
-    """The numbers that `forward` takes to `values`."""
-    distinct, places = np.unique(values, return_inverse=True)
-    of_each = dict(zip(values.ravel().tolist(), guesses.ravel().tolist(), strict=True))
-    numbers = np.array([_invert_one(forward, value, of_each[value]) for value in distinct.tolist()])
-    return numbers[places].reshape(values.shape)
+def _invert(forward: Callable[[Any], Any], values: Any, guesses: Any) -> np.ndarray:
+    """The numbers that `forward` takes to `values`: of float32 if there are any, as arrays have
+    them, otherwise the shortest, as they are written.
+    """
+    values, guesses = np.asarray(values), np.asarray(guesses)
+    with np.errstate(all="ignore"):  # numbers that float32 does not have are among the others
+        numbers = np.array(guesses.astype(np.float32), np.float64)
+        others = (numbers == 1) | (forward(numbers) != values)
+    for value in np.unique(values[others]):
+        here = others & (values == value)
+        numbers[here] = _shortest(forward, value, guesses[here][0])
+    return numbers
 
 
-def _invert_one(forward: Callable[[float], float], value: float, guess: float) -> float:
-    """The number that `forward` takes to `value`: where rounding leaves several, the shortest."""
+def _shortest(forward: Callable[[Any], Any], value: float, guess: float) -> float:
     for digits in range(1, 18):
         number = float(f"{guess:.{digits}g}")
         if number != 1 and forward(number) == value:
