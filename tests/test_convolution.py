@@ -125,7 +125,7 @@ def lowered(layer, xs, platform):
     return traced.lower(lowering_platforms=(platform,)).as_text()
 
 
-@pytest.mark.parametrize("kind", [nn.Conv, nn.WSConv])
+@pytest.mark.parametrize("kind", [nn.Conv, nn.contrib.WSConv])
 def test_order_of_axes_by_platform(kind):
     """On a CPU all three have the order of XLA's fast ones; elsewhere they are those of JAX."""
     xs = jnp.ones((2, 1, 5, 5, 2))

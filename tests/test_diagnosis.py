@@ -626,7 +626,7 @@ def test_corners_that_see_the_background_are_the_same_in_all_images():
 
 def test_neurons_without_a_surrogate_fire():
     """Those of differentiation on spike representation, whose threshold may get no gradient."""
-    net = nn.Sequential(linear(), nn.DSRIFNode(v_threshold=2.0))
+    net = nn.Sequential(linear(), nn.contrib.DSRIFNode(v_threshold=2.0))
     report = jaxsnn.doctor(net, UNIFORM, LABELS)
     assert report.warnings == ()
     (_, layer) = report.layers
@@ -1013,7 +1013,11 @@ class Mixed(nn.Cell):
     [
         (Mixed, {"0.z.sub_module": ("0.z.rc",), "0.a": ("0.y", "0.x")}),
         (  # attention only weighs what the layer before it gives
-            lambda: (linear(), nn.TemporalWiseAttention(T, 5, rngs=nnx.Rngs(0)), nn.LIFNode()),
+            lambda: (
+                linear(),
+                nn.contrib.TemporalWiseAttention(T, 5, rngs=nnx.Rngs(0)),
+                nn.LIFNode(),
+            ),
             {"2": ("0",)},
         ),
         (lambda: (linear(), linear(), nn.LIFNode()), {"2": ("1",)}),
@@ -1024,7 +1028,7 @@ class Mixed(nn.Cell):
                 "0.backward_cell.1": ("0.backward_cell.0",),
             },
         ),
-        (lambda: nn.SpikingGRUCell(F, F, rngs=nnx.Rngs(0)), {"0": ()}),
+        (lambda: nn.contrib.SpikingGRUCell(F, F, rngs=nnx.Rngs(0)), {"0": ()}),
         (lambda: (linear(), nnx.GRUCell(F, F, rngs=nnx.Rngs(0)), nn.LIFNode()), {"2": ("0",)}),
         (lambda: (linear(), in_a_circle().layers[0]), {"1.sub_module": ("0",)}),
         (lambda: (linear(), around_a_layer()), {"1.sub_module.1": ("0",)}),
@@ -1048,7 +1052,7 @@ def test_what_is_scaled(make, expected):
 def test_calibrate_attention():
     """Each of its neurons by the projection before it; none before `attn_lif`."""
     rngs = nnx.Rngs(0)
-    cell = nn.SpikingSelfAttention(F, num_heads=2, rngs=rngs)
+    cell = nn.contrib.SpikingSelfAttention(F, num_heads=2, rngs=rngs)
     cell.attn_lif = nn.LIFNode(v_threshold=0.01)
     net = nn.Sequential(nn.Linear(F, F, rngs=rngs), cell)
     xs = jax.random.uniform(jax.random.key(0), (T, N, 2, F), maxval=3.0)
@@ -1101,7 +1105,7 @@ def never(u):
         (healthy, 0 * UNIFORM, 0.1, "xs must be finite and not 0 everywhere"),
         (lambda: nn.Sequential(nn.LIFNode()), UNIFORM, 0.1, "no spiking layer with a Linear"),
         (
-            lambda: nn.Sequential(linear(), nn.DSRIFNode()),
+            lambda: nn.Sequential(linear(), nn.contrib.DSRIFNode()),
             *(
                 UNIFORM,
                 0.1,

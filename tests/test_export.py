@@ -199,14 +199,15 @@ WHOLE = {
     "PSN": (lambda: nn.PSN(5, rngs=rngs()), 5),
     "Bidirectional": (
         lambda: nn.Bidirectional(
-            nn.SpikingGRUCell(4, 4, rngs=rngs()), nn.SpikingGRUCell(4, 4, rngs=rngs())
+            nn.contrib.SpikingGRUCell(4, 4, rngs=rngs()),
+            nn.contrib.SpikingGRUCell(4, 4, rngs=rngs()),
         ),
         "t",
     ),
-    "DSRLIFNode": (lambda: nn.DSRLIFNode(), "t"),
-    "SpikeCountToBinary": (lambda: nn.SpikeCountToBinary(2), "t"),
-    "TemporalBinSum": (lambda: nn.TemporalBinSum(2), 5),
-    "TemporalWiseAttention": (lambda: nn.TemporalWiseAttention(5, 2, rngs=rngs()), 5),
+    "DSRLIFNode": (lambda: nn.contrib.DSRLIFNode(), "t"),
+    "SpikeCountToBinary": (lambda: nn.contrib.SpikeCountToBinary(2), "t"),
+    "TemporalBinSum": (lambda: nn.contrib.TemporalBinSum(2), 5),
+    "TemporalWiseAttention": (lambda: nn.contrib.TemporalWiseAttention(5, 2, rngs=rngs()), 5),
 }
 
 

@@ -25,8 +25,8 @@ LAYERS = {
         )
     ),
     "Conv": Row(lambda: nn.Conv(F, 2, (3,), rngs=rngs()), shape=(3,)),
-    "DSRIFNode": Row(lambda: nn.DSRIFNode()),
-    "DSRLIFNode": Row(lambda: nn.DSRLIFNode()),
+    "DSRIFNode": Row(lambda: nn.contrib.DSRIFNode()),
+    "DSRLIFNode": Row(lambda: nn.contrib.DSRLIFNode()),
 }
 ALL = CELLS | LAYERS
 FAST = {"stack"}

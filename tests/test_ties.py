@@ -32,7 +32,7 @@ def beta_of_leaky(beta):
 
 
 def attention(xs):
-    layer = nn.TemporalWiseAttention(1, 1, rngs=nnx.Rngs(0))
+    layer = nn.contrib.TemporalWiseAttention(1, 1, rngs=nnx.Rngs(0))
     for linear in (layer.weights.reduce, layer.weights.expand):
         linear.kernel[...] = jnp.ones((1, 1))
     return layer(xs)

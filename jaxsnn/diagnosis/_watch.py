@@ -17,13 +17,18 @@ from jaxsnn.nn import contrib
 from jaxsnn.surrogate import Surrogate
 
 FLAX_NORMS = nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm, nnx.RMSNorm
-NORMS = nn.BatchNorm, nn.BatchNormThroughTime, nn.TemporalEffectiveBatchNorm, *FLAX_NORMS
+NORMS = (
+    nn.BatchNorm,
+    nn.contrib.BatchNormThroughTime,
+    nn.contrib.TemporalEffectiveBatchNorm,
+    *FLAX_NORMS,
+)
 
 # The parameter that the output of a layer is proportional to; the first kind that fits counts.
 _WEIGHTS: tuple[tuple[tuple[type, ...], str], ...] = (
     ((contrib.WSLinear, contrib.WSConv), "gain"),
     ((nnx.Linear, nnx.Conv), "kernel"),
-    ((nn.BatchNorm, nn.BatchNormThroughTime, *FLAX_NORMS), "scale"),
+    ((nn.BatchNorm, nn.contrib.BatchNormThroughTime, *FLAX_NORMS), "scale"),
 )
 SPIKING_RNNS = contrib.SpikingVanillaRNNCell, contrib.SpikingGRUCell, contrib.SpikingLSTMCell
 WITHOUT_SURROGATE = contrib.DSRIFNode, contrib.DSRLIFNode

@@ -46,7 +46,7 @@ INPUT = Flow("features", at="the input")  # of the network: a Flatten there may 
 # Layers that keep the last axis, whatever it is.
 _KEEPERS: tuple[type, ...] = (
     *(nn.MaxPool, nn.AvgPool, nn.Dropout, nn.Dropout2d, nn.Delay, nnx.GroupNorm, Leaky),
-    *(nn.PSN, nn.MaskedPSN, nn.SlidingPSN, contrib.NeuNorm, contrib.GatedLIFNode),
+    *(nn.PSN, nn.contrib.MaskedPSN, nn.SlidingPSN, contrib.NeuNorm, contrib.GatedLIFNode),
     *(contrib.DSRIFNode, contrib.DSRLIFNode, contrib.ActivationAwareIFNode),
     *(contrib.TemporalWiseAttention, contrib.MultiDimensionalAttention),
     *(contrib.SpikeCountToBinary, contrib.TemporalBinSum),

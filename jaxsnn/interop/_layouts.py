@@ -197,11 +197,11 @@ def norm(layer: Any, at: str, order: np.ndarray | None = None) -> list[Entry]:
 
     Only torch counts batches; ours and Flax's have a fixed momentum.
     """
-    if isinstance(layer, nn.TemporalEffectiveBatchNorm):
+    if isinstance(layer, nn.contrib.TemporalEffectiveBatchNorm):
         return [stored(f"{at}scale", layer.scale), *norm(layer.norm, at, order)]
     found = {name: getattr(layer, ours, None) for name, ours in _NORM.items()}
     arrays = {name: array for name, array in found.items() if array is not None}
-    if isinstance(layer, nn.BatchNormThroughTime):
+    if isinstance(layer, nn.contrib.BatchNormThroughTime):
         return [
             entry
             for t in range(layer.T)
@@ -230,7 +230,7 @@ def _untracked(at: str) -> Entry:
     return Entry(name, lambda: np.zeros((), np.int64), lambda _: None, optional=True)
 
 
-def _masked_psn(layer: nn.MaskedPSN, at: str) -> list[Entry]:
+def _masked_psn(layer: nn.contrib.MaskedPSN, at: str) -> list[Entry]:
     apart = np.arange(layer.T)[:, None] - np.arange(layer.T)
     masks = ((apart >= 0) & (apart < layer.k), np.ones((layer.T, layer.T)))
     of_settings = [
@@ -374,7 +374,7 @@ _RULES: list[tuple[Any, Rule]] = [
         ],
     ),
     (contrib.DSRIFNode | contrib.DSRLIFNode, _by_name("v_threshold")),
-    (nn.MaskedPSN, _masked_psn),
+    (nn.contrib.MaskedPSN, _masked_psn),
     (nn.PSN | nn.SlidingPSN, _by_name("weight", "bias")),
     (contrib.NeuNorm, _by_name("w", layout=NEUNORM)),
     (contrib.TemporalWiseAttention, lambda m, at: _axis_weights(m.weights, at)),

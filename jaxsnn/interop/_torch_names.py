@@ -13,7 +13,7 @@ from jaxsnn.interop._layouts import Entry
 from jaxsnn.interop._leaky import Leaky
 from jaxsnn.nn import contrib
 
-_NORMS = nn.BatchNorm | nn.BatchNormThroughTime | nn.TemporalEffectiveBatchNorm
+_NORMS = nn.BatchNorm | nn.contrib.BatchNormThroughTime | nn.contrib.TemporalEffectiveBatchNorm
 _RNN_CELLS = contrib.SpikingVanillaRNNCell | contrib.SpikingGRUCell | contrib.SpikingLSTMCell
 
 

@@ -1,6 +1,8 @@
 """Cells, containers and layers; `unroll` runs any of them over time."""
 
 from jaxsnn._masks import sequence_mask as sequence_mask
+from jaxsnn.nn import constants as constants
+from jaxsnn.nn import contrib as contrib
 from jaxsnn.nn._adaptive_currents import AdLIFNode as AdLIFNode
 from jaxsnn.nn._adaptive_currents import SEAdLIFNode as SEAdLIFNode
 from jaxsnn.nn._bidirectional import Bidirectional as Bidirectional
@@ -45,7 +47,3 @@ from jaxsnn.nn._synapses import ExponentialSynapse as ExponentialSynapse
 from jaxsnn.nn._synapses import SynapseFilter as SynapseFilter
 from jaxsnn.nn._unroll import Extras as Extras
 from jaxsnn.nn._unroll import unroll as unroll
-
-from jaxsnn.nn import constants as constants  # isort: skip
-from jaxsnn.nn import contrib as contrib  # isort: skip
-from jaxsnn.nn.contrib import *  # noqa: F403  temporary

@@ -119,7 +119,7 @@ class MultiLevelSpikeCount(Surrogate):
     `clip(u, 0, max_spike_count)`.
 
     The only surrogate here that is no step at `u = 0`: its `u` is a potential over its
-    threshold, `h / v_threshold`, which `jaxsnn.nn.ILIFNode` passes, not the difference
+    threshold, `h / v_threshold`, which `jaxsnn.nn.contrib.ILIFNode` passes, not the difference
     `h - v_threshold` of the other neurons, and spikes are counts. Where `u` is not a number,
     neither is the count.
 

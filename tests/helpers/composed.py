@@ -482,12 +482,12 @@ class ThroughTime(nn.Module):
     def __init__(self, *, rngs):
         self.first = nn.Sequential(
             nn.Linear(6, CHANNELS, rngs=rngs),
-            nn.BatchNormThroughTime(6, CHANNELS),
+            nn.contrib.BatchNormThroughTime(6, CHANNELS),
             nn.IFNode(v_threshold=0.3),
         )
         self.second = nn.Sequential(
             nn.Linear(CHANNELS, CLASSES, rngs=rngs),
-            nn.TemporalEffectiveBatchNorm(6, CLASSES),
+            nn.contrib.TemporalEffectiveBatchNorm(6, CLASSES),
             nn.LIFNode(v_threshold=0.3),
         )
 

@@ -281,7 +281,7 @@ def stacks():
         nn.SynapseFilter(learnable=True),
         nn.Linear(16, 6, rngs=rngs),
         nn.LIFNode(v_threshold=0.2),
-        nn.SpikingGRUCell(6, 8, rngs=rngs),
+        nn.contrib.SpikingGRUCell(6, 8, rngs=rngs),
         nnx.Linear(8, 4, rngs=rngs),
     )
     images = nn.Sequential(
@@ -293,7 +293,7 @@ def stacks():
         nn.Flatten(),
         nn.Linear(4, 6, rngs=rngs),
     )
-    attention = nn.SpikingSelfAttention(8, num_heads=2, rngs=rngs)
+    attention = nn.contrib.SpikingSelfAttention(8, num_heads=2, rngs=rngs)
     return (dense, (5, 8, 16)), (images, (3, 8, 4, 4, 2)), (attention, (3, 8, 2, 8))
 
 

@@ -179,15 +179,15 @@ ROWS = [
     ),
     (nn.sequence_mask, {"lengths": ones(2)}, {"lengths": COUNTS, "T": 3}),
     on(lambda: nn.Linear(4, 3, rngs=rngs()), {"inputs": ones(2, 3)}, inputs=ones(5, 2, 4)),
-    on(lambda: nn.WSLinear(4, 3, rngs=rngs()), {"inputs": ones(3)}, inputs=ones(2, 4)),
-    on(lambda: nn.DropConnectLinear(4, 3, rngs=rngs()), {"x": ones(3)}, x=ones(2, 4)),
+    on(lambda: nn.contrib.WSLinear(4, 3, rngs=rngs()), {"inputs": ones(3)}, inputs=ones(2, 4)),
+    on(lambda: nn.contrib.DropConnectLinear(4, 3, rngs=rngs()), {"x": ones(3)}, x=ones(2, 4)),
     on(
         lambda: nn.Conv(2, 3, (3, 3), rngs=rngs()),
         {"inputs": ones(2, 5, 5, 3)},
         inputs=ones(2, 5, 5, 2),
     ),
     on(
-        lambda: nn.WSConv(2, 3, (3, 3), rngs=rngs()),
+        lambda: nn.contrib.WSConv(2, 3, (3, 3), rngs=rngs()),
         {"inputs": ones(2, 5, 5, 3)},
         inputs=ones(2, 5, 5, 2),
     ),
@@ -197,22 +197,26 @@ ROWS = [
     on(lambda: nn.VotingLayer(2), {"x": ones()}, x=ones(3, 5)),
     on(lambda: nn.Dropout(0.5), {"x": 1.0}, x=ones(3, 5)),
     on(lambda: nn.BatchNorm(3), {"x": ones(2, 4)}, x=ones(2, 4, 3)),
-    on(lambda: nn.TemporalEffectiveBatchNorm(5, 3), {"xs": ones(4, 2, 3)}, xs=ones(5, 2, 3)),
-    on(lambda: nn.BatchNormThroughTime(5, 3), {"xs": ones(5, 2, 4)}, xs=ones(5, 2, 3)),
     on(
-        lambda: nn.TemporalWiseAttention(5, 2, rngs=rngs()), {"xs": ones(2, 5, 3)}, xs=ones(5, 2, 3)
+        lambda: nn.contrib.TemporalEffectiveBatchNorm(5, 3), {"xs": ones(4, 2, 3)}, xs=ones(5, 2, 3)
+    ),
+    on(lambda: nn.contrib.BatchNormThroughTime(5, 3), {"xs": ones(5, 2, 4)}, xs=ones(5, 2, 3)),
+    on(
+        lambda: nn.contrib.TemporalWiseAttention(5, 2, rngs=rngs()),
+        {"xs": ones(2, 5, 3)},
+        xs=ones(5, 2, 3),
     ),
     on(
-        lambda: nn.MultiDimensionalAttention(5, 3, 2, 2, rngs=rngs()),
+        lambda: nn.contrib.MultiDimensionalAttention(5, 3, 2, 2, rngs=rngs()),
         {"xs": ones(5, 2, 3, 4, 4)},
         xs=ones(5, 2, 4, 4, 3),
     ),
     on(lambda: nn.PSN(5, rngs=rngs()), {"xs": ones(4, 2)}, xs=ones(5, 2)),
-    on(lambda: nn.GatedLIFNode(5, rngs=rngs()), {"xs": ones(4, 2)}, xs=ones(5, 2)),
-    on(lambda: nn.DSRIFNode(), {"xs": ones()}, xs=ones(5, 2)),
-    on(lambda: nn.DSRLIFNode(), {"xs": COUNTS}, xs=ones(5, 2)),
-    on(lambda: nn.SpikeCountToBinary(3), {"xs": ones()}, xs=ones(5, 2)),
-    on(lambda: nn.TemporalBinSum(3), {"xs": ones()}, xs=ones(5, 2)),
+    on(lambda: nn.contrib.GatedLIFNode(5, rngs=rngs()), {"xs": ones(4, 2)}, xs=ones(5, 2)),
+    on(lambda: nn.contrib.DSRIFNode(), {"xs": ones()}, xs=ones(5, 2)),
+    on(lambda: nn.contrib.DSRLIFNode(), {"xs": COUNTS}, xs=ones(5, 2)),
+    on(lambda: nn.contrib.SpikeCountToBinary(3), {"xs": ones()}, xs=ones(5, 2)),
+    on(lambda: nn.contrib.TemporalBinSum(3), {"xs": ones()}, xs=ones(5, 2)),
     on(lambda: nn.Bidirectional(nn.IFNode(), nn.IFNode()), {"xs": ones()}, xs=ones(5, 2)),
     (
         functional.activation_aware_if_step,
@@ -229,7 +233,7 @@ ROWS = [
     on(lambda: nn.Delay(2), {"x": ones(2)}, carry=ones(3, 2), x=ones(3)),
     on(lambda: nn.SlidingPSN(3), {"carry": ones(3, 3)}, carry=ones(3, 2), x=ones(3)),
     on(
-        lambda: nn.NeuNorm(3, 4, 4, rngs=rngs()),
+        lambda: nn.contrib.NeuNorm(3, 4, 4, rngs=rngs()),
         {"x": ones(2, 4, 4, 2)},
         carry=ones(2, 4, 4, 1),
         x=ones(2, 4, 4, 3),

@@ -506,12 +506,12 @@ class Doubled(nn.IFNode):
 
 REFUSED = {
     "a synapse": (nn.ExponentialSynapse(2.0), (3,), r"ExponentialSynapse: NIR has no node .*exp"),
-    "another neuron": (nn.QIFNode(), (3,), "QIFNode: NIR has no node for it; to_nir says which"),
+    "another neuron": (nn.contrib.QIFNode(), (3,), "QIFNode: NIR has no node for it; to_nir says"),
     "a subclass": (Doubled(), (3,), "Doubled: NIR has no node"),
     "a function": (nn.Sequential(jax.nn.relu), (3,), "at '0': NIR has no node"),
     "dropout": (nn.Sequential(nn.IFNode(), nn.Dropout(0.5)), (3,), "Dropout at '1'.*leave it out"),
     "a norm": (nn.BatchNorm(3), (3,), r"BatchNorm: .*jaxsnn\.nn\.fold_batch_norm\(net\)"),
-    "a norm a step": (nn.BatchNormThroughTime(2, 3), (3,), "another one at each time step; train"),
+    "a norm a step": (nn.contrib.BatchNormThroughTime(2, 3), (3,), "another one at each time ste"),
     "another norm": (nnx.LayerNorm(3, rngs=nnx.Rngs(0)), (3,), "LayerNorm: .*; to_nir says which"),
     "a model": (models.PlainNet(rngs=nnx.Rngs(0)), (28,), r"PlainNet: .*\.fc"),
     "a product": (

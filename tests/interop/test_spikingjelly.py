@@ -101,37 +101,58 @@ MISC = "neuron_psn_glif_misc"
 TAU = {"v_threshold": 0.8, "surrogate_function": surrogate.ATan()}
 CASES = [
     Case("layers", "bn2d_multistep_eval", lambda _: nn.BatchNorm(5), images=True),
-    Case("layers", "tdbn2d_eval", lambda _: nn.ThresholdDependentBatchNorm(5), images=True),
-    Case("layers", "tebn2d_eval", lambda _: nn.TemporalEffectiveBatchNorm(4, 5), images=True),
-    Case("layers", "bntt1d_eval", lambda _: nn.BatchNormThroughTime(4, 5)),
-    Case("layers", "neunorm_shared0", lambda r: nn.NeuNorm(5, 3, 4, rngs=r), images=True),
+    Case("layers", "tdbn2d_eval", lambda _: nn.contrib.ThresholdDependentBatchNorm(5), images=True),
     Case(
-        "layers", "neunorm_shared1", lambda r: nn.NeuNorm(5, 3, 4, 0.9, True, rngs=r), images=True
+        "layers", "tebn2d_eval", lambda _: nn.contrib.TemporalEffectiveBatchNorm(4, 5), images=True
     ),
-    Case("layers", "temporal_wise_attention_3d", lambda r: nn.TemporalWiseAttention(6, 2, rngs=r)),
+    Case("layers", "bntt1d_eval", lambda _: nn.contrib.BatchNormThroughTime(4, 5)),
+    Case("layers", "neunorm_shared0", lambda r: nn.contrib.NeuNorm(5, 3, 4, rngs=r), images=True),
+    Case(
+        "layers",
+        "neunorm_shared1",
+        lambda r: nn.contrib.NeuNorm(5, 3, 4, 0.9, True, rngs=r),
+        images=True,
+    ),
+    Case(
+        "layers",
+        "temporal_wise_attention_3d",
+        lambda r: nn.contrib.TemporalWiseAttention(6, 2, rngs=r),
+    ),
     Case(
         "layers",
         "multi_dimensional_attention",
-        lambda rngs: nn.MultiDimensionalAttention(6, 4, 2, 2, rngs=rngs),
+        lambda rngs: nn.contrib.MultiDimensionalAttention(6, 4, 2, 2, rngs=rngs),
         images=True,
     ),
     Case(
         "layers",
         "SpikingSelfAttention",
-        lambda rngs: nn.SpikingSelfAttention(16, 4, rngs=rngs),
+        lambda rngs: nn.contrib.SpikingSelfAttention(16, 4, rngs=rngs),
         images=True,
         training=True,
     ),
-    Case("layers", "TokenQKAttention", lambda r: nn.TokenQKAttention(16, 4, rngs=r), out=None),
-    Case("layers", "ChannelQKAttention", lambda r: nn.ChannelQKAttention(16, 4, rngs=r), out=None),
-    Case("layers", "wslinear", lambda rngs: nn.WSLinear(5, 7, rngs=rngs)),
+    Case(
+        "layers", "TokenQKAttention", lambda r: nn.contrib.TokenQKAttention(16, 4, rngs=r), out=None
+    ),
+    Case(
+        "layers",
+        "ChannelQKAttention",
+        lambda r: nn.contrib.ChannelQKAttention(16, 4, rngs=r),
+        out=None,
+    ),
+    Case("layers", "wslinear", lambda rngs: nn.contrib.WSLinear(5, 7, rngs=rngs)),
     Case(
         "layers",
         "wsconv2d",
-        lambda rngs: nn.WSConv(3, 4, (3, 3), padding=1, rngs=rngs),
+        lambda rngs: nn.contrib.WSConv(3, 4, (3, 3), padding=1, rngs=rngs),
         images=True,
     ),
-    Case("layers", "dropconnect_invariant", lambda r: nn.DropConnectLinear(5, 4, rngs=r), out=None),
+    Case(
+        "layers",
+        "dropconnect_invariant",
+        lambda r: nn.contrib.DropConnectLinear(5, 4, rngs=r),
+        out=None,
+    ),
     Case(
         "neuron_plif",
         "hard0_nodetach_decay_tau3.5_vth0.8_atan2",
@@ -140,23 +161,35 @@ CASES = [
     Case(
         "neuron_lif_variants",
         "klif_soft_nodetach_decay_scale",
-        lambda _: nn.KLIFNode(scale_reset=True, v_reset=None),
+        lambda _: nn.contrib.KLIFNode(scale_reset=True, v_reset=None),
     ),
     Case(MISC, "psn", lambda rngs: nn.PSN(6, rngs=rngs)),
-    Case(MISC, "masked_psn_k3_lambda0.4", lambda rngs: nn.MaskedPSN(3, 6, rngs=rngs)),
-    Case(MISC, "masked_psn_k2_lambda1.0", lambda rngs: nn.MaskedPSN(2, 6, 0.3, rngs=rngs)),
+    Case(MISC, "masked_psn_k3_lambda0.4", lambda rngs: nn.contrib.MaskedPSN(3, 6, rngs=rngs)),
+    Case(MISC, "masked_psn_k2_lambda1.0", lambda rngs: nn.contrib.MaskedPSN(2, 6, 0.3, rngs=rngs)),
     Case(MISC, "sliding_psn_k3_exp", lambda _: nn.SlidingPSN(3)),
-    Case(MISC, "gated_lif_inplaneNone", lambda rngs: nn.GatedLIFNode(5, rngs=rngs), images=True),
-    Case(MISC, "gated_lif_inplane3", lambda rngs: nn.GatedLIFNode(5, 3, rngs=rngs), images=True),
     Case(
-        MISC, "activation_aware_if_soft", lambda _: nn.ActivationAwareIFNode([1.0] * 5, [0.5] * 5)
+        MISC,
+        "gated_lif_inplaneNone",
+        lambda rngs: nn.contrib.GatedLIFNode(5, rngs=rngs),
+        images=True,
     ),
-    Case(MISC, "dsr_if", lambda _: nn.DSRIFNode(3.0)),
-    Case(MISC, "dsr_lif", lambda _: nn.DSRLIFNode(3.0)),
+    Case(
+        MISC,
+        "gated_lif_inplane3",
+        lambda rngs: nn.contrib.GatedLIFNode(5, 3, rngs=rngs),
+        images=True,
+    ),
+    Case(
+        MISC,
+        "activation_aware_if_soft",
+        lambda _: nn.contrib.ActivationAwareIFNode([1.0] * 5, [0.5] * 5),
+    ),
+    Case(MISC, "dsr_if", lambda _: nn.contrib.DSRIFNode(3.0)),
+    Case(MISC, "dsr_lif", lambda _: nn.contrib.DSRLIFNode(3.0)),
     Case("containers_linear", "seq_linear_lif_bias", linear_lif),
-    Case("rnn", "lstm_bi_bias", rnn(nn.SpikingLSTMCell, both=True), out="y"),
-    Case("rnn", "gru_uni_nobias", rnn(nn.SpikingGRUCell, bias=False), out=None),
-    Case("rnn", "vanilla_uni_bias", rnn(nn.SpikingVanillaRNNCell), out=None),
+    Case("rnn", "lstm_bi_bias", rnn(nn.contrib.SpikingLSTMCell, both=True), out="y"),
+    Case("rnn", "gru_uni_nobias", rnn(nn.contrib.SpikingGRUCell, bias=False), out=None),
+    Case("rnn", "vanilla_uni_bias", rnn(nn.contrib.SpikingVanillaRNNCell), out=None),
     Case(
         "stateful_conv",
         "real",
@@ -355,7 +388,7 @@ def test_other_readers_of_a_flatten():
     expected = normal @ arrays["2.rc.weight"][:, :12].T + arrays["2.rc.bias"]
     np.testing.assert_allclose(nn.unroll(net, x[None])[1][0], expected, rtol=1e-4, atol=1e-5)
 
-    cell = nn.SpikingVanillaRNNCell(12, 4, rngs=rngs)
+    cell = nn.contrib.SpikingVanillaRNNCell(12, 4, rngs=rngs)
     net = nn.Sequential(nn.Flatten(), cell)
     arrays = random_arrays(net, **said)
     net = spikingjelly.load(net, arrays, **said)
@@ -465,7 +498,7 @@ def test_channels_that_must_be_said(make, way_out):
         (lambda r: (nn.Flatten(), nn.Linear(10, 2, rngs=r)), {"0": 3}, "10 features, which cannot"),
         (lambda r: (nn.Flatten(), nn.VotingLayer(2)), {"0": 3}, "1 .VotingLayer. does not treat"),
         (
-            lambda r: (conv(r), nn.Flatten(), nn.GatedLIFNode(2, 12, rngs=r)),
+            lambda r: (conv(r), nn.Flatten(), nn.contrib.GatedLIFNode(2, 12, rngs=r)),
             {},
             "2 .GatedLIFNode. does not treat all features alike",
         ),
@@ -495,7 +528,9 @@ def test_orders_that_are_refused(layers, said, message):
 
 
 def test_all_differences_in_one_error():
-    net = nn.Sequential(nn.Linear(2, 3, rngs=nnx.Rngs(0)), nn.MaskedPSN(2, 3, rngs=nnx.Rngs(0)))
+    net = nn.Sequential(
+        nn.Linear(2, 3, rngs=nnx.Rngs(0)), nn.contrib.MaskedPSN(2, 3, rngs=nnx.Rngs(0))
+    )
     arrays = spikingjelly.state_dict(net)
     arrays |= {"1.bias": np.zeros(3), "1.mask0": np.zeros((3, 3)), "fc": np.zeros(4)}
     arrays["1._lambda_"] = np.array("x")
@@ -554,7 +589,7 @@ def test_not_strict():
 
 def test_settings_that_are_arrays_in_torch():
     """They are checked as settings are, and may be arrays here."""
-    neuron = nn.with_lambda(nn.MaskedPSN(2, 3, rngs=nnx.Rngs(0)), jnp.array(0.5))
+    neuron = nn.contrib.with_lambda(nn.contrib.MaskedPSN(2, 3, rngs=nnx.Rngs(0)), jnp.array(0.5))
     arrays = spikingjelly.state_dict(neuron)
     assert arrays["_lambda_"] == 0.5
     loaded = spikingjelly.load(neuron, arrays | {"_lambda_": np.float32(0.25)})
@@ -601,7 +636,7 @@ def test_layers_without_a_row(make):
 
 def test_constants_that_are_learned():
     """A learned time constant is SpikingJelly's `w`; other ones have no place there."""
-    net = nn.Sequential(nn.LIFNode(nn.learnable(3.0)), nn.KLIFNode(k=2.0))
+    net = nn.Sequential(nn.LIFNode(nn.learnable(3.0)), nn.contrib.KLIFNode(k=2.0))
     arrays = {"0.w": np.float32(0.5), "1.k": np.float32(1.5)}
     assert spikingjelly.state_dict(net).keys() == arrays.keys()
     loaded = spikingjelly.load(net, arrays)
@@ -611,12 +646,18 @@ def test_constants_that_are_learned():
         (nn.LIFNode(nn.learnable([2.0, 3.0])), r"0.tau is learned for each .* \[2\], .*to_nir"),
         (nn.SynapseFilter(nn.learnable(3.0, (0, 9))), r"0.tau .* \(0.0, 9.0\), .* \(1.0, inf\);"),
         (nn.IFNode(v_threshold=nn.learnable(1.0)), r"layers.0.w_v_threshold \(of IFNode\).*to_nir"),
-        (nn.KLIFNode(k=[1.0, 2.0]), r"0.k has the shape \[2\], and SpikingJelly has one for the"),
         (
-            nn.ActivationAwareIFNode(v_offset=nn.learnable(0.5)),
+            nn.contrib.KLIFNode(k=[1.0, 2.0]),
+            r"0.k has the shape \[2\], and SpikingJelly has one for the",
+        ),
+        (
+            nn.contrib.ActivationAwareIFNode(v_offset=nn.learnable(0.5)),
             r"layers.0.w_v_offset \(of ActivationAwareIFNode\).* neuron.tau = neuron.tau",
         ),
-        (nn.ActivationAwareIFNode([[1.0], [2.0]]), r"0.v_threshold has the shape \[2, 1\], and"),
+        (
+            nn.contrib.ActivationAwareIFNode([[1.0], [2.0]]),
+            r"0.v_threshold has the shape \[2, 1\], and",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             spikingjelly.state_dict(nn.Sequential(neuron))
@@ -745,7 +786,7 @@ def twins():
             nn.LinearRecurrentContainer(nn.ParametricLIFNode(**ours), 8, 8, rngs=rngs),
             nn.SynapseFilter(9.0, learnable=True),
             nn.Linear(8, 4, use_bias=False, rngs=rngs),
-            nn.KLIFNode(**ours),
+            nn.contrib.KLIFNode(**ours),
         ),
         (10, 3, 6),
     )
@@ -768,17 +809,17 @@ def twins():
         nn.Sequential(
             nn.Conv(2, 4, (3, 3), padding=1, rngs=rngs),
             nn.BatchNorm(4),
-            nn.GatedLIFNode(5, 4, rngs=rngs),
+            nn.contrib.GatedLIFNode(5, 4, rngs=rngs),
             nn.MaxPool((2, 2)),
-            nn.WSConv(4, 3, (3, 3), padding=1, rngs=rngs),
-            nn.ThresholdDependentBatchNorm(3),
+            nn.contrib.WSConv(4, 3, (3, 3), padding=1, rngs=rngs),
+            nn.contrib.ThresholdDependentBatchNorm(3),
             nn.LIFNode(),
             nn.Flatten(),
             nn.BatchNorm(12),
-            nn.WSLinear(12, 6, rngs=rngs),
+            nn.contrib.WSLinear(12, 6, rngs=rngs),
             nn.PSN(5, rngs=rngs),
             nn.Linear(6, 4, rngs=rngs),
-            nn.MaskedPSN(2, 5, rngs=rngs),
+            nn.contrib.MaskedPSN(2, 5, rngs=rngs),
         ),
         (5, 3, 2, 4, 4),
     )
@@ -788,7 +829,7 @@ def twins():
         ),
         nn.Sequential(
             nn.Conv(3, 4, (3,), padding="VALID", rngs=rngs),
-            nn.TemporalEffectiveBatchNorm(4, 4),
+            nn.contrib.TemporalEffectiveBatchNorm(4, 4),
             nn.IFNode(),
         ),
         (4, 2, 3, 6),
@@ -796,7 +837,8 @@ def twins():
     yield (
         torch.nn.Sequential(layer.Conv3d(1, 2, 2), layer.BatchNormThroughTime3d(4, 2)),
         nn.Sequential(
-            nn.Conv(1, 2, (2, 2, 2), padding="VALID", rngs=rngs), nn.BatchNormThroughTime(4, 2)
+            nn.Conv(1, 2, (2, 2, 2), padding="VALID", rngs=rngs),
+            nn.contrib.BatchNormThroughTime(4, 2),
         ),
         (4, 2, 1, 3, 3, 3),
     )
@@ -804,7 +846,7 @@ def twins():
         rnn.SpikingGRU(6, 5, 2, bidirectional=True),
         nn.Sequential(
             *(
-                nn.Bidirectional(*(nn.SpikingGRUCell(n, 5, rngs=rngs) for _ in range(2)))
+                nn.Bidirectional(*(nn.contrib.SpikingGRUCell(n, 5, rngs=rngs) for _ in range(2)))
                 for n in (6, 10)
             )
         ),

@@ -3,6 +3,7 @@
 import functools
 import operator
 
+import cells
 import golden_arrays
 import jax
 import jax.numpy as jnp
@@ -37,7 +38,7 @@ def node(meta):
     name, settings = meta["surrogate"]
     kwargs = {k: v for k, v in meta.items() if k not in ("cls", "surrogate")}
     kwargs["surrogate_function"] = getattr(surrogate, name)(**settings)
-    return getattr(nn, meta["cls"])(**kwargs)
+    return getattr(cells.nn, meta["cls"])(**kwargs)
 
 
 def everything(net, x, w_out, w_v, w_y):

@@ -84,7 +84,9 @@ def test_dropout_in_containers():
 
 
 def connect(rate=0.4, dtype="float32", **kwargs):
-    layer = nn.DropConnectLinear(32, 8, rate=rate, param_dtype=dtype, rngs=nnx.Rngs(0), **kwargs)
+    layer = nn.contrib.DropConnectLinear(
+        32, 8, rate=rate, param_dtype=dtype, rngs=nnx.Rngs(0), **kwargs
+    )
     layer.bias[...] = jnp.linspace(-1.0, 1.0, 8, dtype=dtype)
     return layer
 

@@ -43,7 +43,9 @@ def images():
         norm(4),
         nn.LIFNode(tau=1.3, v_threshold=0.3),
         nn.Sequential(nn.AvgPool((2, 2)), nn.Conv(4, 3, (3, 1), 2, padding="VALID", rngs=rngs())),
-        nn.Sequential(norm(3, 1, nn.ThresholdDependentBatchNorm, v_threshold=0.5), nn.IFNode()),
+        nn.Sequential(
+            norm(3, 1, nn.contrib.ThresholdDependentBatchNorm, v_threshold=0.5), nn.IFNode()
+        ),
         nn.Flatten(),
         linear(6, 3),
         norm(3, 2, epsilon=0.1),
@@ -55,7 +57,7 @@ def features():
     container = nn.LinearRecurrentContainer
     inside = nn.Sequential(linear(4, 4), norm(4, 1), nn.IFNode(v_threshold=0.3))
     return nn.Sequential(
-        nn.WSLinear(4, 4, rngs=rngs()),
+        nn.contrib.WSLinear(4, 4, rngs=rngs()),
         norm(4),
         container(inside, 4, 4, feedback_only=True, rngs=rngs()),
         container(
@@ -64,7 +66,9 @@ def features():
             rngs=rngs(),
         ),
         nn.ElementWiseRecurrentContainer(
-            nn.Sequential(nn.WSLinear(4, 4, gain=False, use_bias=False, rngs=rngs()), norm(4, 3)),
+            nn.Sequential(
+                nn.contrib.WSLinear(4, 4, gain=False, use_bias=False, rngs=rngs()), norm(4, 3)
+            ),
             operator.add,
         ),
     )
@@ -206,7 +210,7 @@ def test_spikes_through_nir():
 
 def test_standardised_weights_through_nir():
     """They are written as they multiply the input."""
-    net = nn.fold_batch_norm(nn.Sequential(nn.WSConv(2, 3, (2,), rngs=rngs()), norm(3)))
+    net = nn.fold_batch_norm(nn.Sequential(nn.contrib.WSConv(2, 3, (2,), rngs=rngs()), norm(3)))
     xs = quick.uniform((1, 2, 5, 2))
     both = quick.run_once(
         lambda *nets: [unrolled(n, xs) for n in nets], net, from_nir(to_nir(net, (5, 2)))
@@ -295,10 +299,13 @@ REFUSED = {
         "BatchNorm at '1.0' rounds its output",
     ),
     "for each step": (
-        behind(nn.BatchNormThroughTime(3, 4)),
+        behind(nn.contrib.BatchNormThroughTime(3, 4)),
         "BatchNormThroughTime at '1.0' is not",
     ),
-    "scaled at each step": (behind(nn.TemporalEffectiveBatchNorm(3, 4)), "train with a BatchNorm"),
+    "scaled at each step": (
+        behind(nn.contrib.TemporalEffectiveBatchNorm(3, 4)),
+        "train with a BatchNorm",
+    ),
     "a subclass": (behind(OwnNorm(4)), "OwnNorm at '1.0' is not known to be"),
     "of batches": (
         behind(nnx.BatchNorm(4, rngs=nnx.Rngs(0))),

@@ -2,6 +2,7 @@
 
 import functools
 
+import cells
 import golden_arrays
 import jax
 import jax.numpy as jnp
@@ -145,17 +146,21 @@ def batch_norm(kind, case, dtype):
         return Case(lambda _: nn.BatchNorm(channels, **settings), of_norm(same))
     if kind == "tdbn":
         settings |= {"alpha": meta["alpha"], "v_threshold": meta["v_th"]}
-        return Case(lambda _: nn.ThresholdDependentBatchNorm(channels, **settings), of_norm(same))
+        return Case(
+            lambda _: nn.contrib.ThresholdDependentBatchNorm(channels, **settings), of_norm(same)
+        )
     if kind == "tebn":
         places = of_norm(lambda m: m.norm) | {"scale": (lambda m: m.scale, same, same)}
-        return Case(lambda _: nn.TemporalEffectiveBatchNorm(steps, channels, **settings), places)
+        return Case(
+            lambda _: nn.contrib.TemporalEffectiveBatchNorm(steps, channels, **settings), places
+        )
     places = {
         f"bn_list.{t}.{torch}": (functools.partial(Row, name=name, t=t), same, same)
         for t in range(steps)
         for torch, name in OURS.items()
         if name != "bias"
     }
-    return Case(lambda _: nn.BatchNormThroughTime(steps, channels, **settings), places)
+    return Case(lambda _: nn.contrib.BatchNormThroughTime(steps, channels, **settings), places)
 
 
 def batch_norms(dtype):
@@ -169,7 +174,7 @@ def neunorms(dtype):
         return ys, {"state_x": s.transpose(0, 3, 1, 2)}
 
     def case(shared):
-        make = functools.partial(nn.NeuNorm, 5, 3, 4, 0.9, shared, param_dtype=dtype)
+        make = functools.partial(nn.contrib.NeuNorm, 5, 3, 4, 0.9, shared, param_dtype=dtype)
         place = (lambda m: m.w, lambda w: w.transpose(1, 2, 0), lambda w: w.transpose(2, 0, 1))
         return Case(lambda rngs: make(rngs=rngs), {"w": place}, run=run)
 
@@ -190,11 +195,11 @@ def attentions(dtype):
 
     by_conv = (lambda w: w[:, :, 0, 0, 0].T), (lambda w: w.T[:, :, None, None, None])
     temporal = Case(
-        lambda rngs: nn.TemporalWiseAttention(6, 2, rngs=rngs, **settings),
+        lambda rngs: nn.contrib.TemporalWiseAttention(6, 2, rngs=rngs, **settings),
         mlp(lambda m: m.weights),
     )
     multi = Case(
-        lambda rngs: nn.MultiDimensionalAttention(6, 4, 2, 2, 3, rngs=rngs, **settings),
+        lambda rngs: nn.contrib.MultiDimensionalAttention(6, 4, 2, 2, 3, rngs=rngs, **settings),
         mlp(lambda m: m.of_time, "ta.", *by_conv)
         | mlp(lambda m: m.of_channels, "ca.", *by_conv)
         | {"sa.conv.weight": (lambda m: m.of_positions.kernel, *CONV_KERNEL)},
@@ -217,7 +222,7 @@ def spiking_attentions(dtype):
         return {f"{stored}_conv_bn.0.weight": kernel} | norm
 
     def case(name, stored):
-        make = functools.partial(getattr(nn, name), 16, 4, param_dtype=dtype)
+        make = functools.partial(getattr(cells.nn, name), 16, 4, param_dtype=dtype)
         of_parts = places("in_proj", stored) | places("out_proj", "proj")
         return Case(lambda rngs: make(rngs=rngs), of_parts)
 
@@ -261,12 +266,14 @@ def simple_layers(dtype):
         "maxpool2d": Case(lambda _: nn.MaxPool((2, 2))),
         "avgpool2d": Case(lambda _: nn.AvgPool((2, 2))),
         "flatten": Case(lambda _: nn.Flatten(), of_out=rows),
-        "wslinear": Case(lambda rngs: nn.WSLinear(5, 7, rngs=rngs, **settings), of_linear),
+        "wslinear": Case(lambda rngs: nn.contrib.WSLinear(5, 7, rngs=rngs, **settings), of_linear),
         "wsconv2d": Case(
-            lambda rngs: nn.WSConv(3, 4, (3, 3), padding=1, rngs=rngs, **settings), of_conv
+            lambda rngs: nn.contrib.WSConv(3, 4, (3, 3), padding=1, rngs=rngs, **settings), of_conv
         ),
-        "spike_count_to_binary": Case(lambda _: nn.SpikeCountToBinary(4, always_convert=True)),
-        "temporal_bin_sum": Case(lambda _: nn.TemporalBinSum(4, always_convert=True)),
+        "spike_count_to_binary": Case(
+            lambda _: nn.contrib.SpikeCountToBinary(4, always_convert=True)
+        ),
+        "temporal_bin_sum": Case(lambda _: nn.contrib.TemporalBinSum(4, always_convert=True)),
         "delay_two_calls": Case(lambda _: nn.Delay(2), run=two_calls),
         **{f"delay{steps}": delay(steps) for steps in (0, 1, 3)},
         **{f"functional_delay{steps}": functional_delay(steps) for steps in (0, 1, 3)},
@@ -275,7 +282,7 @@ def simple_layers(dtype):
 
 def dropping_layers(dtype):
     make = functools.partial(
-        nn.DropConnectLinear, 5, 4, rate=0.4, invariant=True, param_dtype=dtype
+        nn.contrib.DropConnectLinear, 5, 4, rate=0.4, invariant=True, param_dtype=dtype
     )
     return {
         "dropout": Case(lambda _: nn.Dropout(0.5)),
@@ -300,7 +307,7 @@ def test_golden_with_masks(precision, monkeypatch):
     masks = {
         nn.Dropout: kept("dropout/state_mask"),
         nn.Dropout2d: kept("dropout2d/state_mask").transpose(0, 2, 3, 1),
-        nn.DropConnectLinear: (
+        nn.contrib.DropConnectLinear: (
             kept("dropconnect_invariant/state_dropped_w").transpose(0, 2, 1),
             kept("dropconnect_invariant/state_dropped_b"),
         ),

@@ -49,19 +49,20 @@ def images():
 IN_STRETCHES = {
     "images": Row(images, shape=(4, 4)),
     "many layers": Row(many_layers),
-    "DropConnectLinear": Row(lambda: nn.DropConnectLinear(F, 3, rngs=rngs())),
+    "DropConnectLinear": Row(lambda: nn.contrib.DropConnectLinear(F, 3, rngs=rngs())),
 }
 WHOLE = {
     "Bidirectional": Row(
         lambda: nn.Bidirectional(
-            nn.SpikingGRUCell(F, 3, rngs=rngs()), nn.SpikingLSTMCell(F, 3, rngs=rngs())
+            nn.contrib.SpikingGRUCell(F, 3, rngs=rngs()),
+            nn.contrib.SpikingLSTMCell(F, 3, rngs=rngs()),
         )
     ),
-    "DSRIFNode": Row(lambda: nn.DSRIFNode()),
-    "DSRLIFNode": Row(lambda: nn.DSRLIFNode()),
-    "GatedLIFNode": Row(lambda: nn.GatedLIFNode(T, rngs=rngs())),
+    "DSRIFNode": Row(lambda: nn.contrib.DSRIFNode()),
+    "DSRLIFNode": Row(lambda: nn.contrib.DSRLIFNode()),
+    "GatedLIFNode": Row(lambda: nn.contrib.GatedLIFNode(T, rngs=rngs())),
     "PSN": Row(lambda: nn.PSN(T, rngs=rngs())),
-    "TemporalBinSum": Row(lambda: nn.TemporalBinSum(3, always_convert=True)),
+    "TemporalBinSum": Row(lambda: nn.contrib.TemporalBinSum(3, always_convert=True)),
 }
 ALL = CELLS | IN_STRETCHES | WHOLE
 FAST = {"images", "many layers"}

@@ -221,7 +221,7 @@ def test_bad_lengths():
 
 
 def test_layers_that_mix_steps_refuse_a_mask():
-    layer = nn.TemporalEffectiveBatchNorm(T, F)
+    layer = nn.contrib.TemporalEffectiveBatchNorm(T, F)
     with pytest.raises(ValueError, match="cannot leave some out by mask"):
         nn.unroll(layer, inputs(), mask=jnp.ones((T, N), bool))
     with pytest.raises(ValueError, match="checkpoint_every"):
@@ -562,7 +562,7 @@ def test_layers_of_flax_in_inference_join_in():
         (lambda: nn.BatchNorm(3, momentum=2), ValueError, "momentum must be between 0 and 1"),
         (lambda: nn.BatchNorm(2)(jnp.ones((5, 3))), ValueError, r"\[N, ..., 2\], got \[5, 3\]"),
         (
-            lambda: nn.unroll(nn.BatchNormThroughTime(2, F), inputs()),
+            lambda: nn.unroll(nn.contrib.BatchNormThroughTime(2, F), inputs()),
             ValueError,
             r"needs sequences of 2 time steps, \[2, ...\], got \[4, 4, 3\]",
         ),
@@ -577,7 +577,9 @@ def test_layers_of_flax_in_inference_join_in():
             "the input of Dropout must be floating, got dtype bool",
         ),
         (
-            lambda: nn.unroll(nn.TemporalEffectiveBatchNorm(T, F), jnp.ones((T, N, F), jnp.int32)),
+            lambda: nn.unroll(
+                nn.contrib.TemporalEffectiveBatchNorm(T, F), jnp.ones((T, N, F), jnp.int32)
+            ),
             TypeError,
             "the input of TemporalEffectiveBatchNorm must be floating",
         ),

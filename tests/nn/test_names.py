@@ -25,14 +25,18 @@ def layers():
     norm = nnx.BatchNorm(3, rngs=rngs)
     dropped = {"invariant", "activation"}
     yield nn.Linear(4, 3, rngs=rngs), [linear], set()
-    yield nn.WSLinear(4, 3, rngs=rngs), [linear, nnx.WeightNorm], {"gain"}
-    yield nn.DropConnectLinear(4, 3, rngs=rngs), [linear, nnx.Dropout], dropped
+    yield nn.contrib.WSLinear(4, 3, rngs=rngs), [linear, nnx.WeightNorm], {"gain"}
+    yield nn.contrib.DropConnectLinear(4, 3, rngs=rngs), [linear, nnx.Dropout], dropped
     yield nn.Conv(2, 3, (3, 3), rngs=rngs), [conv], set()
-    yield nn.WSConv(2, 3, (3, 3), rngs=rngs), [conv, nnx.WeightNorm], {"gain"}
+    yield nn.contrib.WSConv(2, 3, (3, 3), rngs=rngs), [conv, nnx.WeightNorm], {"gain"}
     yield nn.BatchNorm(3), [norm], set()
-    yield nn.ThresholdDependentBatchNorm(3), [norm], {"alpha", "v_threshold"}
-    yield nn.BatchNormThroughTime(5, 3), [norm], {"T"}
-    yield nn.TemporalEffectiveBatchNorm(5, 3), [norm], {"T"}  # the variables are in its `norm`
+    yield nn.contrib.ThresholdDependentBatchNorm(3), [norm], {"alpha", "v_threshold"}
+    yield nn.contrib.BatchNormThroughTime(5, 3), [norm], {"T"}
+    yield (
+        nn.contrib.TemporalEffectiveBatchNorm(5, 3),
+        [norm],
+        {"T"},
+    )  # the variables are in its `norm`
     yield nn.Dropout(), [nnx.Dropout], set()
     yield nn.Dropout2d(), [nnx.Dropout], set()
     yield nn.MaxPool((2, 2)), [nnx.max_pool], set()

@@ -1,5 +1,6 @@
 """Neurons against SpikingJelly: spikes, potentials, gradients; then their arguments."""
 
+import cells
 import golden_arrays
 import jax
 import jax.numpy as jnp
@@ -43,7 +44,7 @@ def make(golden, case, precision):
     if golden.has(k):
         kwargs["k"] = nn.learnable(golden.input(k, precision), param_dtype=precision)
     cls = meta["cls"]
-    node = getattr(nn, FROM_ZERO.get(cls, cls))(**kwargs)
+    node = getattr(cells.nn, FROM_ZERO.get(cls, cls))(**kwargs)
     if golden.has(w):  # stored in float32 and used so in the float64 run
         node.w = nn.Constant(golden.input(w, precision))
     shape = golden.arrays["x"].shape[1:]
@@ -199,14 +200,26 @@ def test_learnable_time_constant():
         (lambda: nn.LIFNode(tau="2"), TypeError, "tau must be a number"),
         (lambda: nn.LIFNode(decay_input="yes"), TypeError, "decay_input must be True or False"),
         (lambda: nn.ParametricLIFNode(init_tau=1), ValueError, "init_tau must be greater than 1"),
-        (lambda: nn.KLIFNode(scale_reset=1), TypeError, "scale_reset must be True or False"),
+        (
+            lambda: nn.contrib.KLIFNode(scale_reset=1),
+            TypeError,
+            "scale_reset must be True or False",
+        ),
         (lambda: nn.NonSpikingLIFNode(tau=1), ValueError, "tau must be greater than 1"),
-        (lambda: nn.QIFNode(v_reset=1), ValueError, "v_reset must be less than v_threshold, got 1"),
-        (lambda: nn.QIFNode(a0=0), ValueError, "a0 must be greater than 0, got 0"),
-        (lambda: nn.EIFNode(delta_T=0), ValueError, "delta_T must be greater than 0, got 0"),
-        (lambda: nn.IzhikevichNode(tau_w=1), ValueError, "tau_w must be greater than 1"),
+        (
+            lambda: nn.contrib.QIFNode(v_reset=1),
+            ValueError,
+            "v_reset must be less than v_threshold, got 1",
+        ),
+        (lambda: nn.contrib.QIFNode(a0=0), ValueError, "a0 must be greater than 0, got 0"),
+        (
+            lambda: nn.contrib.EIFNode(delta_T=0),
+            ValueError,
+            "delta_T must be greater than 0, got 0",
+        ),
+        (lambda: nn.contrib.IzhikevichNode(tau_w=1), ValueError, "tau_w must be greater than 1"),
         (lambda: nn.CUBALIFNode(c_decay=1.5), ValueError, "c_decay must be between 0 and 1, got 1"),
-        (lambda: nn.RAFNode(b=0), ValueError, "b must be less than 0, got 0"),
+        (lambda: nn.contrib.RAFNode(b=0), ValueError, "b must be less than 0, got 0"),
         (lambda: nn.AdLIFNode(tau_u=1), ValueError, "tau_u must be greater than 1"),
         (lambda: nn.SEAdLIFNode(a=-1), ValueError, "a must be at least 0, got -1"),
         (lambda: nn.BRFNode(omega=101), ValueError, "omega must be at most 1/dt, got 101"),
@@ -218,10 +231,26 @@ def test_learnable_time_constant():
         ),
         (lambda: nn.TCLIFNode(beta1=1.5), ValueError, "beta1 must be between 0 and 1, got 1.5"),
         (lambda: nn.AdaptiveLIFNode(beta=-1), ValueError, "beta must be at least 0, got -1"),
-        (lambda: nn.TernaryIFNode(v_threshold=0), ValueError, "v_threshold must be greater than 0"),
-        (lambda: nn.TernaryLIFNode(v_reset=-1), ValueError, "-v_threshold must be less than v_res"),
-        (lambda: nn.ILIFNode(v_threshold=0), ValueError, "v_threshold must be greater than 0"),
-        (lambda: nn.HalfThresholdIFNode(v_threshold=0), ValueError, "v_threshold must be greater"),
+        (
+            lambda: nn.contrib.TernaryIFNode(v_threshold=0),
+            ValueError,
+            "v_threshold must be greater than 0",
+        ),
+        (
+            lambda: nn.contrib.TernaryLIFNode(v_reset=-1),
+            ValueError,
+            "-v_threshold must be less than v_res",
+        ),
+        (
+            lambda: nn.contrib.ILIFNode(v_threshold=0),
+            ValueError,
+            "v_threshold must be greater than 0",
+        ),
+        (
+            lambda: nn.contrib.HalfThresholdIFNode(v_threshold=0),
+            ValueError,
+            "v_threshold must be greater",
+        ),
     ],
 )
 def test_bad_arguments(make, error, message):

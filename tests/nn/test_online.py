@@ -12,7 +12,7 @@ from jaxsnn import functional, nn
 
 def test_the_gradient_of_a_sequence_is_the_sum_over_its_steps():
     """So it can be trained step by step, with memory for one."""
-    node = nn.SLTTLIFNode(v_threshold=0.5)
+    node = nn.contrib.SLTTLIFNode(v_threshold=0.5)
     xs = jnp.cos(jnp.arange(12.0)).reshape(4, 3)
 
     def rate(gain, carry, xs):
@@ -51,10 +51,10 @@ def test_the_layer_behind_learns_from_the_trace():
 
 def test_channels_may_be_any_axis():
     x = jnp.full((2, 3, 4), 0.6)
-    node = nn.ActivationAwareIFNode(jnp.array([[0.5], [0.6], [0.7]]))
+    node = nn.contrib.ActivationAwareIFNode(jnp.array([[0.5], [0.6], [0.7]]))
     _, spikes = jax.jit(node)(jnp.zeros_like(x), x)
     np.testing.assert_array_equal(np.asarray(spikes)[0, :, 0], [1, 1, 0])
-    node = nn.ActivationAwareIFNode(v_offset=[0.0, 0.1, 0.2])
+    node = nn.contrib.ActivationAwareIFNode(v_offset=[0.0, 0.1, 0.2])
     with pytest.raises(ValueError, match=r"v_offset of .* has the shape \[3\], which does not"):
         node(jnp.zeros_like(x), x)
 
@@ -62,12 +62,24 @@ def test_channels_may_be_any_axis():
 @pytest.mark.parametrize(
     ("make", "error", "message"),
     [
-        (lambda: nn.LIAFNode("relu", True), TypeError, "act must be callable, got 'relu'"),
-        (lambda: nn.LIAFNode(jnp.tanh, 1), TypeError, "threshold_related must be True or False"),
-        (lambda: nn.OTTTLIFNode(tau=1.0), ValueError, "tau must be greater than 1"),
+        (lambda: nn.contrib.LIAFNode("relu", True), TypeError, "act must be callable, got 'relu'"),
+        (
+            lambda: nn.contrib.LIAFNode(jnp.tanh, 1),
+            TypeError,
+            "threshold_related must be True or False",
+        ),
+        (lambda: nn.contrib.OTTTLIFNode(tau=1.0), ValueError, "tau must be greater than 1"),
         (lambda: nn.NonSpikingLIFNode(tau=0.5), ValueError, "tau must be greater than 1"),
-        (lambda: nn.ActivationAwareIFNode([0.5, 0.0]), ValueError, "v_threshold must be greater"),
-        (lambda: nn.ActivationAwareIFNode(["1"]), TypeError, "v_threshold must be an array of nu"),
+        (
+            lambda: nn.contrib.ActivationAwareIFNode([0.5, 0.0]),
+            ValueError,
+            "v_threshold must be greater",
+        ),
+        (
+            lambda: nn.contrib.ActivationAwareIFNode(["1"]),
+            TypeError,
+            "v_threshold must be an array of nu",
+        ),
     ],
 )
 def test_bad_arguments(make, error, message):

@@ -22,25 +22,25 @@ def test_masking_hides_the_future():
 
 def test_lambda_is_set_on_a_copy():
     """As a number it is a setting; as an array a jitted function need not compile anew for it."""
-    net = nn.Sequential(jnp.tanh, nn.MaskedPSN(1, 4, surrogate_function=SMOOTH, rngs=RNGS))
+    net = nn.Sequential(jnp.tanh, nn.contrib.MaskedPSN(1, 4, surrogate_function=SMOOTH, rngs=RNGS))
     xs = jnp.cos(jnp.arange(8.0)).reshape(4, 2)
     traces = []
 
     @jax.jit
     def run(net, lambda_):
         traces.append(lambda_)
-        return nn.unroll(nn.with_lambda(net, lambda_), xs)[1]
+        return nn.unroll(nn.contrib.with_lambda(net, lambda_), xs)[1]
 
     for value in (0.25, 1.0):
-        other = nn.with_lambda(net, value)
+        other = nn.contrib.with_lambda(net, value)
         assert (other[1].lambda_, net[1].lambda_) == (value, 0.0)
         np.testing.assert_allclose(run(net, jnp.float32(value)), nn.unroll(other, xs)[1], rtol=1e-6)
     assert len(traces) == 1
-    held = nn.with_lambda(net, jnp.float32(0.5))
+    held = nn.contrib.with_lambda(net, jnp.float32(0.5))
     grads = jax.grad(lambda net: jnp.sum(nn.unroll(net, xs)[1]))(held)
     assert grads[1].lambda_ == 0  # it is not trained
     assert jnp.any(grads[1].weight[...] != 0)
-    assert nn.with_lambda(held, 0.5)[1].lambda_ == 0.5
+    assert nn.contrib.with_lambda(held, 0.5)[1].lambda_ == 0.5
 
 
 def test_first_parameters():
@@ -50,7 +50,7 @@ def test_first_parameters():
         assert np.all(np.asarray(layer.bias) == -1)
     assert layers[0].bias.shape == (64, 1)
     np.testing.assert_array_equal(nn.SlidingPSN(3).weight, [0.25, 0.5, 1.0])
-    glif = nn.GatedLIFNode(5, 3, init_tau=0.2, rngs=RNGS)
+    glif = nn.contrib.GatedLIFNode(5, 3, init_tau=0.2, rngs=RNGS)
     for gate in (glif.alpha, glif.beta, glif.gamma):
         assert gate.shape == (3,)
         assert 0 < np.max(np.abs(gate)) <= 0.1
@@ -63,32 +63,36 @@ def test_first_parameters():
 
 def test_outputs_keep_the_dtype():
     xs = jnp.ones((4, 2, 3), jnp.bfloat16)
-    for layer in (nn.PSN(4, rngs=RNGS), nn.GatedLIFNode(4, 3, rngs=RNGS), nn.DSRLIFNode()):
+    for layer in (
+        nn.PSN(4, rngs=RNGS),
+        nn.contrib.GatedLIFNode(4, 3, rngs=RNGS),
+        nn.contrib.DSRLIFNode(),
+    ):
         assert jax.eval_shape(layer, xs) == jax.ShapeDtypeStruct(xs.shape, xs.dtype)
 
 
 def test_a_threshold_below_its_bound_is_not_used():
-    node = nn.DSRIFNode(1.0, v_threshold_lower_bound=0.5)
+    node = nn.contrib.DSRIFNode(1.0, v_threshold_lower_bound=0.5)
     node.v_threshold[...] = jnp.float32(0.1)
     xs = jnp.full((4, 1), 0.5)
-    fixed = nn.DSRIFNode(0.5, v_threshold_training=False)
+    fixed = nn.contrib.DSRIFNode(0.5, v_threshold_training=False)
     assert jax.tree.leaves(nnx.state(fixed)) == []
     np.testing.assert_array_equal(node(xs), fixed(xs))
 
 
 def test_wrong_sequences_are_named():
     xs = jnp.ones((5, 2, 3))
-    for layer in (nn.PSN(6, rngs=RNGS), nn.MaskedPSN(2, 6, rngs=RNGS)):
+    for layer in (nn.PSN(6, rngs=RNGS), nn.contrib.MaskedPSN(2, 6, rngs=RNGS)):
         with pytest.raises(ValueError, match=r"\(T=6\) needs sequences of 6 time steps.*\[5, 2, 3"):
             nn.unroll(layer, xs)
     with pytest.raises(ValueError, match=r"GatedLIFNode\(T=6\) needs sequences of 6"):
-        nn.unroll(nn.GatedLIFNode(6, rngs=RNGS), xs)
+        nn.unroll(nn.contrib.GatedLIFNode(6, rngs=RNGS), xs)
     with pytest.raises(ValueError, match=r"GatedLIFNode\(inplane=4\).*channels last"):
-        nn.unroll(nn.GatedLIFNode(5, 4, rngs=RNGS), xs)
+        nn.unroll(nn.contrib.GatedLIFNode(5, 4, rngs=RNGS), xs)
     with pytest.raises(TypeError, match="input of DSRIFNode must be floating"):
-        nn.unroll(nn.DSRIFNode(), jnp.ones((5, 2), jnp.int32))
+        nn.unroll(nn.contrib.DSRIFNode(), jnp.ones((5, 2), jnp.int32))
     with pytest.raises(ValueError, match="cannot run step by step"):
-        nn.unroll(nn.ElementWiseRecurrentContainer(nn.DSRIFNode(), jnp.add), xs)
+        nn.unroll(nn.ElementWiseRecurrentContainer(nn.contrib.DSRIFNode(), jnp.add), xs)
 
 
 def test_a_sliding_neuron_can_be_masked_and_watched():
@@ -119,14 +123,34 @@ def test_a_carry_of_another_k_is_refused():
     [
         (lambda: nn.PSN(0, rngs=RNGS), ValueError, "T must be at least 1, got 0"),
         (lambda: nn.PSN(4, rngs=0), TypeError, r"rngs must be flax\.nnx\.Rngs"),
-        (lambda: nn.MaskedPSN(0, 4, rngs=RNGS), ValueError, "k must be at least 1"),
-        (lambda: nn.MaskedPSN(2, 4, 1.5, rngs=RNGS), ValueError, "lambda_init must be between"),
-        (lambda: nn.with_lambda(nn.SlidingPSN(2), 0.5), ValueError, "no MaskedPSN in SlidingPSN"),
+        (lambda: nn.contrib.MaskedPSN(0, 4, rngs=RNGS), ValueError, "k must be at least 1"),
+        (
+            lambda: nn.contrib.MaskedPSN(2, 4, 1.5, rngs=RNGS),
+            ValueError,
+            "lambda_init must be between",
+        ),
+        (
+            lambda: nn.contrib.with_lambda(nn.SlidingPSN(2), 0.5),
+            ValueError,
+            "no MaskedPSN in SlidingPSN",
+        ),
         (lambda: nn.SlidingPSN(2, False), TypeError, r"rngs must be flax\.nnx\.Rngs.*got None"),
-        (lambda: nn.GatedLIFNode(4, init_tau=1.0, rngs=RNGS), ValueError, "init_tau must be betwe"),
-        (lambda: nn.DSRIFNode(0.001), ValueError, "at least v_threshold_lower_bound=0.01, got 0.0"),
-        (lambda: nn.DSRIFNode(alpha=1.5), ValueError, "alpha must be .* at most 1, got 1.5"),
-        (lambda: nn.DSRLIFNode(tau=0.0), ValueError, "tau must be greater than 0"),
+        (
+            lambda: nn.contrib.GatedLIFNode(4, init_tau=1.0, rngs=RNGS),
+            ValueError,
+            "init_tau must be betwe",
+        ),
+        (
+            lambda: nn.contrib.DSRIFNode(0.001),
+            ValueError,
+            "at least v_threshold_lower_bound=0.01, got 0.0",
+        ),
+        (
+            lambda: nn.contrib.DSRIFNode(alpha=1.5),
+            ValueError,
+            "alpha must be .* at most 1, got 1.5",
+        ),
+        (lambda: nn.contrib.DSRLIFNode(tau=0.0), ValueError, "tau must be greater than 0"),
     ],
 )
 def test_bad_arguments(make, error, message):

@@ -5,6 +5,7 @@ mode is stepping by hand. MaskedPSN does not run on a stream: its single-step ca
 numbers of the parallel form, and is walked with that.
 """
 
+import cells
 import golden_arrays
 import jax
 import jax.numpy as jnp
@@ -17,7 +18,7 @@ from jaxsnn import functional, nn, readouts
 GOLDEN = golden_arrays.Golden("neuron_psn_glif_misc")
 CLASSES = sorted({meta["cls"] for meta in GOLDEN.cases.values()})
 DSR = ("DSRIFNode", "DSRLIFNode")  # SpikingJelly runs them in float32 only
-SEQUENCE_LAYERS = (nn.PSN, nn.MaskedPSN, nn.DSRIFNode, nn.DSRLIFNode)
+SEQUENCE_LAYERS = (nn.PSN, nn.contrib.MaskedPSN, nn.contrib.DSRIFNode, nn.contrib.DSRLIFNode)
 READOUTS = {
     None: lambda v_seq: v_seq,
     "max-mem": readouts.max_membrane,
@@ -53,7 +54,7 @@ def make(case, precision):
         kwargs["rngs"] = nnx.Rngs(0)
     if cls in ("PSN", "MaskedPSN", "SlidingPSN", "GatedLIFNode", *DSR):
         kwargs["param_dtype"] = precision
-    node = getattr(nn, cls)(**kwargs)
+    node = getattr(cells.nn, cls)(**kwargs)
     for name, param in nnx.to_flat_state(nnx.state(node, nnx.Param)):
         value = GOLDEN.input(f"{case}/p_{name[0]}", precision)
         assert param[...].shape == value.shape
@@ -79,7 +80,7 @@ def gated_lif_potential(node, xs):
 def outputs(case, node, x):
     """What SpikingJelly's neuron gives, by the name of the array."""
     meta = GOLDEN.cases[case]
-    if isinstance(node, nn.GatedLIFNode):
+    if isinstance(node, nn.contrib.GatedLIFNode):
         xs = jnp.moveaxis(x, 2, -1)  # channels last
         out, v = nn.unroll(node, xs)[1], gated_lif_potential(node, xs)
         return {"out": jnp.moveaxis(out, -1, 2), "state_v": jnp.moveaxis(v, -1, 1)}
@@ -91,7 +92,7 @@ def outputs(case, node, x):
     carry, out = nn.unroll(node, x)
     if isinstance(node, nn.SlidingPSN):
         return {"out": out}
-    if isinstance(node, nn.OTTTLIFNode):
+    if isinstance(node, nn.contrib.OTTTLIFNode):
         _, states, _ = golden_arrays.scan_with_states(node, start, x)
         return {"out": out, "state_v": carry.v, "trace": states.trace}
     return {"out": READOUTS[meta.get("decode")](out), "state_v": carry}

@@ -28,13 +28,34 @@ def kept(module):
         (nn.IFNode(v_reset=None, detach_reset=True, surrogate_function=surrogate.ATan()), 1),
         (nn.LIFNode(), 1),
         (nn.LIFNode(decay_input=False, v_reset=None), 1),
-        *((node, 1) for node in (nn.KLIFNode(scale_reset=True), nn.CUBALIFNode(), nn.RAFNode())),
-        *((node, 1) for node in (nn.TernaryLIFNode(), nn.ILIFNode(), nn.HalfThresholdIFNode())),
+        *(
+            (node, 1)
+            for node in (
+                nn.contrib.KLIFNode(scale_reset=True),
+                nn.CUBALIFNode(),
+                nn.contrib.RAFNode(),
+            )
+        ),
+        *(
+            (node, 1)
+            for node in (
+                nn.contrib.TernaryLIFNode(),
+                nn.contrib.ILIFNode(),
+                nn.contrib.HalfThresholdIFNode(),
+            )
+        ),
         # Their charge is not linear in the potential after the last reset: that is needed too.
-        *((node, 2) for node in (nn.QIFNode(), nn.EIFNode(), nn.IzhikevichNode(a=0.1, b=0.1))),
+        *(
+            (node, 2)
+            for node in (
+                nn.contrib.QIFNode(),
+                nn.contrib.EIFNode(),
+                nn.contrib.IzhikevichNode(a=0.1, b=0.1),
+            )
+        ),
         (nn.ParametricLIFNode(), 2),  # and what tau divides
         (nn.ParametricLIFNode(decay_input=False), 2),
-        (nn.ComplementaryLIFNode(), 2),
+        (nn.contrib.ComplementaryLIFNode(), 2),
         (nn.AdaptiveLIFNode(), 2),
         (nn.AdaptiveLIFNode(detach_reset=True), 1),  # what is above the threshold
         (nn.NonSpikingLIFNode(), 0),

@@ -12,7 +12,11 @@ from flax import nnx
 from jaxsnn import nn
 
 KEY = jax.random.key(0)
-ATTENTIONS = [nn.SpikingSelfAttention, nn.TokenQKAttention, nn.ChannelQKAttention]
+ATTENTIONS = [
+    nn.contrib.SpikingSelfAttention,
+    nn.contrib.TokenQKAttention,
+    nn.contrib.ChannelQKAttention,
+]
 
 
 def rngs():
@@ -95,10 +99,10 @@ def test_neunorm_and_attention_run_step_by_step():
     xs = spikes((5, 2, 4, 3, 2), 0.5)
 
     def runs(xs):
-        attention = nn.SpikingSelfAttention(4, 2, rngs=nnx.Rngs(1))
+        attention = nn.contrib.SpikingSelfAttention(4, 2, rngs=nnx.Rngs(1))
         attention.in_proj[1].bias[...] += 2.0  # so that it fires
         attention.out_proj[1].bias[...] += 1.0
-        norm = nn.NeuNorm(2, 4, 3, rngs=nnx.Rngs(0))
+        norm = nn.contrib.NeuNorm(2, 4, 3, rngs=nnx.Rngs(0))
         results = []
         for cell, x in ((norm, xs), (attention, xs.reshape(5, 2, 6, 4))):
             carry, ys = cell.initialize_carry(x.shape[1:]), []
@@ -128,7 +132,9 @@ def test_standardised_weights():
     """Scale and offset of the weights make no difference, and the parameters stay as they are."""
 
     def runs(x):
-        plain = nn.WSLinear(8, 3, epsilon=1e-12, gain=False, use_bias=False, rngs=nnx.Rngs(0))
+        plain = nn.contrib.WSLinear(
+            8, 3, epsilon=1e-12, gain=False, use_bias=False, rngs=nnx.Rngs(0)
+        )
         before = plain.kernel[...]
         y = plain(x)
         kept = plain.kernel[...] - before
@@ -152,7 +158,7 @@ def test_counts_and_spikes_give_the_same():
 
     def runs(counts):
         linear = nn.Linear(5, 4, use_bias=False, rngs=nnx.Rngs(0))
-        net = nn.Sequential(nn.SpikeCountToBinary(3), linear, nn.TemporalBinSum(3))
+        net = nn.Sequential(nn.contrib.SpikeCountToBinary(3), linear, nn.contrib.TemporalBinSum(3))
 
         def total(run):
             return lambda linear, xs: jnp.sum(jnp.cos(run(linear, xs)))
@@ -192,7 +198,8 @@ def lif(current, v_threshold):
 
 
 @pytest.mark.parametrize(
-    "cls", [nn.SpikingSelfAttention, nn.TokenQKAttention, nn.ChannelQKAttention]
+    "cls",
+    [nn.contrib.SpikingSelfAttention, nn.contrib.TokenQKAttention, nn.contrib.ChannelQKAttention],
 )
 def test_spiking_attention_attends(cls):
     """Against the equations written with loops over heads, on recorded queries, keys and values.
@@ -203,7 +210,7 @@ def test_spiking_attention_attends(cls):
 
     def runs(xs):
         cell = cls(heads * features, heads, rngs=nnx.Rngs(0))
-        cell.in_proj[1].bias[...] += 2.0 if cls is nn.SpikingSelfAttention else 1.0
+        cell.in_proj[1].bias[...] += 2.0 if cls is nn.contrib.SpikingSelfAttention else 1.0
         record = ("in_proj", "attn_lif", "out_proj.0", "out_proj.2.v")
         _, _, extras = nn.unroll(cell, xs, key=KEY, record=record)
         return extras, cell.out_proj[0].kernel[...]
@@ -218,9 +225,9 @@ def test_spiking_attention_attends(cls):
     inputs = []
     for h in range(heads):
         q, k, *v = (a[..., h * features : (h + 1) * features] for a in roles)
-        if cls is nn.SpikingSelfAttention:
+        if cls is nn.contrib.SpikingSelfAttention:
             inputs.append(lif(0.125 * (q @ k.swapaxes(-1, -2)) @ v[0], 0.5))
-        elif cls is nn.TokenQKAttention:
+        elif cls is nn.contrib.TokenQKAttention:
             inputs.append(lif(q.sum(-1, keepdims=True), 0.5) * k)
         else:
             inputs.append(lif(q.sum(-2, keepdims=True), 0.5) * k)
@@ -239,7 +246,7 @@ def test_spiking_attention_attends(cls):
 )
 def test_attention_of_time_refuses_parts(kwargs, message):
     def run(xs):
-        nn.unroll(nn.TemporalWiseAttention(4, 2, rngs=rngs()), xs, **kwargs)
+        nn.unroll(nn.contrib.TemporalWiseAttention(4, 2, rngs=rngs()), xs, **kwargs)
 
     with pytest.raises(ValueError, match=message):
         jax.eval_shape(run, jnp.ones((4, 2, 3)))
@@ -247,7 +254,7 @@ def test_attention_of_time_refuses_parts(kwargs, message):
 
 def test_attention_of_time_refuses_to_stand_in_a_container():
     def run(xs):
-        layer = nn.TemporalWiseAttention(4, 2, rngs=rngs())
+        layer = nn.contrib.TemporalWiseAttention(4, 2, rngs=rngs())
         nn.unroll(nn.ElementWiseRecurrentContainer(layer, operator.add), xs)
 
     with pytest.raises(ValueError, match="cannot run step by step"):
@@ -262,11 +269,11 @@ def test_printing():
             ),
             nn.Flatten(): "Flatten()",
             nn.Delay(3): "Delay(delay_steps=3)",
-            nn.DropConnectLinear(2, 3, rngs=rngs()): (
+            nn.contrib.DropConnectLinear(2, 3, rngs=rngs()): (
                 "DropConnectLinear(in_features=2, out_features=3, use_bias=True, rate=0.5, "
                 "invariant=False, activation=relu)"
             ),
-            nn.WSLinear(2, 3, rngs=rngs()): (
+            nn.contrib.WSLinear(2, 3, rngs=rngs()): (
                 "WSLinear(in_features=2, out_features=3, use_bias=True, epsilon=0.0001)"
             ),
         }
@@ -293,42 +300,58 @@ def images(*shape):
         (lambda: nn.VotingLayer()(images(2, 9)), ValueError, r"voting_size=10.*\[2, 9\]"),
         (lambda: nn.Delay(-1), ValueError, "delay_steps must be at least 0, got -1"),
         (lambda: nn.Delay(1.0), TypeError, "delay_steps must be an integer"),
-        (lambda: nn.NeuNorm(2, 3, 3, k=2.0, rngs=rngs()), ValueError, "k must be between 0 and 1"),
         (
-            lambda: nn.unroll(nn.NeuNorm(2, 3, 3, rngs=rngs()), images(4, 1, 2, 3, 3)),
+            lambda: nn.contrib.NeuNorm(2, 3, 3, k=2.0, rngs=rngs()),
+            ValueError,
+            "k must be between 0 and 1",
+        ),
+        (
+            lambda: nn.unroll(nn.contrib.NeuNorm(2, 3, 3, rngs=rngs()), images(4, 1, 2, 3, 3)),
             ValueError,
             r"\[N, 3, 3, 2\] a step, got \[1, 2, 3, 3\]",
         ),
-        (lambda: nn.WSLinear(1, 3, rngs=rngs()), ValueError, "at least 2 weights for each output"),
-        (lambda: nn.WSConv(1, 3, (3, 3), gain=1, rngs=rngs()), TypeError, "gain must be True"),
-        (lambda: nn.SpikeCountToBinary(0), ValueError, "num_slots must be at least 1"),
         (
-            lambda: nn.TemporalWiseAttention(8, rngs=rngs()),
+            lambda: nn.contrib.WSLinear(1, 3, rngs=rngs()),
+            ValueError,
+            "at least 2 weights for each output",
+        ),
+        (
+            lambda: nn.contrib.WSConv(1, 3, (3, 3), gain=1, rngs=rngs()),
+            TypeError,
+            "gain must be True",
+        ),
+        (lambda: nn.contrib.SpikeCountToBinary(0), ValueError, "num_slots must be at least 1"),
+        (
+            lambda: nn.contrib.TemporalWiseAttention(8, rngs=rngs()),
             ValueError,
             "T=8 must be at most 8, got",
         ),
         (
-            lambda: nn.TemporalWiseAttention(2, 1, rngs=rngs())(images(3, 1, 2)),
+            lambda: nn.contrib.TemporalWiseAttention(2, 1, rngs=rngs())(images(3, 1, 2)),
             ValueError,
             r"\[2, N, ...\], got \[3, 1, 2\]",
         ),
         (
-            lambda: nn.MultiDimensionalAttention(2, 2, 1, 1, rngs=rngs())(images(2, 1, 2, 3, 3)),
+            lambda: nn.contrib.MultiDimensionalAttention(2, 2, 1, 1, rngs=rngs())(
+                images(2, 1, 2, 3, 3)
+            ),
             ValueError,
             r"\[2, N, H, W, 2\], got \[2, 1, 2, 3, 3\]",
         ),
         (
-            lambda: nn.TokenQKAttention(6, 4, rngs=rngs()),
+            lambda: nn.contrib.TokenQKAttention(6, 4, rngs=rngs()),
             ValueError,
             "dim must be a multiple of num",
         ),
         (
-            lambda: nn.unroll(nn.TokenQKAttention(4, 2, rngs=rngs()), images(3, 1, 4, 5)),
+            lambda: nn.unroll(nn.contrib.TokenQKAttention(4, 2, rngs=rngs()), images(3, 1, 4, 5)),
             ValueError,
             r"\[N, L, 4\] per step, got \[1, 4, 5\]",
         ),
         (
-            lambda: nn.unroll(nn.TokenQKAttention(4, 2, rngs=rngs()), images(3, 1, 5, 4), (1, 2)),
+            lambda: nn.unroll(
+                nn.contrib.TokenQKAttention(4, 2, rngs=rngs()), images(3, 1, 5, 4), (1, 2)
+            ),
             ValueError,
             r"carry of \w+ must be a tuple with one entry per part",
         ),

@@ -11,9 +11,9 @@ from jaxsnn import functional, nn, surrogate
 
 GOLDEN = golden_arrays.Golden("rnn")
 CLASSES = {
-    "SpikingVanillaRNN": nn.SpikingVanillaRNNCell,
-    "SpikingGRU": nn.SpikingGRUCell,
-    "SpikingLSTM": nn.SpikingLSTMCell,
+    "SpikingVanillaRNN": nn.contrib.SpikingVanillaRNNCell,
+    "SpikingGRU": nn.contrib.SpikingGRUCell,
+    "SpikingLSTM": nn.contrib.SpikingLSTMCell,
 }
 WAYS = {"cells": "forward_cell", "cells_reverse": "backward_cell"}
 
@@ -105,7 +105,7 @@ def test_golden(precision):
 
 def test_starting_weights():
     """All of them in `U(-1/sqrt(H), 1/sqrt(H))`, whatever the number of inputs."""
-    cell = nn.SpikingGRUCell(100, 16, rngs=nnx.Rngs(0))
+    cell = nn.contrib.SpikingGRUCell(100, 16, rngs=nnx.Rngs(0))
     assert cell.linear_ih.kernel.shape == (100, 48)
     assert cell.linear_hh.kernel.shape == (16, 48)
     for layer in (cell.linear_ih, cell.linear_hh):
@@ -153,21 +153,31 @@ RNGS = {"rngs": nnx.Rngs(0)}
     ("call", "error", "message"),
     [
         (
-            lambda: nn.SpikingVanillaRNNCell(0, 3, **RNGS),
+            lambda: nn.contrib.SpikingVanillaRNNCell(0, 3, **RNGS),
             ValueError,
             "input_size must be at least 1",
         ),
-        (lambda: nn.SpikingGRUCell(2, 3.5, **RNGS), TypeError, "hidden_size must be an integer"),
-        (lambda: nn.SpikingLSTMCell(2, 3, 1, **RNGS), TypeError, "bias must be True or False"),
-        (lambda: nn.SpikingLSTMCell(2, 3, rngs=0), TypeError, "rngs must be"),
+        (
+            lambda: nn.contrib.SpikingGRUCell(2, 3.5, **RNGS),
+            TypeError,
+            "hidden_size must be an integer",
+        ),
+        (
+            lambda: nn.contrib.SpikingLSTMCell(2, 3, 1, **RNGS),
+            TypeError,
+            "bias must be True or False",
+        ),
+        (lambda: nn.contrib.SpikingLSTMCell(2, 3, rngs=0), TypeError, "rngs must be"),
         (lambda: nn.Bidirectional(nn.IFNode(), 3), TypeError, "backward_cell must be callable"),
         (
-            lambda: nn.unroll(nn.SpikingVanillaRNNCell(2, 3, **RNGS), jnp.ones((5, 2, 4))),
+            lambda: nn.unroll(nn.contrib.SpikingVanillaRNNCell(2, 3, **RNGS), jnp.ones((5, 2, 4))),
             ValueError,
             r"SpikingVanillaRNNCell\(input_size=2\) needs inputs",
         ),
         (
-            lambda: nn.unroll(nn.SpikingLSTMCell(2, 3, **RNGS), jnp.ones((5, 4, 2)), jnp.ones(2)),
+            lambda: nn.unroll(
+                nn.contrib.SpikingLSTMCell(2, 3, **RNGS), jnp.ones((5, 4, 2)), jnp.ones(2)
+            ),
             TypeError,
             r"must be LSTMState\(h, c\)",
         ),

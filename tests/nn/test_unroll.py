@@ -303,9 +303,9 @@ def test_bad_checkpoint_every():
 def test_layers_that_draw_weights_ask_for_streams():
     for make in (
         lambda: nn.Linear(3, 4),
-        lambda: nn.WSConv(3, 4, (3, 3)),
+        lambda: nn.contrib.WSConv(3, 4, (3, 3)),
         lambda: nn.LinearRecurrentContainer(nn.IFNode(), 3, 4),
-        lambda: nn.SpikingSelfAttention(8),
+        lambda: nn.contrib.SpikingSelfAttention(8),
         lambda: models.PlainNet(),
     ):
         with pytest.raises(TypeError, match=r"rngs is missing.*pass rngs=nnx.Rngs\(0\)"):
@@ -339,7 +339,7 @@ def test_a_part_of_a_stack_is_a_stack():
             net[index] = 3
 
 
-@pytest.mark.parametrize("kind", [nn.Conv, nn.WSConv])
+@pytest.mark.parametrize("kind", [nn.Conv, nn.contrib.WSConv])
 def test_the_window_of_a_convolution_has_a_size_per_axis(kind):
     """In torch 3 is a square, in Flax a window along one axis."""
     with pytest.raises(TypeError, match=r"one size per axis.*\(3, 3\) for images.*got 3"):

@@ -6,7 +6,7 @@ from flax import nnx
 
 from jaxsnn import nn
 
-_NORMS = nn.BatchNorm | nn.BatchNormThroughTime | nn.TemporalEffectiveBatchNorm
+_NORMS = nn.BatchNorm | nn.contrib.BatchNormThroughTime | nn.contrib.TemporalEffectiveBatchNorm
 
 
 def way_out(layer: Any) -> str:
@@ -26,7 +26,7 @@ def way_out(layer: Any) -> str:
         )
     if name in ("Dropout", "Dropout2d"):
         return "it does nothing in inference, so leave it out of the stack that you write"
-    if type(layer) in (nn.BatchNorm, nn.ThresholdDependentBatchNorm, nnx.BatchNorm):
+    if type(layer) in (nn.BatchNorm, nn.contrib.ThresholdDependentBatchNorm, nnx.BatchNorm):
         return (
             "in inference it is a scale and a shift of each channel; write the network that "
             "jaxsnn.nn.fold_batch_norm(net) returns, which has them in the layer before"
