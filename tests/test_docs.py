@@ -82,7 +82,7 @@ MEMBERS = [jaxsnn.surrogate, jaxsnn.nn, jaxsnn.functional, jaxsnn.models, jaxsnn
 MEMBERS += [jaxsnn.training, jaxsnn.plotting, jaxsnn.readouts, jaxsnn.encoding, jaxsnn.losses]
 MEMBERS += [jaxsnn.quantize, jaxsnn.learning, jaxsnn.export, jaxsnn.diagnosis]
 MEMBERS += [jaxsnn.interop.spikingjelly, jaxsnn.interop.snntorch, jaxsnn.interop.norse]
-MEMBERS += [jaxsnn.interop.nir]
+MEMBERS += [jaxsnn.interop.nir, jaxsnn.nn.contrib]
 
 
 @pytest.fixture(scope="session")
@@ -164,9 +164,18 @@ def test_every_public_name_is_on_one_page_of_the_reference():
                 assert f"{module.__name__}.{name}" in entries
 
 
+def test_every_neuron_is_in_the_table_from_which_one_chooses():
+    page = (DOCS / "how-to/choose-a-neuron.md").read_text(encoding="utf-8")
+    for module in (nn, nn.contrib):
+        for name in vars(module):
+            if re.search("Node|PSN", name):
+                assert re.search(rf"^\| .*\[`{name}`\]", page, re.MULTILINE), name
+
+
 def test_every_neuron_and_synapse_points_to_its_equation():
     """The site shows the equation of the function that the first paragraph mentions."""
-    cells = {name: cell for name, cell in vars(nn).items() if re.search("Node|PSN|Synapse", name)}
+    every = vars(nn) | vars(nn.contrib)
+    cells = {name: cell for name, cell in every.items() if re.search("Node|PSN|Synapse", name)}
     assert len(cells) > 25
     for name, cell in cells.items():
         mentioned = re.findall(r"`jaxsnn\.functional\.(\w+)`", cell.__doc__.split("\n\n")[0])
