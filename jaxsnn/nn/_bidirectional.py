@@ -29,7 +29,7 @@ class Bidirectional(Layer):
 
     Examples:
         >>> rngs = nnx.Rngs(0)
-        >>> layer = Bidirectional(contrib.SpikingGRUCell(4, 8, rngs=rngs), contrib.SpikingGRUCell(4, 8, rngs=rngs))
+        >>> layer = Bidirectional(*(contrib.SpikingGRUCell(4, 8, rngs=rngs) for _ in range(2)))
         >>> _, ys = unroll(layer, jnp.ones((5, 2, 4)))
         >>> ys.shape
         (5, 2, 16)

@@ -64,9 +64,15 @@ class ElementwiseCell(Fields, Cell):
             return
         if inspect.isfunction(vars(cls).get("step")):
             cls.step = staticmethod(cls.step)
-        parameters = inspect.signature(cls.step).parameters.values()
-        names = [taken.name for taken in parameters if taken.kind is taken.KEYWORD_ONLY]
-        if any(taken.kind is taken.VAR_KEYWORD for taken in parameters):
+        parameters = list(inspect.signature(cls.step).parameters.values())
+        names = [parameter.name for parameter in parameters]
+        if len(names) < 2 or "self" in names:
+            raise TypeError(
+                f"{cls.__name__}.step must be a function of the state, the input and the settings, "
+                f"without self, as in step(v, x, *, tau); got {', '.join(names) or 'no arguments'}"
+            )
+        names = names[2:]
+        if parameters[-1].kind is inspect.Parameter.VAR_KEYWORD:
             names = [*cls._fields]
         unknown = set(names) - set(cls._fields)
         if unknown and cls.settings is ElementwiseCell.settings:

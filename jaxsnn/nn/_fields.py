@@ -84,6 +84,11 @@ class Fields(nnx.Module):
         if "printed" not in vars(cls):
             cls.printed = (*(name for name in own if name not in cls.printed), *cls.printed)
         cls._fields = cls._fields | own
+        for name in cls._fields.keys() & map(parameter_name, cls._fields):
+            raise TypeError(
+                f"{cls.__name__}.{name} has the name of the parameter of another constant, if that "
+                "is learned (w of tau, w_ and its name of any other); choose another name"
+            )
         cls._declared = cls._declared and "__init__" not in vars(cls)
         if cls._declared:
             cls.__init__ = _constructor(cls)  # type: ignore[method-assign]
@@ -148,7 +153,13 @@ def _constructor(cls: type[Fields]) -> Callable[..., None]:
 def _own_fields(cls: type) -> dict[str, Field]:
     annotations = inspect.get_annotations(cls)
     if any(isinstance(annotation, str) for annotation in annotations.values()):
-        annotations = inspect.get_annotations(cls, eval_str=True)
+        try:
+            annotations = inspect.get_annotations(cls, eval_str=True)
+        except NameError as error:
+            raise TypeError(
+                f"an annotation of {cls.__name__} cannot be read: {error}. Import the name in the "
+                "module, or leave out from __future__ import annotations"
+            ) from None
     fields: dict[str, Field] = {}
     place: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
     for name, annotation in annotations.items():

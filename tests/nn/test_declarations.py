@@ -1,0 +1,179 @@
+"""Neurons are declarations: constructor, checks, printing and documentation follow from fields."""
+
+import inspect
+import re
+from dataclasses import KW_ONLY
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+from jaxsnn import functional, nn, surrogate
+from jaxsnn.nn.constants import Fraction, Negative, NonNegative, Positive, Real, TimeConstant
+
+
+class Fading(nn.Neuron):
+    """A neuron of ours.
+
+    Args:
+        decay: what is left of the potential after a step.
+        twice: whether the input counts twice.
+    """
+
+    decay: Fraction = 0.5
+    _: KW_ONLY
+    twice: bool = False
+
+    @staticmethod
+    def step(v, x, *, decay, twice, **fire_and_reset):
+        return functional.if_step(decay * v, 2 * x if twice else x, **fire_and_reset)
+
+
+def test_the_constructor_follows_from_the_fields():
+    parameters = inspect.signature(Fading).parameters
+    assert [*parameters] == [
+        *("decay", "twice", "v_threshold", "v_reset", "detach_reset", "surrogate_function")
+    ]
+    assert [p.name for p in parameters.values() if p.kind is p.KEYWORD_ONLY] == [*parameters][1:]
+    assert str(parameters["decay"]) == "decay: Fraction = 0.5"
+    assert str(parameters["v_reset"]) == "v_reset: Real | None = 0.0"
+    assert Fading.decay == 0.5  # at the class the default
+    neuron = Fading(0.25, v_reset=None, surrogate_function=surrogate.ATan())
+    assert repr(neuron) == (
+        "Fading(decay=0.25, twice=False, v_threshold=1.0, v_reset=None, detach_reset=False, "
+        "surrogate_function=ATan(alpha=2.0, spiking=True))"
+    )
+
+
+def test_arguments_are_documented_once():
+    """The docstring of a class has the shared arguments and sections of its base class."""
+    described = inspect.getdoc(Fading)
+    arguments = described[described.index("Args:") : described.index("Carry:")]
+    names = re.findall(r"^    (\w+):", arguments, re.MULTILINE)
+    assert names == [*inspect.signature(Fading).parameters]
+    assert "Raises:\n    TypeError: an argument is of the wrong type." in described
+    own = inspect.getdoc(nn.AdaptiveLIFNode)
+    assert "reset, which subtracts the risen threshold" in own  # its own words for `v_reset`
+    assert own.count("v_reset:") == own.count("Examples:") == 1
+    assert "Examples:" not in described  # those of `Neuron`
+
+
+@pytest.mark.parametrize(
+    ("arguments", "error", "message"),
+    [
+        ({"decay": 1.5}, ValueError, r"^decay must be between 0 and 1, got 1.5"),
+        ({"decay": [0.5, 1.5]}, ValueError, r"^decay must be between 0 and 1, got 1.5"),
+        ({"decay": np.array([0.5, np.nan])}, ValueError, "^decay must be finite"),
+        ({"decay": nn.learnable(1.5)}, ValueError, r"^decay must be between 0 and 1, got 1.5"),
+        ({"decay": nn.learnable(1.0)}, ValueError, r"^decay must start inside .*\(0.0, 1.0\)"),
+        ({"decay": nn.learnable(0.9, (0, 0.5))}, ValueError, r"^decay must start inside .*0.5\)"),
+        ({"decay": "a"}, TypeError, r"^decay must be a number, got 'a' \(str\)"),
+        ({"decay": ["a"]}, TypeError, "^decay must be an array of numbers"),
+        ({"decay": nnx.Param(jnp.ones(2))}, TypeError, r"^decay .*decay=nn.learnable\(value\)"),
+        ({"twice": 1}, TypeError, r"^twice must be True or False, got 1 \(int\)"),
+        ({"twice": nn.learnable(1.0)}, TypeError, "^twice must be True or False"),
+        ({"surrogate_function": surrogate.ATan}, TypeError, r"write ATan\(\)"),
+        ({"dekay": 0.5}, TypeError, "^Fading: got an unexpected keyword argument 'dekay'"),
+    ],
+)
+def test_arguments_are_checked(arguments, error, message):
+    with pytest.raises(error, match=message):
+        Fading(**arguments)
+    if "dekay" not in arguments:  # whenever an attribute is set
+        neuron = Fading()
+        with pytest.raises(error, match=message):
+            setattr(neuron, *arguments.popitem())
+        assert repr(neuron) == repr(Fading())
+
+
+def test_an_argument_without_a_default_must_be_given():
+    with pytest.raises(TypeError, match=r"^ExponentialSynapse: missing a required argument: 'tau'"):
+        nn.ExponentialSynapse()
+    with pytest.raises(AttributeError, match="no attribute 'tau'"):
+        nn.ExponentialSynapse.tau  # noqa: B018
+    with pytest.raises(ValueError, match=r"bounds must be \(low, high\) with low < high, got \(3,"):
+        nn.learnable(2.0, (3, 1))
+
+
+def test_a_constant_may_change_its_kind():
+    neuron = Fading()
+    for value, leaves in (
+        (nn.learnable(0.25), 1),
+        (jnp.array([0.25, 0.75]), 1),
+        (0.5, 0),
+        (nn.learnable(np.array([0.25, 0.75])), 1),
+        (np.array([0.25, 0.75]), 1),
+    ):
+        neuron.decay = value
+        assert len(jax.tree.leaves(neuron)) == leaves
+        assert ("w_decay" in vars(neuron)) == ("decay" in neuron.learned)
+        expected = getattr(value, "value", value)
+        np.testing.assert_allclose(neuron.decay, expected, 1e-6)
+        again = nnx.merge(*nnx.split(neuron))
+        np.testing.assert_array_equal(again.decay, neuron.decay)
+
+
+def test_bounds_hold_and_contain_the_start():
+    kinds = {TimeConstant: 3.0, Positive: 3.0, NonNegative: 3.0, Negative: -3.0, Fraction: 0.25}
+
+    def bounded(low, high):
+        class Bounded(nn.ElementwiseCell):
+            c: Real = nn.learnable(3.0, (low, high))
+
+            @staticmethod
+            def step(v, x, c):  # settings may also be positional
+                return v, c * x
+
+        return Bounded()
+
+    cells = []
+    for kind, start in kinds.items():
+
+        class OfKind(nn.ElementwiseCell):
+            c: kind
+
+            @staticmethod
+            def step(v, x, *, c):
+                return v, c * x
+
+        cells.append((OfKind(nn.learnable(start)), start, *kind.__metadata__[0].bounds))
+    for low, high in ((1, 9), (-np.inf, 5), (2, np.inf), (-np.inf, np.inf)):
+        cells.append((bounded(low, high), 3.0, low, high))
+    for cell, start, low, high in cells:
+        np.testing.assert_allclose(cell.c, start, 1e-6)
+        ends = []
+        for w in (-9.0, 9.0):
+            cell.w_c = nn.Constant(jnp.float32(w))
+            assert low < cell.c < high
+            ends.append(float(cell.c))
+        assert abs(ends[0] - ends[1]) > 0.99 * min(high - low, 9)
+
+
+def test_arrays_must_fit_the_input():
+    neuron = Fading(jnp.array([0.5, 0.25]), v_threshold=nn.learnable(np.ones((3, 2))))
+    assert nn.unroll(neuron, jnp.ones((4, 5, 3, 2)))[1].shape == (4, 5, 3, 2)
+    for shape in ((4, 5, 3, 3), (4, 5, 2), (4,)):
+        with pytest.raises(ValueError, match=r"^v_threshold of Fading has the shape .3, 2., which"):
+            nn.unroll(neuron, jnp.ones(shape))
+
+
+def test_a_declaration_that_cannot_work_is_refused():
+    def declare(name, **body):
+        return type(nn.Neuron)(name, (nn.Neuron,), {"__module__": __name__, **body})
+
+    with pytest.raises(TypeError, match="Without is abstract"):
+        declare("Without")()
+    for body, message in (
+        ({"step": lambda self, v, x: (v, x)}, "must be a function of the state.* got self, v, x"),
+        ({"step": lambda v: (v, v)}, r"without self, .* got v$"),
+        ({"step": lambda v, x, *, gain: (v, x)}, "step takes gain, which the class does not decl"),
+        ({"v_threshold": 2.0}, "v_threshold is a field: declare it with its annotation"),
+        ({"__annotations__": {"tau": Real, "w": Real}}, "Neuron1.w has the name of the parameter"),
+        ({"__annotations__": {"tau": "Unknown"}}, "annotation of Neuron1 cannot be .* 'Unknown'"),
+    ):
+        with pytest.raises(TypeError, match=message):
+            declare("Neuron1", **body)
+    named = {"__annotations__": {"tau": "TimeConstant"}, "step": lambda v, x: (v, x)}
+    assert declare("Read", **named)(4.0).tau == 4.0
