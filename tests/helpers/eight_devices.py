@@ -16,11 +16,11 @@ if __name__ == "__main__":
 import composed
 import jax
 import jax.numpy as jnp
+import learned_constants
 import numpy as np
 import optax
 import pytest
 import quick
-import test_learned_constants as learned_constants
 from flax import nnx
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
