@@ -12,6 +12,7 @@ from jaxtyping import Array, Float
 from jaxsnn import _checks, functional
 from jaxsnn._dtypes import state_dtype
 from jaxsnn._phases import SurrogateFunction
+from jaxsnn.nn._constants import Constant
 from jaxsnn.nn._layer import Layer
 from jaxsnn.nn._parallel import check_length
 from jaxsnn.nn._run import Run
@@ -66,15 +67,15 @@ class GatedLIFNode(Layer):
         self.surrogate_function = _checks.function("surrogate_function", surrogate_function)
         shape = () if self.inplane is None else (self.inplane,)
 
-        def logit(name: str, value: float, shape: tuple[int, ...] = shape) -> nnx.Param[jax.Array]:
+        def logit(name: str, value: float, shape: tuple[int, ...] = shape) -> Constant:
             share = _checks.real(name, value)
             if not 0 < share < 1:
                 raise ValueError(f"{name} must be between 0 and 1, got {value!r}")
-            return nnx.Param(jnp.asarray(np.full(shape, -math.log(1 / share - 1)), param_dtype))
+            return Constant(jnp.asarray(np.full(shape, -math.log(1 / share - 1)), param_dtype))
 
-        def gate() -> nnx.Param[jax.Array]:
+        def gate() -> Constant:
             key = _checks.streams(rngs).params()
-            return nnx.Param(jax.random.uniform(key, shape, param_dtype, -0.1, 0.1))
+            return Constant(jax.random.uniform(key, shape, param_dtype, -0.1, 0.1))
 
         self.v_threshold = logit("init_v_threshold", init_v_threshold)
         if init_linear_decay is None:

@@ -9,6 +9,7 @@ from jaxtyping import Array, Float
 
 from jaxsnn import _checks, functional
 from jaxsnn._dtypes import state_dtype
+from jaxsnn.nn._constants import Constant
 from jaxsnn.nn._layer import Layer
 from jaxsnn.nn._run import Run
 
@@ -49,7 +50,7 @@ class _SpikeRepresentationNode(Layer):
         )
         self.v_threshold_lower_bound = bound
         self.v_threshold = (
-            nnx.Param(jnp.asarray(v_threshold, param_dtype))
+            Constant(jnp.asarray(v_threshold, param_dtype))
             if self.v_threshold_training
             else v_threshold
         )
