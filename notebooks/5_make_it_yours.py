@@ -34,6 +34,7 @@ from flax import nnx
 
 import jaxsnn
 from jaxsnn import data, nn, plotting, surrogate, training
+from jaxsnn.nn.constants import Real, TimeConstant
 
 SMALL = os.environ.get("JAXSNN_NOTEBOOK_SMALL") == "1"  # fewer epochs, for tests
 
@@ -110,8 +111,9 @@ net = train("IFNode", nn.IFNode(surrogate_function=surrogate.ATan()))
 # $$h = v - v/\tau + x, \quad s = H(h - (1 + \beta a)), \quad
 #   v \leftarrow (1 - s)\, h, \quad a \leftarrow a - a/\tau_a + s.$$
 #
-# A cell needs `initialize_carry` and `__call__`. With more than one state variable, a NamedTuple
-# keeps their names. $\beta$ is learned, hence an `nnx.Param`.
+# A neuron is a declaration: its constants, each with the range that it may have, and `step`, a pure
+# function of one time step. With more than one state variable, a NamedTuple keeps their names.
+# $\beta$ is learned, by default from 0.2 on.
 
 
 # %%
@@ -122,24 +124,24 @@ class Adaptive(NamedTuple):
     a: jax.Array
 
 
-class AdaptiveLIFNode(nn.Cell):
+class AdaptiveLIFNode(nn.Neuron):
     """LIF neuron with an adaptive threshold; time constants in time steps."""
 
-    printed = ("tau", "tau_a")  # what print(cell) shows
+    tau: TimeConstant = 10.0
+    tau_a: TimeConstant = 10.0
+    beta: Real = nn.learnable(0.2)
+    state = Adaptive
 
-    def __init__(self, tau=10.0, tau_a=10.0, beta=0.2, surrogate_function=surrogate.ATan()):
-        self.tau, self.tau_a = tau, tau_a
-        self.beta = nnx.Param(jnp.float32(beta))
-        self.surrogate_function = surrogate_function
+    @staticmethod
+    def step(state, x, *, tau, tau_a, beta, v_threshold, surrogate_function, **_):
+        v, a = state
+        h = v - v / tau + x
+        s = surrogate_function(h - (v_threshold + beta * a))
+        return Adaptive(v=(1 - s) * h, a=a - a / tau_a + s), s
 
-    def initialize_carry(self, input_shape, rngs=None, *, dtype=jnp.float32):
-        return Adaptive(v=jnp.zeros(input_shape, dtype), a=jnp.zeros(input_shape, dtype))
 
-    def __call__(self, carry, x):
-        v, a = carry
-        h = v - v / self.tau + x
-        s = self.surrogate_function(h - (1 + self.beta[...] * a))
-        return Adaptive(v=(1 - s) * h, a=a - a / self.tau_a + s), s
+ATAN = surrogate.ATan()
+print(AdaptiveLIFNode(tau_a=20.0, surrogate_function=ATAN))
 
 
 # %% [markdown]
@@ -150,7 +152,7 @@ cell, current = AdaptiveLIFNode(tau_a=20.0), jnp.full((60, 1), 0.6)
 
 
 def step(carry, x):
-    """One step that also puts out the state."""
+    """One step that also outputs the state."""
     carry, s = cell(carry, x)
     return carry, (carry, s)
 
@@ -160,7 +162,7 @@ fig, axes = plt.subplots(2, 1, figsize=(5.5, 3.2), sharex=True, height_ratios=(1
 plotting.raster(spikes, ax=axes[0])
 axes[0].set(xlabel="", ylabel="", yticks=[], title="spikes, potential and threshold (dashed)")
 plotting.membrane(states.v[:, 0], ax=axes[1])
-axes[1].plot(1 + cell.beta[...] * states.a[:, 0], "k--", linewidth=0.8)
+axes[1].plot(1 + cell.beta * states.a[:, 0], "k--", linewidth=0.8)
 plt.show()
 
 # %% [markdown]
@@ -192,17 +194,19 @@ check(AdaptiveLIFNode(), some)
 # And it learns, alone or inside a recurrent container:
 
 # %%
-net = train("AdaptiveLIFNode", AdaptiveLIFNode())
-print("beta:", net.layers[1].beta[...])
+net = train("AdaptiveLIFNode", AdaptiveLIFNode(surrogate_function=ATAN))
+print("beta:", net.layers[1].beta)
 
-inside = nn.LinearRecurrentContainer(AdaptiveLIFNode(), HIDDEN, HIDDEN, rngs=nnx.Rngs(1))
+neuron = AdaptiveLIFNode(surrogate_function=ATAN)
+inside = nn.LinearRecurrentContainer(neuron, HIDDEN, HIDDEN, rngs=nnx.Rngs(1))
 print(inside)
 net = train("AdaptiveLIFNode with feedback", inside)
 
 # %% [markdown]
 # Look at $\beta$: learning has turned its sign. After a spike these neurons are *easier* to fire, so
 # one that has fired tends to go on. That is of use here, where a network has to remember what it has
-# seen, and tired neurons are not. (To keep $\beta$ positive, use `jax.nn.softplus(self.beta[...])`.)
+# seen, and tired neurons are not. (To keep $\beta$ positive, annotate it with `Positive`. For a
+# $\beta$ of each neuron, pass `beta=nn.learnable(jnp.full(HIDDEN, 0.2))`.)
 #
 # ### If it did not learn
 #
@@ -212,7 +216,7 @@ net = train("AdaptiveLIFNode with feedback", inside)
 
 # %%
 xs, labels = data.columns(images.train_images[:256]), images.train_labels[:256]
-print(jaxsnn.doctor(RateNet(AdaptiveLIFNode(), rngs=nnx.Rngs(0)), xs, labels))
+print(jaxsnn.doctor(RateNet(neuron, rngs=nnx.Rngs(0)), xs, labels))
 
 # %% [markdown]
 # The neurons fire little, but a quarter of their potentials are inside the window, and gradients

@@ -224,7 +224,7 @@ def test_prints_what_the_tutorial_prints(straight):
     done, folder = straight
     assert done.stderr == ""  # no progress bar in a pipe, no warnings
     assert "device: cpu" in done.stdout
-    assert "(2): SynapseFilter(tau=2.0, learnable=True)" in done.stdout
+    assert "(2): SynapseFilter(tau=learnable(2.0))" in done.stdout
     assert "compiled in" in done.stdout
     lines = [line for line in done.stdout.splitlines() if line.startswith("epoch = ")]
     rows = run_files.table(folder)
