@@ -126,7 +126,9 @@ LIF = Equation(leak, exact="any")
 ROWS = {
     # Neurons.
     "ActivationAwareIFNode": Row(
-        lambda: nn.ActivationAwareIFNode((0.75, 1.0, 1.25, 1.5), (0.25, 0.0, -0.25, 0.5)),
+        lambda: nn.ActivationAwareIFNode(
+            v_threshold=(0.75, 1.0, 1.25, 1.5), v_offset=(0.25, 0.0, -0.25, 0.5)
+        ),
         Equation(integrate, reach=lambda n: n.v_threshold - n.v_offset, exact="grid"),
         over_time="any",
     ),

@@ -61,8 +61,15 @@ def learnable(value: Any, bounds: Bounds | None = None, *, param_dtype: Any = No
         >>> neuron.tau, neuron.w.shape
         (Array([2., 3.], dtype=float32), (2,))
     """
-    if bounds is not None and not (len(bounds) == 2 and bounds[0] < bounds[1]):
-        raise ValueError(f"bounds must be (low, high) with low < high, got {bounds!r}")
+    if isinstance(value, Learnable):
+        raise TypeError("value must be a number or an array, got what learnable returns")
+    if bounds is not None:
+        numbers = [bound for bound in bounds if isinstance(bound, int | float)]
+        if not (len(bounds) == len(numbers) == 2 and numbers[0] < numbers[1]):
+            raise ValueError(
+                f"bounds must be (low, high), two numbers with low < high, got {bounds!r}; where "
+                "there is no bound write -math.inf or math.inf"
+            )
     if bounds is not None:
         bounds = float(bounds[0]), float(bounds[1])
     return Learnable(value, bounds, param_dtype)

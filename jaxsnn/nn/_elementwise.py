@@ -71,9 +71,9 @@ class ElementwiseCell(Fields, Cell):
                 f"{cls.__name__}.step must be a function of the state, the input and the settings, "
                 f"without self, as in step(v, x, *, tau); got {', '.join(names) or 'no arguments'}"
             )
-        names = names[2:]
-        if parameters[-1].kind is inspect.Parameter.VAR_KEYWORD:
-            names = [*cls._fields]
+        names, last = names[2:], parameters[-1]
+        if last.kind is last.VAR_KEYWORD:
+            names = [*names[:-1], *(name for name in cls._fields if name not in names)]
         unknown = set(names) - set(cls._fields)
         if unknown and cls.settings is ElementwiseCell.settings:
             raise TypeError(
@@ -148,8 +148,15 @@ class ElementwiseCell(Fields, Cell):
 
     def _step(self, carry: Carry, x: jax.Array, settings: Any) -> tuple[Carry, jax.Array]:
         """One time step, computed in the dtype of the state."""
-        carry, y = type(self).step(carry, x.astype(_dtype_of(carry, x)), **settings)
-        return carry, y.astype(x.dtype)
+        result = type(self).step(carry, x.astype(_dtype_of(carry, x)), **settings)
+        found, expected = (jax.tree.map(jnp.shape, pair) for pair in (result, (carry, x)))
+        if found != expected:
+            raise TypeError(
+                f"{type(self).__name__}.step must return (state, y) with the shapes {expected}, "
+                f"those of the state and of x, got {found}"
+            )
+        after, y = result
+        return after, y.astype(x.dtype)
 
 
 def _dtype_of(carry: Carry, x: Any) -> Any:

@@ -12,10 +12,14 @@ import jax
 from flax import nnx
 
 from jaxsnn import _checks
-from jaxsnn.nn._constants import Kind, Learned, between
+from jaxsnn.nn._constants import Kind, Learnable, Learned, between
 
 _BY_NAME = inspect.Parameter.KEYWORD_ONLY
-_CHECKS: dict[Any, Callable[[str, Any], Any]] = {bool: _checks.boolean, int: _checks.integer}
+_CHECKS: dict[Any, Callable[[str, Any], Any]] = {
+    bool: _checks.boolean,
+    int: _checks.integer,
+    float: _checks.real,
+}
 
 
 class Field(NamedTuple):
@@ -34,6 +38,12 @@ class Field(NamedTuple):
         """The value of the attribute, checked."""
         if value is None and self.optional:
             return None
+        if isinstance(value, Learnable) and not self.is_constant:
+            name = self.parameter.name
+            raise TypeError(
+                f"{name} cannot be learned: its annotation is none of the kinds of constants in "
+                f"jaxsnn.nn.constants, as in {name}: Real"
+            )
         for check in self.checks:
             value = check(self.parameter.name, value)
         return value
@@ -63,9 +73,10 @@ def parameter_name(name: str) -> str:
 class Fields(nnx.Module):
     """Mixin: the annotated attributes of a class are the arguments of its constructor.
 
-    The rules are those of `dataclasses`: what follows `_: KW_ONLY` is given by name, and a field
-    that is declared again keeps its place. `Annotated[type, check]` passes the value through
-    `check(name, value)`, at construction and whenever the attribute is set.
+    The rules are those of `dataclasses`: what follows `_: KW_ONLY` is given by name. A field that
+    is declared again keeps its place, and is given by name if it was before.
+    `Annotated[type, check]` passes the value through `check(name, value)`, at construction and
+    whenever the attribute is set.
     """
 
     _fields: ClassVar[dict[str, Field]] = {}
@@ -79,6 +90,9 @@ class Fields(nnx.Module):
         for name in vars(cls).keys() & cls._fields.keys() - own.keys():
             raise TypeError(f"{cls.__name__}.{name} is a field: declare it with its annotation")
         for name, field in own.items():
+            if name in cls._fields:
+                parameter = field.parameter.replace(kind=cls._fields[name].parameter.kind)
+                own[name] = field._replace(parameter=parameter)
             if field.is_constant:
                 setattr(cls, name, _Now(name, field.parameter.default))
         if "printed" not in vars(cls):
@@ -139,7 +153,8 @@ def _constructor(cls: type[Fields]) -> Callable[..., None]:
         try:
             given = signature.bind(*args, **kwargs)
         except TypeError as error:
-            raise TypeError(f"{type(self).__name__}: {error}") from None
+            known = ", ".join(signature.parameters) or "none"
+            raise TypeError(f"{type(self).__name__}: {error}; its arguments are {known}") from None
         given.apply_defaults()
         for name, value in given.arguments.items():
             setattr(self, name, value)
@@ -183,7 +198,7 @@ def _checks_of(annotation: Any) -> tuple[tuple[Callable[[str, Any], Any], ...], 
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         kinds = [kind for kind in typing.get_args(annotation) if kind is not types.NoneType]
     checks = getattr(kinds[0], "__metadata__", ()) if len(kinds) == 1 else ()
-    if len(kinds) == 1 and kinds[0] in (bool, int):
+    if len(kinds) == 1 and kinds[0] in (bool, int, float):
         checks = (_CHECKS[kinds[0]],)
     return checks, types.NoneType in typing.get_args(annotation)
 

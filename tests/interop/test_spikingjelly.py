@@ -182,7 +182,7 @@ CASES = [
     Case(
         MISC,
         "activation_aware_if_soft",
-        lambda _: nn.contrib.ActivationAwareIFNode([1.0] * 5, [0.5] * 5),
+        lambda _: nn.contrib.ActivationAwareIFNode(v_threshold=[1.0] * 5, v_offset=[0.5] * 5),
     ),
     Case(MISC, "dsr_if", lambda _: nn.contrib.DSRIFNode(3.0)),
     Case(MISC, "dsr_lif", lambda _: nn.contrib.DSRLIFNode(3.0)),
@@ -655,7 +655,7 @@ def test_constants_that_are_learned():
             r"layers.0.w_v_offset \(of ActivationAwareIFNode\).* neuron.tau = neuron.tau",
         ),
         (
-            nn.contrib.ActivationAwareIFNode([[1.0], [2.0]]),
+            nn.contrib.ActivationAwareIFNode(v_threshold=[[1.0], [2.0]]),
             r"0.v_threshold has the shape \[2, 1\], and",
         ),
     ):

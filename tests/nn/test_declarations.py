@@ -11,7 +11,15 @@ import pytest
 from flax import nnx
 
 from jaxsnn import functional, nn, surrogate
-from jaxsnn.nn.constants import Fraction, Negative, NonNegative, Positive, Real, TimeConstant
+from jaxsnn.nn.constants import (
+    Fraction,
+    Negative,
+    NonNegative,
+    Positive,
+    Real,
+    Threshold,
+    TimeConstant,
+)
 
 
 class Fading(nn.Neuron):
@@ -73,9 +81,13 @@ def test_arguments_are_documented_once():
         ({"decay": ["a"]}, TypeError, "^decay must be an array of numbers"),
         ({"decay": nnx.Param(jnp.ones(2))}, TypeError, r"^decay .*decay=nn.learnable\(value\)"),
         ({"twice": 1}, TypeError, r"^twice must be True or False, got 1 \(int\)"),
-        ({"twice": nn.learnable(1.0)}, TypeError, "^twice must be True or False"),
+        ({"twice": nn.learnable(1.0)}, TypeError, "^twice cannot be learned"),
         ({"surrogate_function": surrogate.ATan}, TypeError, r"write ATan\(\)"),
-        ({"dekay": 0.5}, TypeError, "^Fading: got an unexpected keyword argument 'dekay'"),
+        (
+            {"dekay": 0.5},
+            TypeError,
+            "^Fading: got an .* 'dekay'; its arguments are decay, twice",
+        ),
     ],
 )
 def test_arguments_are_checked(arguments, error, message):
@@ -93,8 +105,10 @@ def test_an_argument_without_a_default_must_be_given():
         nn.ExponentialSynapse()
     with pytest.raises(AttributeError, match="no attribute 'tau'"):
         nn.ExponentialSynapse.tau  # noqa: B018
-    with pytest.raises(ValueError, match=r"bounds must be \(low, high\) with low < high, got \(3,"):
+    with pytest.raises(ValueError, match=r"bounds must be \(low, high\), .* got \(3, 1\)"):
         nn.learnable(2.0, (3, 1))
+    with pytest.raises(ValueError, match=r"got \(None, 1\); where there is no bound write"):
+        nn.learnable(0.5, (None, 1))
 
 
 def test_a_constant_may_change_its_kind():
@@ -151,6 +165,35 @@ def test_bounds_hold_and_contain_the_start():
         assert abs(ends[0] - ends[1]) > 0.99 * min(high - low, 9)
 
 
+def test_what_a_step_returns_is_checked():
+    for returned, found in (
+        (lambda v, x: (v, x[..., :1]), r"got \(\(2, 3\), \(2, 1\)\)"),
+        (lambda v, x: ((v, v), x), r"got \(\(\(2, 3\), \(2, 3\)\), \(2, 3\)\)"),
+        (lambda v, x: v, r"got \(2, 3\)"),
+    ):
+
+        class Wrong(nn.ElementwiseCell):
+            step = returned
+
+        with pytest.raises(TypeError, match=rf"^Wrong.step must return \(state, y\) .* {found}"):
+            Wrong()(jnp.zeros((2, 3)), jnp.zeros((2, 3)))
+
+
+def test_a_field_that_is_declared_again_stays_keyword_only():
+    class Low(nn.LIFNode):
+        v_threshold: Threshold = 0.5
+        gain: float = 2.0
+
+    assert [*inspect.signature(Low).parameters][:3] == ["tau", "gain", "decay_input"]
+    assert (Low(3.0).tau, Low(3.0).v_threshold) == (3.0, 0.5)
+    assert isinstance(Low(), nn.LIFNode)
+    for value in (nn.learnable(1.0), "2"):
+        with pytest.raises(TypeError, match=r"^gain (cannot be learned|must be a number)"):
+            Low(gain=value)
+    with pytest.raises(TypeError, match="value must be a number or an array, got what learnable"):
+        nn.learnable(nn.learnable(1.0))
+
+
 def test_arrays_must_fit_the_input():
     neuron = Fading(jnp.array([0.5, 0.25]), v_threshold=nn.learnable(np.ones((3, 2))))
     assert nn.unroll(neuron, jnp.ones((4, 5, 3, 2)))[1].shape == (4, 5, 3, 2)
@@ -169,6 +212,10 @@ def test_a_declaration_that_cannot_work_is_refused():
         ({"step": lambda self, v, x: (v, x)}, "must be a function of the state.* got self, v, x"),
         ({"step": lambda v: (v, v)}, r"without self, .* got v$"),
         ({"step": lambda v, x, *, gain: (v, x)}, "step takes gain, which the class does not decl"),
+        (
+            {"step": lambda v, x, *, gain, **_: (v, x)},
+            "step takes gain, which the class does not d",
+        ),
         ({"v_threshold": 2.0}, "v_threshold is a field: declare it with its annotation"),
         ({"__annotations__": {"tau": Real, "w": Real}}, "Neuron1.w has the name of the parameter"),
         ({"__annotations__": {"tau": "Unknown"}}, "annotation of Neuron1 cannot be .* 'Unknown'"),

@@ -51,7 +51,7 @@ def test_the_layer_behind_learns_from_the_trace():
 
 def test_channels_may_be_any_axis():
     x = jnp.full((2, 3, 4), 0.6)
-    node = nn.contrib.ActivationAwareIFNode(jnp.array([[0.5], [0.6], [0.7]]))
+    node = nn.contrib.ActivationAwareIFNode(v_threshold=jnp.array([[0.5], [0.6], [0.7]]))
     _, spikes = jax.jit(node)(jnp.zeros_like(x), x)
     np.testing.assert_array_equal(np.asarray(spikes)[0, :, 0], [1, 1, 0])
     node = nn.contrib.ActivationAwareIFNode(v_offset=[0.0, 0.1, 0.2])
@@ -71,12 +71,12 @@ def test_channels_may_be_any_axis():
         (lambda: nn.contrib.OTTTLIFNode(tau=1.0), ValueError, "tau must be greater than 1"),
         (lambda: nn.NonSpikingLIFNode(tau=0.5), ValueError, "tau must be greater than 1"),
         (
-            lambda: nn.contrib.ActivationAwareIFNode([0.5, 0.0]),
+            lambda: nn.contrib.ActivationAwareIFNode(v_threshold=[0.5, 0.0]),
             ValueError,
             "v_threshold must be greater",
         ),
         (
-            lambda: nn.contrib.ActivationAwareIFNode(["1"]),
+            lambda: nn.contrib.ActivationAwareIFNode(v_threshold=["1"]),
             TypeError,
             "v_threshold must be an array of nu",
         ),

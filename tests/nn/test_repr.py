@@ -86,7 +86,9 @@ def test_prints_while_traced():
 
 
 def test_many_numbers_print_in_short():
-    node = nn.contrib.ActivationAwareIFNode([0.5, 1.0, 1.0, 1.0, 2.0], [0.0] * 4)
+    node = nn.contrib.ActivationAwareIFNode(
+        v_threshold=[0.5, 1.0, 1.0, 1.0, 2.0], v_offset=[0.0] * 4
+    )
     assert "v_threshold=<[5] numbers from 0.5 to 2>" in repr(node)
     assert "v_offset=<[4] numbers from 0 to 0>" in repr(node)
 

@@ -19,7 +19,8 @@ class ActivationAwareIFNode(Neuron):
         surrogate_function: spike function of `v + v_offset - v_threshold`.
 
     Examples:
-        >>> _, spikes = unroll(ActivationAwareIFNode([1.0, 0.5]), jnp.full((4, 1, 2), 0.25))
+        >>> neuron = ActivationAwareIFNode(v_threshold=[1.0, 0.5])
+        >>> _, spikes = unroll(neuron, jnp.full((4, 1, 2), 0.25))
         >>> spikes[:, 0]
         Array([[0., 0.],
                [0., 1.],
@@ -27,8 +28,8 @@ class ActivationAwareIFNode(Neuron):
                [1., 1.]], dtype=float32)
     """
 
+    _: KW_ONLY
     v_threshold: Positive = 1.0
     v_offset: Real = 0.0
-    _: KW_ONLY
     v_reset: Real | None = None
     step = functional.activation_aware_if_step
