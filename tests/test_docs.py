@@ -169,7 +169,7 @@ def test_every_neuron_is_in_the_table_from_which_one_chooses():
     for module in (nn, nn.contrib):
         for name in vars(module):
             if re.search("Node|PSN", name):
-                assert re.search(rf"^\| .*\[`{name}`\]", page, re.MULTILINE), name
+                assert re.search(rf"^\| .*\[`(contrib\.)?{name}`\]", page, re.MULTILINE), name
 
 
 def test_every_neuron_and_synapse_points_to_its_equation():

@@ -47,3 +47,8 @@ from jaxsnn.nn._synapses import ExponentialSynapse as ExponentialSynapse
 from jaxsnn.nn._synapses import SynapseFilter as SynapseFilter
 from jaxsnn.nn._unroll import Extras as Extras
 from jaxsnn.nn._unroll import unroll as unroll
+
+
+def __getattr__(name: str) -> object:
+    where = f"; it is jaxsnn.nn.contrib.{name}" if hasattr(contrib, name) else ""
+    raise AttributeError(f"module 'jaxsnn.nn' has no attribute {name!r}{where}")

@@ -34,6 +34,9 @@ class ElementwiseCell(Fields, Cell):
     Over time all axes but the first are one axis to such a cell, so that XLA's inner loops are
     long, and a row of such cells is a single scan.
 
+    Constants: each argument of a kind of `jaxsnn.nn.constants` (`TimeConstant`, ...) is a number,
+    an array that broadcasts to the features (the last axes of the input), or `learnable(...)`.
+
     Carry: the state, in the shape of one step's input; several states are a NamedTuple, `state`.
 
     Raises:

@@ -203,8 +203,8 @@ def _checks_of(annotation: Any) -> tuple[tuple[Callable[[str, Any], Any], ...], 
     return checks, types.NoneType in typing.get_args(annotation)
 
 
-_HEADING = re.compile(r"^(?=(?:Args|Carry|Raises|Source|Examples):)", re.MULTILINE)
-_ORDER = ("", "Args", "Carry", "Raises", "Source", "Examples")
+_ORDER = ("", "Args", "Constants", "Carry", "Raises", "Source", "Examples")
+_HEADING = re.compile(rf"^(?=(?:{'|'.join(_ORDER[1:])}):)", re.MULTILINE)
 
 
 def _complete(doc: str, inherited: str, names: tuple[str, ...]) -> str:

@@ -34,8 +34,7 @@ class Firing(ElementwiseCell):
 class Neuron(Firing):
     """Abstract base of neurons that fire and are reset: their step and their constants.
 
-    The arguments below are those of all such neurons. Each constant is a number, an array that
-    broadcasts to the features (the last axes of the input), or `learnable`.
+    The arguments below are those of all such neurons.
 
     Args:
         v_reset: potential after a spike, at rest and before the first step; None is the soft

@@ -58,7 +58,7 @@ def test_the_constructor_follows_from_the_fields():
 def test_arguments_are_documented_once():
     """The docstring of a class has the shared arguments and sections of its base class."""
     described = inspect.getdoc(Fading)
-    arguments = described[described.index("Args:") : described.index("Carry:")]
+    arguments = described[described.index("Args:") : described.index("Constants:")]
     names = re.findall(r"^    (\w+):", arguments, re.MULTILINE)
     assert names == [*inspect.signature(Fading).parameters]
     assert "Raises:\n    TypeError: an argument is of the wrong type." in described

@@ -54,3 +54,10 @@ def test_names_of_flax():
         )
         if "BatchNorm" in name:
             assert {"scale", "mean", "var"} <= set(ours), name
+
+
+def test_a_name_of_contrib_is_found():
+    with pytest.raises(AttributeError, match=r"no attribute 'QIFNode'; it is jaxsnn\.nn\.contrib"):
+        nn.QIFNode  # noqa: B018
+    with pytest.raises(AttributeError, match=r"no attribute 'NoNode'$"):
+        nn.NoNode  # noqa: B018
