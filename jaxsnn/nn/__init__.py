@@ -1,5 +1,7 @@
 """Cells, containers and layers; `unroll` runs any of them over time."""
 
+import typing as _typing
+
 from jaxsnn._masks import sequence_mask as sequence_mask
 from jaxsnn.nn import constants as constants
 from jaxsnn.nn import contrib as contrib
@@ -48,7 +50,8 @@ from jaxsnn.nn._synapses import SynapseFilter as SynapseFilter
 from jaxsnn.nn._unroll import Extras as Extras
 from jaxsnn.nn._unroll import unroll as unroll
 
+if not _typing.TYPE_CHECKING:  # a type checker would take every name for an attribute
 
-def __getattr__(name: str) -> object:
-    where = f"; it is jaxsnn.nn.contrib.{name}" if hasattr(contrib, name) else ""
-    raise AttributeError(f"module 'jaxsnn.nn' has no attribute {name!r}{where}")
+    def __getattr__(name):
+        where = f"; it is jaxsnn.nn.contrib.{name}" if hasattr(contrib, name) else ""
+        raise AttributeError(f"module 'jaxsnn.nn' has no attribute {name!r}{where}")

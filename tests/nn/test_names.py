@@ -2,6 +2,7 @@
 
 import inspect
 
+import pytest
 from flax import nnx
 
 from jaxsnn import nn
