@@ -149,7 +149,7 @@ def function(name: str, value: Any) -> Any:
         raise TypeError(
             f"{name} must be an instance, got the class {value.__name__}; write {value.__name__}()"
         )
-    if dataclasses.is_dataclass(value):
+    if dataclasses.is_dataclass(value) and not isinstance(value, nnx.Module):
         for field in dataclasses.fields(value):
             not_traced(f"{field.name} of {name}", getattr(value, field.name))
     for module in _names(value):

@@ -17,7 +17,7 @@ Bounds = tuple[float, float]
 
 
 class Constant(nnx.Param[Any]):
-    """The parameter of a constant that is learned, made by `learnable`.
+    """The parameter of a constant of a neuron or synapse; `learnable` makes it.
 
     A type of its own, by which `nnx.state(net, nn.Constant)` and the labels of an optimizer find
     all of them.
@@ -31,6 +31,10 @@ class Learnable:
     value: Any
     bounds: Bounds | None
     param_dtype: Any
+
+    def __repr__(self) -> str:
+        bounds = "" if self.bounds is None else f", {self.bounds}"
+        return f"learnable({self.value}{bounds})"
 
 
 def learnable(value: Any, bounds: Bounds | None = None, *, param_dtype: Any = None) -> Any:
@@ -53,8 +57,10 @@ def learnable(value: Any, bounds: Bounds | None = None, *, param_dtype: Any = No
         param_dtype: dtype of `w`; None is that of an array, float32 for a number.
 
     Raises:
-        TypeError: at the neuron, if `value` is no number and no array of numbers.
-        ValueError: `bounds` are not two numbers in order; at the neuron, if `value` lies outside.
+        TypeError: `param_dtype` is not floating; at the neuron, if `value` is no number and no
+            array of numbers.
+        ValueError: `bounds` are not two numbers in order; at the neuron, if `value` lies outside,
+            or the bounds do not fit the constant.
 
     Examples:
         >>> neuron = LIFNode(tau=learnable(jnp.array([2.0, 3.0])), v_threshold=learnable(1.0))
@@ -64,30 +70,44 @@ def learnable(value: Any, bounds: Bounds | None = None, *, param_dtype: Any = No
     if isinstance(value, Learnable):
         raise TypeError("value must be a number or an array, got what learnable returns")
     if bounds is not None:
-        numbers = [bound for bound in bounds if isinstance(bound, int | float)]
-        if not (len(bounds) == len(numbers) == 2 and numbers[0] < numbers[1]):
+        numbers = [b for b in np.ravel(np.asarray(bounds, object)) if isinstance(b, int | float)]
+        if np.shape(bounds) != (2,) or len(numbers) != 2 or not numbers[0] < numbers[1]:
             raise ValueError(
                 f"bounds must be (low, high), two numbers with low < high, got {bounds!r}; where "
                 "there is no bound write -math.inf or math.inf"
             )
     if bounds is not None:
         bounds = float(bounds[0]), float(bounds[1])
+    if param_dtype is not None and not jnp.issubdtype(param_dtype, jnp.floating):
+        raise TypeError(f"param_dtype must be floating, got {jnp.dtype(param_dtype)}")
     return Learnable(value, bounds, param_dtype)
 
 
 @dataclasses.dataclass(frozen=True)
 class Kind:
-    """The range of a constant: a check of one number, and the bounds of what is learned."""
+    """The range of a constant.
+
+    Attributes:
+        name: its name.
+        check: the check of one number.
+        bounds: between which it is learned by default.
+        widest: the bounds that may be given instead.
+        optional: whether the constant may be None.
+    """
 
     name: str
     check: Callable[[str, Any], float]
     bounds: Bounds = (-math.inf, math.inf)
+    widest: Bounds = (-math.inf, math.inf)
+    optional: bool = False
 
     def __repr__(self) -> str:
-        return self.name
+        return f"{self.name} | None" if self.optional else self.name
 
     def __call__(self, name: str, value: Any) -> Any:
         """The constant as it is kept: a float, an array, or `Learned`."""
+        if value is None and self.optional:
+            return None
         if isinstance(value, Learnable):
             return self._parameter(name, value)
         if isinstance(value, nnx.Variable):
@@ -102,10 +122,16 @@ class Kind:
         return self.check(name, value)
 
     def _array(self, name: str, value: Any) -> jax.Array:
-        array = value if isinstance(value, jax.Array) else np.asarray(value)
-        if not jnp.issubdtype(array.dtype, jnp.floating):
-            if not jnp.issubdtype(array.dtype, jnp.integer):
-                raise TypeError(f"{name} must be an array of numbers, got dtype {array.dtype}")
+        try:
+            array = value if isinstance(value, jax.Array) else np.asarray(value)
+        except ValueError as error:
+            raise TypeError(f"{name} must be an array of numbers: {error}") from None
+        if array.size == 0 or array.dtype.kind not in "iufV":  # V is bfloat16
+            raise TypeError(
+                f"{name} must be an array of numbers, got one of dtype {array.dtype} and shape "
+                f"{list(array.shape)}"
+            )
+        if array.dtype.kind in "iu":
             array = array.astype(float)
         for number in (np.min(array), np.max(array)):  # NaN is either of them
             self.check(name, float(number))
@@ -113,6 +139,10 @@ class Kind:
 
     def _parameter(self, name: str, start: Learnable) -> "Learned":
         low, high = bounds = start.bounds or self.bounds
+        if low < self.widest[0] or high > self.widest[1]:
+            raise ValueError(
+                f"{name} can be learned within {self.widest} only, got bounds={bounds}"
+            )
         value = self(name, start.value)
         dtype = start.param_dtype
         if dtype is None:
@@ -152,10 +182,11 @@ def _parameter_of(c: Any, low: float, high: float) -> Any:
     return -xp.log(high - c) if math.isfinite(high) else c
 
 
-TimeConstant = Annotated[Number, Kind("TimeConstant", _checks.time_constant, (1.0, math.inf))]
-Positive = Annotated[Number, Kind("Positive", _checks.positive, (0.0, math.inf))]
-NonNegative = Annotated[Number, Kind("NonNegative", _checks.non_negative, (0.0, math.inf))]
-Negative = Annotated[Number, Kind("Negative", _checks.negative, (-math.inf, 0.0))]
+INF = math.inf
+TimeConstant = Annotated[Number, Kind("TimeConstant", _checks.time_constant, (1, INF), (0, INF))]
+Positive = Annotated[Number, Kind("Positive", _checks.positive, (0, INF), (0, INF))]
+NonNegative = Annotated[Number, Kind("NonNegative", _checks.non_negative, (0, INF), (0, INF))]
+Negative = Annotated[Number, Kind("Negative", _checks.negative, (-INF, 0), (-INF, 0))]
 Real = Annotated[Number, Kind("Real", _checks.real)]
-Threshold = Annotated[Number, Kind("Threshold", _checks.real, (0.0, math.inf))]
-Fraction = Annotated[Number, Kind("Fraction", _checks.probability, (0.0, 1.0))]
+Threshold = Annotated[Number, Kind("Threshold", _checks.real, (0, INF))]
+Fraction = Annotated[Number, Kind("Fraction", _checks.probability, (0, 1), (0, 1))]

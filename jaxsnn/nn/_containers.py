@@ -61,7 +61,7 @@ class _RecurrentContainer(Cell):
             return self
         sub_carry, y = self._split(carry, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
         container = nnx.merge(*nnx.split(self))
-        container.sub_module.hold(sub_carry, jax.eval_shape(self._mix, x[0], y))
+        container.sub_module._hold(sub_carry, jax.eval_shape(self._mix, x[0], y))
         return container
 
     def _split(self, carry: Carry, x: Any) -> tuple[Carry, jax.Array]:

@@ -16,6 +16,7 @@ from jaxsnn._dtypes import state_dtype
 from jaxsnn._layout import is_shared_out
 from jaxsnn._masks import over
 from jaxsnn._parts import is_final
+from jaxsnn.nn._constants import Kind
 from jaxsnn.nn._fields import Fields
 from jaxsnn.nn._module import Cell
 from jaxsnn.nn._run import Carry, Run, Streams, run_cell, start
@@ -106,6 +107,7 @@ class ElementwiseCell(Fields, Cell):
         self, input_shape: tuple[int, ...], rngs: Streams = None, *, dtype: Any = jnp.float32
     ) -> Any:
         """The state before the first step, see `initial_state`."""
+        self._check_constants(tuple(input_shape))
         dtype = state_dtype(dtype)
         return jax.tree.map(lambda c: jnp.full(input_shape, c, dtype), self.initial_state())
 
@@ -126,15 +128,7 @@ class ElementwiseCell(Fields, Cell):
         As it is spread over the elements, a constant gets its gradient by one sum after the loop.
         """
         check_step(self, carry, x, self.state)
-        for name in self._fields:
-            axes = getattr(getattr(self, name), "shape", ())
-            fits = zip(axes, x.shape[max(0, len(x.shape) - len(axes)) :], strict=False)
-            if len(axes) > len(x.shape) or any(a not in (1, b) for a, b in fits):
-                raise ValueError(
-                    f"{name} of {type(self).__name__} has the shape {list(axes)}, which does not "
-                    f"broadcast to an input of shape {list(x.shape)}; give one constant for each "
-                    "feature, the last axis of the input, or one for all"
-                )
+        self._check_constants(x.shape)
         dtype, held = _dtype_of(carry, x), getattr(self, "_held", {})
 
         def spread(value: Any) -> Any:
@@ -144,7 +138,19 @@ class ElementwiseCell(Fields, Cell):
 
         return {name: spread(value) for name, value in self.settings().items()} | held
 
-    def hold(self, carry: Carry, x: Any) -> None:
+    def _check_constants(self, shape: tuple[int, ...]) -> None:
+        """Arrays of constants must broadcast to an input of this shape."""
+        for name in (name for name, check in self._fields.items() if isinstance(check, Kind)):
+            axes = getattr(getattr(self, name), "shape", ())
+            fits = zip(axes, shape[max(0, len(shape) - len(axes)) :], strict=False)
+            if len(axes) > len(shape) or any(a not in (1, b) for a, b in fits):
+                raise ValueError(
+                    f"{name} of {type(self).__name__} has the shape {list(axes)}, which does not "
+                    f"broadcast to an input of shape {list(shape)}; give one constant for each "
+                    "feature, the last axis of the input, or one for all"
+                )
+
+    def _hold(self, carry: Carry, x: Any) -> None:
         """Keep the settings for all steps of a loop with this carry and input."""
         settings = self._spread(carry, x, x.shape)
         self._held = nnx.data({k: v for k, v in settings.items() if isinstance(v, jax.Array)})

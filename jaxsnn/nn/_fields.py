@@ -1,4 +1,4 @@
-"""Fields of a cell: annotated attributes, from which constructor, checks and printing follow."""
+"""Fields of a cell: a dataclass whose attributes are checked whenever they are set."""
 
 import dataclasses
 import inspect
@@ -6,7 +6,7 @@ import re
 import types
 import typing
 from collections.abc import Callable
-from typing import Any, ClassVar, NamedTuple, dataclass_transform
+from typing import Any, ClassVar, dataclass_transform
 
 import jax
 from flax import nnx
@@ -14,39 +14,13 @@ from flax import nnx
 from jaxsnn import _checks
 from jaxsnn.nn._constants import Kind, Learnable, Learned, between
 
-_BY_NAME = inspect.Parameter.KEYWORD_ONLY
-_CHECKS: dict[Any, Callable[[str, Any], Any]] = {
+Check = Callable[[str, Any], Any]
+_CHECKS: dict[Any, Check] = {
     bool: _checks.boolean,
     int: _checks.integer,
     float: _checks.real,
 }
-
-
-class Field(NamedTuple):
-    """An argument of the constructor, which becomes an attribute."""
-
-    parameter: inspect.Parameter
-    checks: tuple[Callable[[str, Any], Any], ...]
-    optional: bool
-
-    @property
-    def is_constant(self) -> bool:
-        """Whether it may be an array, or learned."""
-        return any(isinstance(check, Kind) for check in self.checks)
-
-    def made(self, value: Any) -> Any:
-        """The value of the attribute, checked."""
-        if value is None and self.optional:
-            return None
-        if isinstance(value, Learnable) and not self.is_constant:
-            name = self.parameter.name
-            raise TypeError(
-                f"{name} cannot be learned: its annotation is none of the kinds of constants in "
-                f"jaxsnn.nn.constants, as in {name}: Real"
-            )
-        for check in self.checks:
-            value = check(self.parameter.name, value)
-        return value
+_BY_NAME = inspect.Parameter.KEYWORD_ONLY
 
 
 class _Now:
@@ -56,7 +30,7 @@ class _Now:
         self._name, self._default = name, default
 
     def __get__(self, cell: Any, owner: type) -> Any:
-        if cell is None and self._default is not inspect.Parameter.empty:
+        if cell is None and self._default is not dataclasses.MISSING:
             return self._default
         if cell is None or self._name not in cell.learned:
             raise AttributeError(f"{owner.__name__} has no attribute {self._name!r}")
@@ -71,42 +45,44 @@ def parameter_name(name: str) -> str:
 
 @dataclass_transform(eq_default=False)
 class Fields(nnx.Module):
-    """Mixin: the annotated attributes of a class are the arguments of its constructor.
+    """Mixin: each derived class is a dataclass.
 
-    The rules are those of `dataclasses`: what follows `_: KW_ONLY` is given by name. A field that
-    is declared again keeps its place, and is given by name if it was before.
     `Annotated[type, check]` passes the value through `check(name, value)`, at construction and
-    whenever the attribute is set.
+    whenever the attribute is set. `__post_init__`, for several attributes together, is called at
+    construction alone. A field that is declared again and was given by name stays so.
     """
 
-    _fields: ClassVar[dict[str, Field]] = {}
-    _bounds: tuple[tuple[str, tuple[float, float]], ...] = ()  # of the constants that are learned
+    _fields: ClassVar[dict[str, Check | None]] = {}
+    _bounds: ClassVar[Any] = ()  # of the constants that are learned: pairs of name and bounds
     _declared: ClassVar[bool] = True  # whether the constructor follows from the fields
     printed: ClassVar[tuple[str, ...]] = ()
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        own = _own_fields(cls)
-        for name in vars(cls).keys() & cls._fields.keys() - own.keys():
-            raise TypeError(f"{cls.__name__}.{name} is a field: declare it with its annotation")
-        for name, field in own.items():
-            if name in cls._fields:
-                parameter = field.parameter.replace(kind=cls._fields[name].parameter.kind)
-                own[name] = field._replace(parameter=parameter)
-            if field.is_constant:
-                setattr(cls, name, _Now(name, field.parameter.default))
+        inherited = {
+            name: check
+            for base in reversed(cls.__mro__[1:])
+            for name, check in vars(base).get("_fields", {}).items()
+        }
+        own = _own_checks(cls)
+        _refuse_misleading(cls, own, inherited)
+        cls._declared = cls._declared and "__init__" not in vars(cls)
+        for name in own.keys() & inherited.keys() & vars(cls).keys():
+            before: Any = inspect.signature(super(cls, cls).__init__).parameters[name]
+            by_name = before.kind is _BY_NAME
+            setattr(cls, name, dataclasses.field(default=vars(cls)[name], kw_only=by_name))
+        dataclasses.dataclass(cls, init=cls._declared, repr=False, eq=False)
+        fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        cls._fields = {name: (inherited | own)[name] for name in fields}
+        for name, check in own.items():
+            if isinstance(check, Kind):
+                setattr(cls, name, _Now(name, fields[name].default))
         if "printed" not in vars(cls):
             cls.printed = (*(name for name in own if name not in cls.printed), *cls.printed)
-        cls._fields = cls._fields | own
-        for name in cls._fields.keys() & map(parameter_name, cls._fields):
-            raise TypeError(
-                f"{cls.__name__}.{name} has the name of the parameter of another constant, if that "
-                "is learned (w of tau, w_ and its name of any other); choose another name"
-            )
-        cls._declared = cls._declared and "__init__" not in vars(cls)
         if cls._declared:
-            cls.__init__ = _constructor(cls)  # type: ignore[method-assign]
-            cls.__doc__ = _complete(cls.__doc__ or "", cls.__mro__[1].__doc__ or "", cls.printed)
+            cls.__init__.__signature__ = _signature(cls)  # type: ignore[attr-defined]
+            names = [*cls.printed, *cls._fields.keys() - set(cls.printed)]
+            cls.__doc__ = _complete(cls.__doc__ or "", cls.__mro__[1].__doc__ or "", names)
 
     def __post_init__(self) -> None:
         """Checks of several fields together, after those of each."""
@@ -120,11 +96,17 @@ class Fields(nnx.Module):
         }
 
     def __setattr__(self, name: str, value: Any) -> None:
-        field = self._fields.get(name)
-        if field is None:
+        if name not in self._fields:
             super().__setattr__(name, value)
             return
-        value = field.made(value)
+        check = self._fields[name]
+        if isinstance(value, Learnable) and not isinstance(check, Kind):
+            raise TypeError(
+                f"{name} cannot be learned: its annotation is none of the kinds of constants in "
+                f"jaxsnn.nn.constants, as in {name}: Real"
+            )
+        if check is not None:
+            value = check(name, value)
         if name in self.learned:
             delattr(self, parameter_name(name))
         bounds = {learned: bounds for learned, bounds in self._bounds if learned != name}
@@ -134,38 +116,13 @@ class Fields(nnx.Module):
             bounds[name] = value.bounds
             name, value = parameter_name(name), value.parameter
         super().__setattr__("_bounds", tuple(bounds.items()))
-        # It may change from a number to an array and back, which Flax must be told.
+        # A number may become an array, and back, for which Flax needs a mark.
         mark = nnx.data if isinstance(value, jax.Array | nnx.Variable) else nnx.static
         super().__setattr__(name, mark(value))
 
 
-def _constructor(cls: type[Fields]) -> Callable[..., None]:
-    """`__init__` of the fields: what is given by name comes last, as it is printed."""
-    parameters = [field.parameter for field in cls._fields.values()]
-    by_name = [cls._fields[name].parameter for name in cls.printed if name in cls._fields]
-    by_name += [parameter for parameter in parameters if parameter not in by_name]
-    signature = inspect.Signature(
-        [parameter for parameter in parameters if parameter.kind < _BY_NAME]
-        + [parameter for parameter in by_name if parameter.kind == _BY_NAME]
-    )
-
-    def __init__(self: Fields, *args: Any, **kwargs: Any) -> None:
-        try:
-            given = signature.bind(*args, **kwargs)
-        except TypeError as error:
-            known = ", ".join(signature.parameters) or "none"
-            raise TypeError(f"{type(self).__name__}: {error}; its arguments are {known}") from None
-        given.apply_defaults()
-        for name, value in given.arguments.items():
-            setattr(self, name, value)
-        self.__post_init__()
-
-    this = inspect.Parameter("self", inspect.Parameter.POSITIONAL_ONLY)
-    __init__.__signature__ = inspect.Signature([this, *signature.parameters.values()])  # type: ignore[attr-defined]
-    return __init__
-
-
-def _own_fields(cls: type) -> dict[str, Field]:
+def _own_checks(cls: type) -> dict[str, Check | None]:
+    """The check of each field that the body of a class declares."""
     annotations = inspect.get_annotations(cls)
     if any(isinstance(annotation, str) for annotation in annotations.values()):
         try:
@@ -175,52 +132,88 @@ def _own_fields(cls: type) -> dict[str, Field]:
                 f"an annotation of {cls.__name__} cannot be read: {error}. Import the name in the "
                 "module, or leave out from __future__ import annotations"
             ) from None
-    fields: dict[str, Field] = {}
-    place: Any = inspect.Parameter.POSITIONAL_OR_KEYWORD
-    for name, annotation in annotations.items():
-        if annotation is dataclasses.KW_ONLY:
-            place = _BY_NAME
-        elif typing.ClassVar not in (annotation, typing.get_origin(annotation)):
-            default = vars(cls).get(name, inspect.Parameter.empty)
-            checks, optional = _checks_of(annotation)
-            kind = next((check for check in checks if isinstance(check, Kind)), None)
-            if kind is not None and optional:
-                kind = dataclasses.replace(kind, name=f"{kind.name} | None")
-            kind = kind or getattr(annotation, "__origin__", annotation)
-            parameter = inspect.Parameter(name, place, default=default, annotation=kind)
-            fields[name] = Field(parameter, checks, optional)
-    return fields
+    return {
+        name: _check_of(annotation)
+        for name, annotation in annotations.items()
+        if annotation is not dataclasses.KW_ONLY
+        and typing.ClassVar not in (annotation, typing.get_origin(annotation))
+    }
 
 
-def _checks_of(annotation: Any) -> tuple[tuple[Callable[[str, Any], Any], ...], bool]:
-    """The checks of an annotation, and whether None is allowed."""
-    kinds = [annotation]
+def _check_of(annotation: Any) -> Check | None:
+    """The check of an annotation; that of `Annotated[...] | None` lets None through."""
+    kinds, optional = [annotation], False
     if typing.get_origin(annotation) in (typing.Union, types.UnionType):
         kinds = [kind for kind in typing.get_args(annotation) if kind is not types.NoneType]
-    checks = getattr(kinds[0], "__metadata__", ()) if len(kinds) == 1 else ()
-    if len(kinds) == 1 and kinds[0] in (bool, int, float):
-        checks = (_CHECKS[kinds[0]],)
-    return checks, types.NoneType in typing.get_args(annotation)
+        optional = len(kinds) < len(typing.get_args(annotation))
+    checks = [_CHECKS.get(kinds[0]), *getattr(kinds[0], "__metadata__", ())]
+    check: Any = next((check for check in checks if callable(check)), None)
+    if len(kinds) > 1 or check is None:
+        return None
+    if isinstance(check, Kind):
+        return dataclasses.replace(check, optional=optional)
+    if not optional:
+        return check
+    return lambda name, value: None if value is None else check(name, value)
 
 
-_ORDER = ("", "Args", "Constants", "Carry", "Raises", "Source", "Examples")
-_HEADING = re.compile(rf"^(?=(?:{'|'.join(_ORDER[1:])}):)", re.MULTILINE)
+def _refuse_misleading(cls: Any, own: Any, inherited: Any) -> None:
+    """Raise where a class would not do what its body says."""
+    name = cls.__name__
+    for field in vars(cls).keys() & inherited.keys() - own.keys():
+        raise TypeError(f"{name}.{field} is a field: declare it with its annotation")
+    for field in own.keys() - inherited.keys():
+        if any(hasattr(base, field) for base in cls.__bases__):
+            raise TypeError(f"{name}.{field} cannot be a field: its base class uses this name")
+    for field in (inherited | own).keys() & map(parameter_name, inherited | own):
+        raise TypeError(
+            f"{name}.{field} has the name of the parameter of another constant, if that is learned "
+            "(w of tau, w_ and its name of any other); choose another name"
+        )
+    if own and not cls._declared and "__init__" not in vars(cls):
+        raise TypeError(
+            f"{name} declares {', '.join(own)}, which the __init__ of its base class does not "
+            "take; derive it from another class, or write an __init__"
+        )
 
 
-def _complete(doc: str, inherited: str, names: tuple[str, ...]) -> str:
+def _signature(cls: Any) -> inspect.Signature:
+    """The signature of `__init__`, what is given by name in the order that is printed."""
+    parameters = []
+    for parameter in inspect.signature(cls.__init__).parameters.values():
+        check = cls._fields.get(parameter.name)
+        if isinstance(check, Kind):
+            parameter = parameter.replace(annotation=check)
+        elif hasattr(parameter.annotation, "__metadata__"):
+            parameter = parameter.replace(annotation=parameter.annotation.__origin__)
+        parameters.append(parameter)
+    place = {name: k for k, name in enumerate(cls.printed)}
+    by_name = [parameter for parameter in parameters if parameter.kind is _BY_NAME]
+    by_name.sort(key=lambda parameter: place.get(parameter.name, len(place)))
+    first = [parameter for parameter in parameters if parameter.kind is not _BY_NAME]
+    return inspect.Signature([*first, *by_name])
+
+
+_SECTION = re.compile(r"^(?=[A-Z]\w*:)", re.MULTILINE)
+_LAST = ("Constants", "Carry", "Raises")  # where they stand if they are inherited
+
+
+def _complete(doc: str, inherited: str, fields: list[str]) -> str:
     """A docstring with the arguments and sections that it does not repeat from its base class."""
     own, base = _sections(doc), _sections(inherited)
-    base.pop("Examples", None)
     arguments = _arguments(base.get("Args", "")) | _arguments(own.get("Args", ""))
-    sections = base | own
-    described = [arguments[name] for name in names if name in arguments]
-    sections["Args"] = "\n".join(["Args:", *described]) if described else ""
-    return "\n\n".join(sections[name] for name in _ORDER if sections.get(name))
+    described = [arguments.pop(name) for name in fields if name in arguments]
+    described += arguments.values()
+    own["Args"] = "\n".join(["Args:", *described]) if described else ""
+    missing = {name: base[name] for name in _LAST if name in base and name not in own}
+    names = [name for name in own if name not in ("", "Args", "Examples")]
+    order = ["", "Args", *(name for name in _LAST if name in missing), *names, "Examples"]
+    return "\n\n".join(text for name in order if (text := (own | missing).get(name)))
 
 
 def _sections(doc: str) -> dict[str, str]:
-    """The text of each section, that before the first one under no name."""
-    parts = [part.rstrip() for part in _HEADING.split(inspect.cleandoc(doc))]
+    """The text of each section by its heading, that before the first one under no name."""
+    parts = [part.rstrip() for part in _SECTION.split(inspect.cleandoc(doc))]
     return {(part.partition(":")[0] if k else ""): part for k, part in enumerate(parts)}
 
 

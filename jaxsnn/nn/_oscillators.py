@@ -21,8 +21,9 @@ class BRFNode(Firing):
     each neuron, e.g. from draws between 15 and 85, and 0.1 and 1.
 
     Args:
-        omega: angle per unit of time, greater than 0 and at most `1 / dt`; the neuron answers
-            best to inputs every `2 pi / omega`. Learned, it needs such bounds: `(0, 1 / dt)`.
+        omega: angle per unit of time, greater than 0 and less than `1 / dt`; the neuron
+            answers best to inputs every `2 pi / omega`. Learned, it needs such bounds, e.g.
+            `(0, 0.99 / dt)`.
         b_offset: how far the damping is from the bound, not negative.
         dt: units of time in a step, greater than 0.
         q_decay: what is left of the refractory variable after a step, from 0 to 1.
@@ -35,12 +36,12 @@ class BRFNode(Firing):
 
     Raises:
         TypeError: an argument is of the wrong type.
-        ValueError: a constant is out of range or not finite, or `omega` greater than `1 / dt`;
+        ValueError: a constant is out of range or not finite, or `omega` not less than `1 / dt`;
             when run, if an array of constants does not broadcast to the input.
 
     Examples:
         >>> omega = jax.random.uniform(jax.random.key(0), (128,), minval=15.0, maxval=85.0)
-        >>> neuron = BRFNode(omega=learnable(omega, (0, 100)), b_offset=learnable(0.5))
+        >>> neuron = BRFNode(omega=learnable(omega, (0, 99)), b_offset=learnable(0.5))
 
         It prefers its own rhythm, here 50 steps, to others:
 
@@ -62,11 +63,11 @@ class BRFNode(Firing):
 
     def __post_init__(self) -> None:
         omega, dt = self._greatest("omega"), self._greatest("dt")
-        if not isinstance(dt * omega, jax.core.Tracer) and np.any(dt * omega > 1):
+        if not isinstance(dt * omega, jax.core.Tracer) and np.any(dt * omega >= 1):
             raise ValueError(
-                f"omega must be at most 1/dt, got {omega!r} for omega and {dt!r} for dt: a faster "
-                "oscillation grows whatever the damping. Make dt smaller; a learned constant "
-                "counts with its upper bound, so write e.g. omega=nn.learnable(value, (0, 1 / dt))"
+                f"omega must be less than 1/dt, got {omega!r} for omega and {dt!r} for dt: a "
+                "faster oscillation grows whatever the damping. Make dt smaller; of a constant that "
+                "is learned the upper bound counts, e.g. nn.learnable(value, (0, 0.99 / dt))"
             )
 
     def _greatest(self, name: str) -> Any:

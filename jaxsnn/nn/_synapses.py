@@ -6,9 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxsnn import functional
+from jaxsnn import _checks, functional
 from jaxsnn.nn import _constants
-from jaxsnn.nn._constants import Positive, TimeConstant
+from jaxsnn.nn._constants import Learnable, Positive, TimeConstant
 from jaxsnn.nn._elementwise import ElementwiseCell
 
 
@@ -23,6 +23,10 @@ class SynapseFilter(ElementwiseCell):
 
     Carry: the current `i`, 0 before the first step, in the shape of one step's input.
 
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: `tau` is not greater than 1, or not finite.
+
     Examples:
         >>> _, current = unroll(SynapseFilter(tau=2.0), jnp.array([[1.0], [0.0], [0.0]]))
         >>> current[:, 0]
@@ -30,15 +34,12 @@ class SynapseFilter(ElementwiseCell):
     """
 
     state_name = "i"
-    printed = ("tau",)
     tau: TimeConstant = 100.0
-    learnable: bool = False
     step = functional.synapse_filter_step
 
-    def __post_init__(self) -> None:
-        if self.learnable and not hasattr(self, "w"):
-            self.tau = _constants.learnable(self.tau)
-        self.learnable = hasattr(self, "w")
+    def __init__(self, tau: TimeConstant = 100.0, learnable: bool = False) -> None:
+        learn = _checks.boolean("learnable", learnable) and not isinstance(tau, Learnable)
+        self.tau = _constants.learnable(tau) if learn else tau
 
 
 class ExponentialSynapse(ElementwiseCell):

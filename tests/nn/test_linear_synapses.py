@@ -96,7 +96,7 @@ def test_learnable():
         (lambda: nn.ExponentialSynapse(0.0), ValueError, "tau must be greater than 0, got 0.0"),
         (lambda: nn.ExponentialSynapse(nn.learnable(0.0)), ValueError, "tau must be greater than"),
         (lambda: nn.AlphaSynapse("2"), TypeError, "tau must be a number"),
-        (lambda: nn.AlphaSynapse(), TypeError, "AlphaSynapse: missing .* argument: 'tau'"),
+        (lambda: nn.AlphaSynapse(), TypeError, "AlphaSynapse.* missing 1 .* argument: 'tau'"),
         (lambda: nn.DoubleExponentialSynapse(2.0, -1.0), ValueError, "tau_rise must be greater"),
         (lambda: nn.DoubleExponentialSynapse(2.0, 3.0), ValueError, "at most tau_decay, got"),
         (
