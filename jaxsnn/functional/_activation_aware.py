@@ -31,7 +31,8 @@ def activation_aware_if_step(
         v: membrane potential after the last reset, any shape.
         x: input current of this step, the shape of `v`.
         v_threshold: firing thresholds, a scalar, or an array that broadcasts to `v`.
-        v_offset: what is added to the potential when it is compared, likewise.
+        v_offset: what is added to the potential when it is compared, a scalar, or an array that
+            broadcasts to `v`.
         v_reset: potential after a spike; None subtracts the threshold instead.
         surrogate_function: spike function of `h + v_offset - v_threshold`.
         detach_reset: no gradient flows through the `s` of the reset (that of the output stays).

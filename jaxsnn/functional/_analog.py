@@ -1,4 +1,4 @@
-"""LIF neurons that put out a number instead of spikes, and neurons that do not spike at all."""
+"""LIF neurons that output a number instead of spikes, and neurons that do not spike at all."""
 
 from collections.abc import Callable
 
@@ -27,7 +27,7 @@ def liaf_step(
         y = act(h - v_threshold)      threshold_related=True
         y = act(h)                    threshold_related=False
 
-    The spikes `s` cause the resets, but are not put out.
+    The spikes `s` cause the resets, but are not the output.
 
     Args:
         v: membrane potential after the last reset, any shape.

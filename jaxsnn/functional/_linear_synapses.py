@@ -42,7 +42,7 @@ def exponential_synapse_step(
 
     Args:
         i: synaptic current after the last step, any shape.
-        x: input of this step (spikes, as a rule), the shape of `i`.
+        x: input of this step (usually spikes), the shape of `i`.
         decay: factor of one step, from `exponential_decay`; a scalar or an array like `i`.
 
     Returns:
@@ -76,9 +76,9 @@ def double_exponential_synapse_step(
 
     Args:
         state: current and rise after the last step, any shape.
-        x: input of this step (spikes, as a rule), the shape of the state's arrays.
+        x: input of this step (usually spikes), the shape of the state's arrays.
         decay: factor of `i` in one step; a scalar or an array like `state.i`.
-        rise: factor of `r` in one step, likewise.
+        rise: factor of `r` in one step; a scalar or an array like `state.i`.
         gain: share of `r` that reaches `i`; all three from `double_exponential_factors`.
 
     Returns:
@@ -120,7 +120,8 @@ def double_exponential_factors(tau_decay: Any, tau_rise: Any) -> tuple[Any, Any,
     Args:
         tau_decay: time constant of the decay in time steps, greater than 0: a float (calculated
             in double precision) or a JAX array.
-        tau_rise: time constant of the rise, likewise; at most `tau_decay`, though the response
+        tau_rise: time constant of the rise in time steps, also a float or an array, greater
+            than 0 and at most `tau_decay`, though the response
             is the same with the two exchanged.
 
     Returns:

@@ -15,7 +15,7 @@ def neunorm_step(
 
     Args:
         s: the trace of all channels, at each position, `[..., 1]`.
-        x: input of this step (spikes, as a rule), channels last, `[..., C]`.
+        x: input of this step (usually spikes), channels last, `[..., C]`.
         w: strength of the inhibition, with as many axes as `x` and broadcasting to it.
         k: decay of the trace a step.
 

@@ -75,11 +75,11 @@ def with_trace_gradient(
 ) -> Float[Array, "N *out"]:
     """`layer(spikes)`, with the gradient of the layer's parameters taken at `trace`.
 
-    For a linear layer `y = s W` that is `dW = trace^T dy` in place of `s^T dy`, the rule of
+    For a linear layer `y = s W` that is `dW = trace^T dy` instead of `s^T dy`, the rule of
     online training through time. The gradient of the spikes is that of `layer` at `trace` too.
 
     Args:
-        layer: the layer behind an `OTTTLIFNode`, e.g. a `Linear` or a `Conv`.
+        layer: the layer after an `OTTTLIFNode`, e.g. a `Linear` or a `Conv`.
         spikes: its input at this step, `[N, ...]`.
         trace: trace of these spikes, the shape of `spikes`.
 

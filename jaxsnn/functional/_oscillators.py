@@ -85,7 +85,7 @@ def divergence_bound(omega: Any, dt: Any) -> Any:
     Args:
         omega: angle per unit of time, less than `1 / dt`: a float (calculated in double
             precision) or a JAX array.
-        dt: units of time in a step, > 0, likewise.
+        dt: units of time in a step, > 0, a float or a JAX array.
 
     Returns:
         A float or an array; an array is NaN where `omega` is greater than `1 / dt`.

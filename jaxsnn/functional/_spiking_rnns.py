@@ -31,7 +31,7 @@ def spiking_rnn_step(
 
         h = H(a),    a = W_ih x + b_ih + W_hh h + b_hh
 
-    with the Heaviside step `H` in place of the usual tanh. What was before enters through `a`.
+    with the Heaviside step `H` instead of the usual tanh. The step before enters through `a`.
 
     Args:
         a: drive of each hidden unit, any shape.

@@ -17,7 +17,7 @@ def synapse_filter_step(
 
     Args:
         i: synaptic current after the last step, any shape.
-        x: input of this step (spikes, as a rule), the shape of `i`.
+        x: input of this step (usually spikes), the shape of `i`.
         tau: time constant in time steps, > 1; a scalar, or an array that broadcasts to `i`.
 
     Returns:

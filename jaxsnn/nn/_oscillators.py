@@ -66,8 +66,8 @@ class BRFNode(Firing):
         if not isinstance(dt * omega, jax.core.Tracer) and np.any(dt * omega >= 1):
             raise ValueError(
                 f"omega must be less than 1/dt, got {omega!r} for omega and {dt!r} for dt: a "
-                "faster oscillation grows whatever the damping. Make dt smaller; of a constant that "
-                "is learned the upper bound counts, e.g. nn.learnable(value, (0, 0.99 / dt))"
+                "faster oscillation grows whatever the damping. Make dt smaller; a learned "
+                "constant counts with its upper bound, e.g. nn.learnable(value, (0, 0.99 / dt))"
             )
 
     def _greatest(self, name: str) -> Any:

@@ -160,7 +160,7 @@ class Flatten(Printable, nnx.Module):
     """Makes one axis of all but the batch: `[N, ...]` to `[N, features]` at each step.
 
     With channels last the order is (row, column, channel), torch's is (channel, row, column): the
-    weights of a `Linear` behind it that come from torch have to be sorted accordingly.
+    weights of a `Linear` after it that come from torch have to be sorted accordingly.
     """
 
     def __call__(self, x: Shaped[Array | np.ndarray, "N *shape"]) -> Shaped[Array, "N features"]:

@@ -1,9 +1,9 @@
 """Kinds of constants, for the declaration of a neuron of your own.
 
 As the annotation of an attribute, e.g. `tau: TimeConstant = 2.0`, each checks a number or an array,
-and says between which bounds `jaxsnn.nn.learnable` learns it.
+and has the bounds between which `jaxsnn.nn.learnable` learns it.
 
-| kind | range | bounds of what is learned |
+| kind | range | default bounds of `learnable` |
 |---|---|---|
 | `TimeConstant` | greater than 1, in time steps | `(1, inf)` |
 | `Threshold` | any number | `(0, inf)` |

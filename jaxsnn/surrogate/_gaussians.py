@@ -23,7 +23,7 @@ class Gaussian(Surrogate):
         sigma: standard deviation, positive.
         gamma: integral of the derivative, positive; the derivative at 0 is
             `gamma / (sqrt(2 pi) sigma)`.
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `sigma` or `gamma` is not a number or `spiking` not a bool.
@@ -66,7 +66,7 @@ class MultiGaussian(Surrogate):
         sigma: standard deviation of the narrow one, and how far off the centres of the wide ones
             are, positive.
         gamma: factor of the derivative, positive.
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `h`, `s`, `sigma` or `gamma` is not a number or `spiking` not a bool.
@@ -110,7 +110,7 @@ class DoubleGaussian(Surrogate):
         s: how many times as wide it is, positive.
         sigma: standard deviation of the narrow one, positive.
         gamma: factor of the derivative, positive.
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `h`, `s`, `sigma` or `gamma` is not a number or `spiking` not a bool.

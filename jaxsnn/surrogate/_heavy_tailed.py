@@ -24,7 +24,7 @@ class SuperSpike(Surrogate):
 
     Args:
         alpha: the derivative at 0, positive.
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `alpha` is not a number or `spiking` not a bool.
@@ -56,7 +56,7 @@ class FastSigmoid(Surrogate):
 
     Args:
         slope: the inverse of the width, positive; the derivative is 1 at 0 whatever the slope.
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `slope` is not a number or `spiking` not a bool.
@@ -84,7 +84,7 @@ class NonzeroSignLogAbs(Surrogate):
 
     Args:
         alpha: steepness, positive; the derivative at 0 is `alpha`.
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `alpha` is not a number or `spiking` not a bool.
@@ -117,7 +117,7 @@ class FakeNumericalGradient(Surrogate):
 
     Args:
         alpha: greatest slope, positive.
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `alpha` is not a number or `spiking` not a bool.
@@ -160,7 +160,7 @@ class S2NN(Surrogate):
     Args:
         alpha: steepness below the threshold, positive.
         beta: slope just above the threshold, positive.
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `alpha` or `beta` is not a number or `spiking` not a bool.

@@ -19,7 +19,7 @@ class DeterministicPass(Surrogate):
     `Rect` is the straight-through estimator in a window.
 
     Args:
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `spiking` is not a bool.
@@ -45,7 +45,7 @@ class LeakyKReLU(Surrogate):
     Args:
         leak: slope below the threshold, not negative.
         k: slope from the threshold on, positive.
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `leak` or `k` is not a number or `spiking` not a bool.
@@ -78,7 +78,7 @@ class LogTailedReLU(Surrogate):
 
     Args:
         alpha: slope up to the threshold, not negative.
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `alpha` is not a number or `spiking` not a bool.
@@ -126,7 +126,7 @@ class MultiLevelSpikeCount(Surrogate):
     Args:
         max_spike_count: greatest number of spikes in one step, at least 1.
         grad_window: `(low, high)`, where the gradient passes; None is `(0, max_spike_count)`.
-        spiking: False runs the primal forward in place of the rounding.
+        spiking: False runs the primal forward instead of the rounding.
 
     Raises:
         TypeError: `max_spike_count` is not an integer, `grad_window` not a pair of numbers or

@@ -19,7 +19,7 @@ class Sigmoid(Surrogate):
 
     Args:
         alpha: steepness, positive; the derivative at 0 is `alpha / 4`.
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `alpha` is not a number or `spiking` not a bool.
@@ -48,7 +48,7 @@ class ATan(Surrogate):
 
     Args:
         alpha: steepness, positive; the derivative at 0 is `alpha / 2`.
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `alpha` is not a number or `spiking` not a bool.
@@ -79,7 +79,7 @@ class Erf(Surrogate):
     Args:
         alpha: steepness, positive: a standard deviation of `1/(sqrt(2) alpha)`; the derivative
             at 0 is `alpha / sqrt(pi)`.
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `alpha` is not a number or `spiking` not a bool.
@@ -110,7 +110,7 @@ class SoftSign(Surrogate):
 
     Args:
         alpha: steepness, positive; the derivative at 0 is `alpha / 2`.
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `alpha` is not a number or `spiking` not a bool.
@@ -144,7 +144,7 @@ class PiecewiseExp(Surrogate):
     Args:
         alpha: steepness, positive; the derivative at 0 is `gamma alpha / 2`.
         gamma: integral of the derivative, positive.
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `alpha` or `gamma` is not a number or `spiking` not a bool.
@@ -186,7 +186,7 @@ class QPseudoSpike(Surrogate):
         alpha: exponent of the tails, greater than 1: 2 is that of `SoftSign`, and the larger,
             the nearer to an exponential. (SpikingJelly takes any number, and divides by zero
             at 1.)
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `alpha` is not a number or `spiking` not a bool.
@@ -232,7 +232,7 @@ class SquarewaveFourierSeries(Surrogate):
         n: one more than the number of terms, at least 2: SpikingJelly counts so, and its `n=1`
             is an empty series that never learns.
         T_period: period, in units of the membrane potential, positive.
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `n` is not an integer, `T_period` not a number or `spiking` not a bool.

@@ -28,7 +28,7 @@ class Rect(Surrogate):
     Args:
         alpha: height of the window, positive.
         width: whole width of the window, positive; None is `1/alpha`.
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `alpha` or `width` is not a number or `spiking` not a bool.
@@ -67,7 +67,7 @@ class PiecewiseQuadratic(Surrogate):
 
     Args:
         alpha: height of the triangle and the inverse of half its base, positive.
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `alpha` is not a number or `spiking` not a bool.
@@ -100,7 +100,7 @@ class Triangle(Surrogate):
         gamma: height, positive: dampens the gradient that goes back through many steps.
         width: distance from the threshold at which the derivative becomes 0, positive; the
             paper's is the threshold itself.
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `gamma` or `width` is not a number or `spiking` not a bool.
@@ -140,7 +140,7 @@ class PiecewiseLeakyReLU(Surrogate):
     Args:
         w: half the width of the window, positive.
         c: slope outside of the window, not negative.
-        spiking: False runs the primal forward in place of the step.
+        spiking: False runs the primal forward instead of the step.
 
     Raises:
         TypeError: `w` or `c` is not a number or `spiking` not a bool.

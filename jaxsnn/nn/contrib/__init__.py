@@ -1,10 +1,10 @@
 """Neurons and layers that few networks need, most of them for parity with SpikingJelly.
 
-They are exact and tested like those of `jaxsnn.nn`. A part is here, and not there, if one of these
-holds: one paper uses it and no example or recipe of this project does; it is made for a special
-purpose, e.g. the conversion of conventional networks; another part has replaced it in practice.
-It moves to `jaxsnn.nn` when an example or a recipe of the project uses it. Names and arguments
-here may change from one minor version to the next, which the changelog then says.
+They are exact and tested like those of `jaxsnn.nn`. A part is in `jaxsnn.nn` if an example, a
+network or a recipe of this project uses it, or if recent networks with published results on
+sequences are made of it (`AdLIFNode`, `SEAdLIFNode`, `BRFNode`, `TCLIFNode`, `PSN`, `SlidingPSN`).
+Otherwise it is here, and moves when that changes. Names and arguments here may change from one
+minor version to the next, which the changelog then says.
 """
 
 from jaxsnn.nn.contrib._activation_aware import ActivationAwareIFNode as ActivationAwareIFNode

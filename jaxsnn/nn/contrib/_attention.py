@@ -110,7 +110,7 @@ class MultiDimensionalAttention(Layer):
 
     The weights of steps and channels are those of `TemporalWiseAttention`, on either axis; those
     of the positions a convolution of mean and maximum over steps and channels. Each stage sees
-    what the one before put out.
+    the output of the one before.
 
     Args:
         T: number of time steps.

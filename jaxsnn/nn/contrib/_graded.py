@@ -1,4 +1,4 @@
-"""Neurons that say more than yes or no: spikes with a sign, several spikes in a step."""
+"""Neurons whose output is a number of spikes in a step, or spikes with a sign."""
 
 from dataclasses import KW_ONLY
 

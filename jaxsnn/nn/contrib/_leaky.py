@@ -53,7 +53,7 @@ class OTTTLIFNode(Neuron):
     """LIF neuron of online training through time: an `SLTTLIFNode` (with other defaults) that
     keeps a trace of its spikes; the equation is in `jaxsnn.functional.ottt_lif_step`.
 
-    The output is the spikes. The trace is in the carry, `carry.trace`, for the layer behind the
+    The output is the spikes. The trace is in the carry, `carry.trace`, for the layer after the
     neuron: `jaxsnn.functional.with_trace_gradient`.
 
     Args:

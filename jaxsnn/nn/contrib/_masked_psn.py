@@ -60,7 +60,7 @@ class MaskedPSN(_ParallelNeuron):
 def with_lambda(module: Any, lambda_: float | Float[Array, ""]) -> Any:
     """A copy of `module` in which every `MaskedPSN` masks by `lambda_`; parameters are shared.
 
-    A Python number becomes a setting, and a jitted function compiles anew for each one. An array
+    A Python number becomes a setting, and a jitted function compiles again for each one. An array
     does not: inside a jitted training step, take `lambda_` as an argument and begin with this.
     (`jaxsnn.training.create` takes a network with a number only.)
 

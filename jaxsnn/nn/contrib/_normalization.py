@@ -22,7 +22,7 @@ class ThresholdDependentBatchNorm(BatchNorm):
     Args:
         num_features: number of channels, the size of the last axis.
         alpha: scale; 1, or `1/sqrt(branches)` where branches add up.
-        v_threshold: firing threshold of the neurons behind.
+        v_threshold: firing threshold of the neurons after it.
         epsilon: added to the variance.
         momentum: weight of the earlier batches in the running statistics, in `[0, 1]`.
         param_dtype: dtype of `scale` and `bias`, and if wider than float32 of the running
