@@ -95,9 +95,9 @@ class DoubleExponentialSynapse(ElementwiseCell):
 
     Args:
         tau_decay: time constant of the decay in time steps, greater than 0.
-        tau_rise: time constant of the rise in time steps, greater than 0 and at most `tau_decay`, at which this is
-            `AlphaSynapse`. The response is the same with the two exchanged, so that two that
-            are learned may cross.
+        tau_rise: time constant of the rise in time steps, greater than 0 and at most `tau_decay`,
+            at which this is `AlphaSynapse`. The response is the same with the two exchanged, so
+            that two that are learned may cross.
 
     Carry: `jaxsnn.functional.RisingCurrent(i, rise)`, 0 before the first step, each in the shape
     of one step's input.
