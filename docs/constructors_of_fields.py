@@ -41,7 +41,7 @@ def _add_constructor(described: griffe.Class, cls: Any) -> None:
             annotation=_written(parameter.annotation),
             default=None if parameter.default is parameter.empty else repr(parameter.default),
         )
-        for parameter in inspect.signature(cls.__init__).parameters.values()
+        for parameter in inspect.signature(cls).parameters.values()
     ]
     described.set_member(
         "__init__", griffe.Function("__init__", parameters=griffe.Parameters(*parameters))

@@ -127,7 +127,7 @@ ROWS = {
     # Neurons.
     "ActivationAwareIFNode": Row(
         lambda: nn.ActivationAwareIFNode(
-            v_threshold=(0.75, 1.0, 1.25, 1.5), v_offset=(0.25, 0.0, -0.25, 0.5)
+            v_threshold=np.array([0.75, 1.0, 1.25, 1.5]), v_offset=np.array([0.25, 0.0, -0.25, 0.5])
         ),
         Equation(integrate, reach=lambda n: n.v_threshold - n.v_offset, exact="grid"),
         over_time="any",
@@ -144,7 +144,7 @@ ROWS = {
             nn.learnable((2.0, 3.0, 4.0, 5.0), (1, 25)),
             nn.learnable(4.0),
             a=nn.learnable(0.5),
-            b=(0.25, 0.5, 0.0, 1.0),
+            b=np.array([0.25, 0.5, 0.0, 1.0]),
             v_threshold=nn.learnable((0.5, 0.75, 1.0, 0.25)),
         )
     ),

@@ -72,7 +72,11 @@ def nonspiking_if_step(
 
 
 def nonspiking_lif_step(
-    v: Float[Array, "*shape"], x: Float[Array, "*shape"], *, tau: float, decay_input: bool
+    v: Float[Array, "*shape"],
+    x: Float[Array, "*shape"],
+    *,
+    tau: float | Float[Array, "*#shape"],
+    decay_input: bool,
 ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
     """One time step of the leaky integrator that never fires.
 

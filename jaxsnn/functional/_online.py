@@ -43,7 +43,11 @@ def sltt_lif_step(
 
 
 def ottt_lif_step(
-    state: OTTTState, x: Float[Array, "*shape"], *, tau: float, **settings: Any
+    state: OTTTState,
+    x: Float[Array, "*shape"],
+    *,
+    tau: float | Float[Array, "*#shape"],
+    **settings: Any,
 ) -> tuple[OTTTState, Float[Array, "*shape"]]:
     """One time step of the LIF neuron of online training through time.
 

@@ -9,11 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+from numpy.typing import NDArray
 
 from jaxsnn import _checks
 
-Number = float | jax.Array | np.ndarray[Any, Any]
-Bounds = tuple[float, float]
+Number = float | jax.Array | NDArray[Any]
+Bounds = tuple[float | int, float | int]
 
 
 class Constant(nnx.Param[Any]):

@@ -2,7 +2,7 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any, Self, final
+from typing import Any, final
 
 import jax
 import jax.numpy as jnp
@@ -53,7 +53,7 @@ class _RecurrentContainer(Cell):
         sub_carry, y = self._split(carry, x)
         return self._feed_back(sub_carry, self._mix(x, y), y, run)
 
-    def _for_steps(self, carry: Carry, x: jax.Array) -> Self:
+    def _for_steps(self, carry: Carry, x: jax.Array) -> Any:
         """The container for all steps of `x`: the gradients of an element-wise sub-module's
         constants are summed after the loop.
         """

@@ -3,7 +3,7 @@
 import inspect
 import math
 from collections.abc import Callable, Sequence
-from typing import Any, ClassVar, Self, final
+from typing import Any, ClassVar, final
 
 import jax
 import jax.numpy as jnp
@@ -86,7 +86,7 @@ class ElementwiseCell(Fields, Cell):
             )
         cls._taken = [name for name in names if name in cls._fields]
 
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+    def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         if not hasattr(cls, "step"):
             raise TypeError(f"{cls.__name__} is abstract: a class derived from it defines step")
         return super().__new__(cls)

@@ -48,14 +48,16 @@ class Fields(nnx.Module):
     """Mixin: each derived class is a dataclass.
 
     `Annotated[type, check]` passes the value through `check(name, value)`, at construction and
-    whenever the attribute is set. `__post_init__`, for several attributes together, is called at
-    construction alone. A field that is declared again and was given by name stays so.
+    whenever the attribute is set. `__post_init__`, for several attributes together, is called
+    then too; a value that it refuses is not set. A field that is declared again and was given by
+    name stays so.
     """
 
     _fields: ClassVar[dict[str, Check | None]] = {}
     _bounds: ClassVar[Any] = ()  # of the constants that are learned: pairs of name and bounds
     _declared: ClassVar[bool] = True  # whether the constructor follows from the fields
     printed: ClassVar[tuple[str, ...]] = ()
+    shown_signature: ClassVar[inspect.Signature | None] = None
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
@@ -64,7 +66,12 @@ class Fields(nnx.Module):
             for base in reversed(cls.__mro__[1:])
             for name, check in vars(base).get("_fields", {}).items()
         }
-        own = _own_checks(cls)
+        own = {
+            name: inherited[name]  # a plain annotation, such as float, does not drop a kind
+            if isinstance(inherited.get(name), Kind) and not isinstance(check, Kind)
+            else check
+            for name, check in _own_checks(cls).items()
+        }
         _refuse_misleading(cls, own, inherited)
         cls._declared = cls._declared and "__init__" not in vars(cls)
         for name in own.keys() & inherited.keys() & vars(cls).keys():
@@ -79,8 +86,8 @@ class Fields(nnx.Module):
                 setattr(cls, name, _Now(name, fields[name].default))
         if "printed" not in vars(cls):
             cls.printed = (*(name for name in own if name not in cls.printed), *cls.printed)
+        cls.shown_signature = _signature(cls) if cls._declared else None
         if cls._declared:
-            cls.__init__.__signature__ = _signature(cls)  # type: ignore[attr-defined]
             names = [*cls.printed, *cls._fields.keys() - set(cls.printed)]
             cls.__doc__ = _complete(cls.__doc__ or "", cls.__mro__[1].__doc__ or "", names)
 
@@ -96,9 +103,26 @@ class Fields(nnx.Module):
         }
 
     def __setattr__(self, name: str, value: Any) -> None:
+        before = dict(vars(self))
         if name not in self._fields:
             super().__setattr__(name, value)
             return
+        self._set(name, value)
+        learned = dict(self._bounds)
+        made = all(field in vars(self) or field in learned for field in self._fields)
+        if not made or "_checking" in before:  # not in the middle of the constructor or of a check
+            return
+        try:
+            vars(self)["_checking"] = True
+            self.__post_init__()
+        except (TypeError, ValueError):
+            vars(self).clear()
+            vars(self).update(before)
+            raise
+        finally:
+            vars(self).pop("_checking", None)
+
+    def _set(self, name: str, value: Any) -> None:
         check = self._fields[name]
         if isinstance(value, Learnable) and not isinstance(check, Kind):
             raise TypeError(
@@ -180,7 +204,7 @@ def _refuse_misleading(cls: Any, own: Any, inherited: Any) -> None:
 def _signature(cls: Any) -> inspect.Signature:
     """The signature of `__init__`, what is given by name in the order that is printed."""
     parameters = []
-    for parameter in inspect.signature(cls.__init__).parameters.values():
+    for parameter in [*inspect.signature(cls.__init__).parameters.values()][1:]:  # without self
         check = cls._fields.get(parameter.name)
         if isinstance(check, Kind):
             parameter = parameter.replace(annotation=check)

@@ -37,7 +37,7 @@ class SynapseFilter(ElementwiseCell):
     tau: TimeConstant = 100.0
     step = functional.synapse_filter_step
 
-    def __init__(self, tau: TimeConstant = 100.0, learnable: bool = False) -> None:
+    def __init__(self, tau: Any = 100.0, learnable: bool = False) -> None:
         learn = _checks.boolean("learnable", learnable) and not isinstance(tau, Learnable)
         self.tau = _constants.learnable(tau) if learn else tau
 

@@ -301,3 +301,27 @@ def test_synapse_filter_learns_by_either_spelling():
         nn.SynapseFilter(3.0, 1)
     per_neuron = nn.SynapseFilter(jnp.array([2.0, 3.0]), learnable=True)
     assert per_neuron.w.shape == (2,)
+
+
+def test_several_attributes_are_checked_together_whenever_one_is_set():
+    cells = {
+        nn.contrib.QIFNode(): ("v_reset", 2.0, "v_reset must be less than v_threshold"),
+        nn.DoubleExponentialSynapse(4.0, 2.0): ("tau_rise", 5.0, "tau_rise must be at most"),
+        nn.BRFNode(): ("omega", np.full(3, 500.0), "omega must be less than 1/dt"),
+        nn.BRFNode(dt=0.02): ("omega", nn.learnable(10.0), "omega must be less than 1/dt"),
+    }
+    for cell, (name, value, message) in cells.items():
+        before = repr(cell)
+        with pytest.raises(ValueError, match=message):
+            setattr(cell, name, value)
+        assert repr(cell) == before
+        assert jax.tree.leaves(cell) == []
+
+
+def test_a_kind_is_kept_when_a_field_is_declared_again():
+    class Slow(nn.LIFNode):
+        tau: float = 5.0
+
+    assert Slow(nn.learnable(3.0)).learned
+    with pytest.raises(ValueError, match=r"^tau must be greater than 1"):
+        Slow(0.2)
