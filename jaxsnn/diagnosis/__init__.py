@@ -1,4 +1,4 @@
-"""What keeps a network from learning: `doctor` says it, `calibrate` mends its firing rates."""
+"""Problems that keep a network from learning: `doctor` reports, `calibrate` fixes firing rates."""
 
 from jaxsnn.diagnosis._calibrate import CalibratedLayer as CalibratedLayer
 from jaxsnn.diagnosis._calibrate import Calibration as Calibration

@@ -22,7 +22,7 @@ SWEEPS = 5
 
 
 class CalibratedLayer(NamedTuple):
-    """What `calibrate` did for one spiking layer, or one of those inside a container or cell.
+    """Changes by `calibrate` to one spiking layer, or to one of those inside a container or cell.
 
     Attributes:
         path: of the spiking layer.
@@ -47,7 +47,7 @@ class CalibratedLayer(NamedTuple):
 
 
 class Calibration(NamedTuple):
-    """What `calibrate` returns. `print` shows the layers as a table.
+    """The result of `calibrate`. `print` shows the layers as a table.
 
     Attributes:
         model: the network with scaled weights.

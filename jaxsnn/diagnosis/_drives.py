@@ -12,7 +12,6 @@ from jax.extend.core import Literal
 
 from jaxsnn import nn
 from jaxsnn.diagnosis import _watch
-from jaxsnn.nn import contrib
 
 LARGEST = 2.0**30  # factor, or one over it
 
@@ -95,7 +94,7 @@ def _container(path: str, parts: dict[str, Any]) -> Any:
 
 
 # Layers that multiply their input by weights between 0 and 1 that they make of it.
-_GATES = contrib.TemporalWiseAttention, contrib.MultiDimensionalAttention
+_GATES = nn.contrib.TemporalWiseAttention, nn.contrib.MultiDimensionalAttention
 
 
 def _limit(layer: Any) -> float:
@@ -111,7 +110,7 @@ def _limit(layer: Any) -> float:
 
 
 def _both(first: str, second: str, parts: dict[str, Any]) -> bool:
-    """Whether two layers that run one after the other both drive the next neuron.
+    """True if two layers that run one after the other both drive the next neuron.
 
     In a `Sequential` the second alone does. Modules and cells of your own may do anything with
     the outputs of their layers.

@@ -35,11 +35,11 @@ class Seen(NamedTuple):
     labels: np.ndarray | None
 
     def is_cell(self, path: str) -> bool:
-        """Whether the layer at `path` was given all steps and has a state."""
+        """True if the layer at `path` was given all steps and has a state."""
         return path in self.chain and _watch.has_state(self.modules[path])
 
     def is_smooth(self, path: str) -> bool:
-        """Whether the layer at `path` has a surrogate that does not spike."""
+        """True if the layer at `path` has a surrogate that does not spike."""
         functions = _watch.surrogates(self.modules[path]).values()
         return any(getattr(function, "spiking", 1) is False for function in functions)
 
@@ -165,7 +165,7 @@ def _spikes(seen: Seen) -> Iterator[Finding]:
             None,
             "no layer has a surrogate function: nothing in this network spikes, as far as can be "
             "seen",
-            "put neurons such as jaxsnn.nn.LIFNode() behind Linear and Conv, unless you mean to "
+            "put neurons such as jaxsnn.nn.LIFNode() after Linear and Conv, unless you mean to "
             "have none; derive a neuron of your own from jaxsnn.nn.Cell, with a jaxsnn.surrogate "
             "as an attribute",
         )
@@ -177,7 +177,7 @@ def _spikes(seen: Seen) -> Iterator[Finding]:
             yield Finding(
                 "not_spiking",
                 layer.path,
-                "its surrogate function has spiking=False: it puts out smooth values, not spikes",
+                "its surrogate function has spiking=False: it outputs smooth values, not spikes",
                 "leave spiking=False out, unless you train a network without spikes on purpose",
             )
         if layer.dead is not None and layer.dead >= DEAD and not smooth:
@@ -336,7 +336,7 @@ def _through_time(seen: Seen) -> Iterator[Finding]:
 
 
 def _explodes(seen: Seen, layer: LayerReport) -> bool:
-    """Whether the gradient of a layer with a state explodes through time."""
+    """True if the gradient of a layer with a state explodes through time."""
     return seen.is_cell(layer.path) and (layer.early_late or 0) > RATIO
 
 

@@ -107,7 +107,7 @@ def measure(
 
 
 def _is_learnable(path: Any, value: Any) -> bool:
-    """Whether a variable has a gradient."""
+    """True if a variable has a gradient."""
     return isinstance(value, nnx.Param) and jnp.issubdtype(value.dtype, jnp.floating)
 
 
@@ -128,7 +128,7 @@ def _finite(array: jax.Array) -> jax.Array:
 
 
 def _alike(potentials: jax.Array) -> jax.Array:
-    """Whether all neurons, or channels, have the same potentials but for rounding."""
+    """True if all neurons, or channels, have the same potentials but for rounding."""
     if potentials.ndim == 0 or potentials.shape[-1] == 1:
         return jnp.array(False)
     size = jnp.max(jnp.abs(potentials))
@@ -136,7 +136,7 @@ def _alike(potentials: jax.Array) -> jax.Array:
 
 
 def _same_for_all(outputs: jax.Array, examples: int) -> jax.Array:
-    """Whether outputs `[N, ...]` are those of one example, but for rounding, and not all 0."""
+    """True if outputs `[N, ...]` are those of one example, but for rounding, and not all 0."""
     if outputs.shape[:1] != (examples,):
         return jnp.array(False)
     size = jnp.max(jnp.abs(outputs))
@@ -144,7 +144,7 @@ def _same_for_all(outputs: jax.Array, examples: int) -> jax.Array:
 
 
 def _comes_out(path: str, sight: Sight) -> jax.Array:
-    """Whether the output of a spiking part is the output of all parts around it, by shape."""
+    """True if the output of a spiking part is the output of all parts around it, by shape."""
     ys = sight.outputs.get(path, spikes_of(path, sight))
     if ys is None:
         return jnp.array(False)
@@ -153,7 +153,7 @@ def _comes_out(path: str, sight: Sight) -> jax.Array:
 
 
 def _activity(path: str, part: Any, sight: Sight) -> Numbers:
-    """Of a spiking part: how much it fires, how many do not, and where its potentials are."""
+    """Firing rate, silent neurons and potentials of a spiking part."""
     if not fires(part):
         return {}
     here: Numbers = {}
@@ -174,7 +174,7 @@ def _activity(path: str, part: Any, sight: Sight) -> Numbers:
     here["same_neurons"] = jnp.all(jnp.array([bool(potentials), *map(_alike, potentials)]))
     for name, called in sight.potentials.get(path, {}).items():
         share, peak = _window(surrogates(part)[name], jnp.concatenate([*map(jnp.ravel, called)]))
-        # Of several surrogates the one that lets least through.
+        # With several surrogates, the one that lets the least through.
         here["window"] = jnp.minimum(here.get("window", 1), share)
         here["peak"] = jnp.minimum(here.get("peak", jnp.inf), peak)
     return here
@@ -257,7 +257,7 @@ def _inputs(path: str, around: Any, sight: Sight, first: bool) -> list[tuple[jax
 
 
 def _events(xs: jax.Array, inner: bool) -> tuple[jax.Array, jax.Array]:
-    """Whether `xs` are spikes, and how many there are at each place.
+    """True if `xs` are spikes, and the number of spikes at each place.
 
     Spikes are -1, 0 and 1. Between layers they may have another size, the same for all (what
     dropout leaves is larger), which weights can take up, or be whole numbers, counts.
@@ -270,7 +270,7 @@ def _events(xs: jax.Array, inner: bool) -> tuple[jax.Array, jax.Array]:
 
 
 def _reached(layer: Any, xs: jax.Array) -> jax.Array:
-    """How many synapses what is in `xs` reaches, at each output: the layer with weights of 1.
+    """The number of synapses that `xs` reaches at each output: the layer with weights of 1.
 
     A `Conv` at a border, or with strides or groups, has fewer than its kernel's size suggests.
     """

@@ -27,7 +27,7 @@ SOURCE = """\
 
 
 class LayerReport(NamedTuple):
-    """What was seen of one layer. None stands for what a layer of its kind does not have.
+    """Measurements of one layer. None stands for a measurement that does not apply to its kind.
 
     Attributes:
         path: as for `record` of `jaxsnn.nn.unroll`, e.g. `"1.sub_module"`.
@@ -48,7 +48,7 @@ class LayerReport(NamedTuple):
         additions: how often a spike is added to the current of a neuron, for one example.
         multiply_adds: the same for inputs that are not spikes: how many products are added.
         dense: the products there would be if nothing were left out.
-        learned: of each constant that it learns the least, the median and the largest value.
+        learned: the least, the median and the largest value of each learned constant.
     """
 
     path: str
@@ -95,7 +95,7 @@ class LayerReport(NamedTuple):
 
     @property
     def energy(self) -> float | None:
-        """Of additions and multiply-adds for one example, in picojoules; see `Report.energy`."""
+        """Energy of the operations for one example, in picojoules; see `Report.energy`."""
         if self.additions is None or self.multiply_adds is None:
             return None
         return self.additions * ADD_PJ + self.multiply_adds * MULTIPLY_ADD_PJ
@@ -118,10 +118,10 @@ class Finding(NamedTuple):
 
 
 class Report(NamedTuple):
-    """What `doctor` has seen. `print` shows it as tables.
+    """The report of `doctor`. `print` shows it as tables.
 
     Attributes:
-        layers: one entry a layer, front to back.
+        layers: one entry per layer, front to back.
         warnings: the problems found; empty for a healthy network.
         loss: of this batch.
         loss_name: what it is.

@@ -13,7 +13,6 @@ from jax.extend.core import get_opaque_trace_state
 from jaxsnn import nn
 from jaxsnn._parts import children, is_final, join
 from jaxsnn._repr import Printable
-from jaxsnn.nn import contrib
 from jaxsnn.surrogate import Surrogate
 
 FLAX_NORMS = nnx.BatchNorm, nnx.LayerNorm, nnx.GroupNorm, nnx.RMSNorm
@@ -26,12 +25,16 @@ NORMS = (
 
 # The parameter that the output of a layer is proportional to; the first kind that fits counts.
 _WEIGHTS: tuple[tuple[tuple[type, ...], str], ...] = (
-    ((contrib.WSLinear, contrib.WSConv), "gain"),
+    ((nn.contrib.WSLinear, nn.contrib.WSConv), "gain"),
     ((nnx.Linear, nnx.Conv), "kernel"),
     ((nn.BatchNorm, nn.contrib.BatchNormThroughTime, *FLAX_NORMS), "scale"),
 )
-SPIKING_RNNS = contrib.SpikingVanillaRNNCell, contrib.SpikingGRUCell, contrib.SpikingLSTMCell
-WITHOUT_SURROGATE = contrib.DSRIFNode, contrib.DSRLIFNode
+SPIKING_RNNS = (
+    nn.contrib.SpikingVanillaRNNCell,
+    nn.contrib.SpikingGRUCell,
+    nn.contrib.SpikingLSTMCell,
+)
+WITHOUT_SURROGATE = nn.contrib.DSRIFNode, nn.contrib.DSRLIFNode
 CONTAINERS = nn.ElementWiseRecurrentContainer, nn.LinearRecurrentContainer
 _TAPPED = nnx.Linear, nnx.Conv, *FLAX_NORMS
 
@@ -256,7 +259,7 @@ def check_input(xs: Any) -> jax.Array:
 
 
 def within(path: str, around: str) -> bool:
-    """Whether the part at `path` is the one at `around` or inside of it."""
+    """True if the part at `path` is the one at `around` or inside of it."""
     return not around or f"{path}.".startswith(f"{around}.")
 
 
@@ -288,12 +291,12 @@ def weights(layer: Any) -> list[str]:
 
 
 def has_state(part: Any) -> bool:
-    """Whether a part is a cell with a carry."""
+    """True if a part is a cell with a carry."""
     return isinstance(part, nnx.RNNCellBase) and getattr(part, "carries_state", True)
 
 
 def fires(module: Any) -> bool:
-    """Whether a module itself, not one inside of it, outputs spikes."""
+    """True if a module itself, not one inside of it, outputs spikes."""
     return bool(surrogates(module)) or isinstance(module, WITHOUT_SURROGATE)
 
 

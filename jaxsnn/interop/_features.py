@@ -1,6 +1,6 @@
 """The order of features: what a layer reads comes in another order here than in torch.
 
-With channels last a `Flatten` puts out (position, channel), torch's (channel, position). The
+With channels last a `Flatten` outputs (position, channel), torch's (channel, position). The
 weights of the layer that reads it are sorted accordingly, for which the number of channels must
 be known: it is that of the layers before, as far as they are known to keep the last axis.
 """
@@ -15,11 +15,10 @@ from jaxsnn import _checks, nn
 from jaxsnn._parts import is_final
 from jaxsnn.interop._layouts import SpikingAttention
 from jaxsnn.interop._leaky import Leaky
-from jaxsnn.nn import contrib
 
 
 class Flow(NamedTuple):
-    """What is known of the features between two layers.
+    """Knowledge of the features between two layers.
 
     Attributes:
         kind: `features` are in torch's order; an `image` has its channels last; `flat` is an image
@@ -36,7 +35,7 @@ class Flow(NamedTuple):
 
     @property
     def sorted(self) -> bool:
-        """Whether the features have torch's order, or will have when they are flattened."""
+        """True if the features have torch's order, or will have when they are flattened."""
         return self.kind in ("features", "image")
 
 
@@ -46,10 +45,10 @@ INPUT = Flow("features", at="the input")  # of the network: a Flatten there may 
 # Layers that keep the last axis, whatever it is.
 _KEEPERS: tuple[type, ...] = (
     *(nn.MaxPool, nn.AvgPool, nn.Dropout, nn.Dropout2d, nn.Delay, nnx.GroupNorm, Leaky),
-    *(nn.PSN, nn.contrib.MaskedPSN, nn.SlidingPSN, contrib.NeuNorm, contrib.GatedLIFNode),
-    *(contrib.DSRIFNode, contrib.DSRLIFNode, contrib.ActivationAwareIFNode),
-    *(contrib.TemporalWiseAttention, contrib.MultiDimensionalAttention),
-    *(contrib.SpikeCountToBinary, contrib.TemporalBinSum),
+    *(nn.PSN, nn.contrib.MaskedPSN, nn.SlidingPSN, nn.contrib.NeuNorm, nn.contrib.GatedLIFNode),
+    *(nn.contrib.DSRIFNode, nn.contrib.DSRLIFNode, nn.contrib.ActivationAwareIFNode),
+    *(nn.contrib.TemporalWiseAttention, nn.contrib.MultiDimensionalAttention),
+    *(nn.contrib.SpikeCountToBinary, nn.contrib.TemporalBinSum),
 )
 
 
@@ -85,7 +84,7 @@ class Orders:
             )
 
     def flatten(self, name: str, flow: Flow) -> Flow:
-        """Behind a `Flatten`."""
+        """The flow after a `Flatten`."""
         self._places.add(name)
         if name in self._said:
             return Flow("flat", self._said[name], name)
@@ -94,12 +93,12 @@ class Orders:
         return flow
 
     def unclear(self, name: str) -> Flow:
-        """Behind, or in, something that may do anything."""
+        """The flow after, or in, a part that may do anything."""
         self._places.add(name)
         return Flow("unclear", self._said.get(name), name)
 
     def behind(self, layer: Any, name: str, flow: Flow) -> Flow:
-        """Behind a layer that reads no features."""
+        """The flow after a layer that reads no features."""
         if isinstance(layer, SpikingAttention):
             return Flow("image", layer.dim, axes=1)
         if flow is INPUT and isinstance(layer, nn.MaxPool | nn.AvgPool):
@@ -107,7 +106,7 @@ class Orders:
         if not flow.sorted and flow.channels != 1 and _tells_features_apart(layer):
             raise ValueError(
                 f"{name} ({type(layer).__name__}) does not treat all features alike, and torch has "
-                f"those of {flow.at} in another order; put it before that, or behind a Linear"
+                f"those of {flow.at} in another order; put it before that, or after a Linear"
             )
         if _is_elementwise(layer) or isinstance(layer, _KEEPERS):
             return flow
@@ -143,12 +142,12 @@ class Orders:
 
 
 def _is_elementwise(layer: Any) -> bool:
-    """Whether a cell treats each feature alone; a class may have replaced the step of ours."""
+    """True if a cell treats each feature alone; a class may have replaced the step of ours."""
     return isinstance(layer, nn.ElementwiseCell) and is_final(type(layer).__call__)
 
 
 def _may_flatten(layer: Any, flow: Flow) -> bool:
-    """Whether a layer that is not ours may put out a flattened image."""
+    """True if a layer that is not ours may output a flattened image."""
     if not isinstance(layer, nnx.Module):
         return flow is INPUT
     parts = [part for _, part in nnx.iter_modules(layer)]
@@ -158,9 +157,9 @@ def _may_flatten(layer: Any, flow: Flow) -> bool:
 
 
 def _tells_features_apart(layer: Any) -> bool:
-    if isinstance(layer, contrib.GatedLIFNode):
+    if isinstance(layer, nn.contrib.GatedLIFNode):
         return layer.inplane is not None
-    if isinstance(layer, contrib.ActivationAwareIFNode):
+    if isinstance(layer, nn.contrib.ActivationAwareIFNode):
         return np.ndim(layer.v_threshold) > 0 or np.ndim(layer.v_offset) > 0
     if isinstance(layer, nn.ExponentialSynapse):
         return np.ndim(layer.tau) > 0

@@ -1,4 +1,4 @@
-"""How each layer's parameters are called and laid out in torch: the table of names and axes."""
+"""Names and axes of each layer's parameters in torch."""
 
 import math
 from collections.abc import Callable
@@ -11,10 +11,9 @@ from flax import nnx
 from jaxsnn import _checks, encoding, nn
 from jaxsnn.interop._files import plain
 from jaxsnn.interop._leaky import Leaky
-from jaxsnn.nn import contrib
 
 SpikingAttention = (
-    contrib.SpikingSelfAttention | contrib.TokenQKAttention | contrib.ChannelQKAttention
+    nn.contrib.SpikingSelfAttention | nn.contrib.TokenQKAttention | nn.contrib.ChannelQKAttention
 )
 Change = Callable[[np.ndarray], np.ndarray]
 
@@ -53,7 +52,7 @@ def _moved(*axes: int) -> Layout:
 
 
 def _with_ones(layout: Layout, ones: int) -> Layout:
-    """In torch there are as many axes of size 1 behind."""
+    """A layout with `ones` more axes of size 1 at the end in torch."""
     return Layout(
         lambda a: (b := layout.to_torch(a)).reshape(*b.shape, *(1,) * ones),
         lambda a: layout.to_ours(a.reshape(a.shape[: a.ndim - ones])),
@@ -160,7 +159,7 @@ def _learned(
     return entries
 
 
-def _klif(cell: contrib.KLIFNode, at: str) -> list[Entry]:
+def _klif(cell: nn.contrib.KLIFNode, at: str) -> list[Entry]:
     """The gain, which SpikingJelly always learns."""
     if np.ndim(cell.k) > 0 and "k" not in cell.learned:
         raise ValueError(
@@ -249,7 +248,7 @@ def leaky(layer: Leaky, at: str, axes: int, *, of_input: bool) -> list[Entry]:
     """The neuron of snnTorch.
 
     Numbers for each neuron lie along the last axis here and in torch. Those for each channel of
-    an image therefore have axes of size 1 behind them in torch.
+    an image therefore have axes of size 1 after them in torch.
 
     Args:
         layer: the neuron.
@@ -326,7 +325,7 @@ def _axis_weights(weights: Any, at: str, ones: int = 0) -> list[Entry]:
     ]
 
 
-def _multi_dimensional(layer: contrib.MultiDimensionalAttention, at: str) -> list[Entry]:
+def _multi_dimensional(layer: nn.contrib.MultiDimensionalAttention, at: str) -> list[Entry]:
     return [
         *_axis_weights(layer.of_time, f"{at}ta.", 3),
         *_axis_weights(layer.of_channels, f"{at}ca.", 3),
@@ -335,7 +334,7 @@ def _multi_dimensional(layer: contrib.MultiDimensionalAttention, at: str) -> lis
 
 
 def _spiking_attention(layer: SpikingAttention, at: str) -> list[Entry]:
-    roles = "qkv" if isinstance(layer, contrib.SpikingSelfAttention) else "qk"
+    roles = "qkv" if isinstance(layer, nn.contrib.SpikingSelfAttention) else "qk"
     entries: list[Entry] = []
     for stack, name in ((layer.in_proj, roles), (layer.out_proj, "proj")):
         kernel = stack[0].kernel
@@ -363,22 +362,22 @@ Rule = Callable[[Any, str], list[Entry]]  # of a layer and the beginning of its 
 
 _RULES: list[tuple[Any, Rule]] = [
     (nn.SynapseFilter | nn.LIFNode, _learned("tau", "w", (1.0, math.inf))),
-    (contrib.KLIFNode, _klif),
-    (contrib.GatedLIFNode, _by_name(*_GATED)),
+    (nn.contrib.KLIFNode, _klif),
+    (nn.contrib.GatedLIFNode, _by_name(*_GATED)),
     (
-        contrib.ActivationAwareIFNode,
+        nn.contrib.ActivationAwareIFNode,
         lambda m, at: [
             _field(f"{at}{name}", m, name)
             for name in ("v_threshold", "v_offset")
             if name not in m.learned
         ],
     ),
-    (contrib.DSRIFNode | contrib.DSRLIFNode, _by_name("v_threshold")),
+    (nn.contrib.DSRIFNode | nn.contrib.DSRLIFNode, _by_name("v_threshold")),
     (nn.contrib.MaskedPSN, _masked_psn),
     (nn.PSN | nn.SlidingPSN, _by_name("weight", "bias")),
-    (contrib.NeuNorm, _by_name("w", layout=NEUNORM)),
-    (contrib.TemporalWiseAttention, lambda m, at: _axis_weights(m.weights, at)),
-    (contrib.MultiDimensionalAttention, _multi_dimensional),
+    (nn.contrib.NeuNorm, _by_name("w", layout=NEUNORM)),
+    (nn.contrib.TemporalWiseAttention, lambda m, at: _axis_weights(m.weights, at)),
+    (nn.contrib.MultiDimensionalAttention, _multi_dimensional),
     (SpikingAttention, _spiking_attention),
     (
         encoding.PopulationEncoder,
@@ -396,5 +395,5 @@ _RULES: list[tuple[Any, Rule]] = [
 
 
 def rule_of(layer: Any) -> Rule | None:
-    """How the arrays of `layer` are found; None if it has none, or no counterpart in torch."""
+    """The rule to find the arrays of `layer`; None if it has none, or no counterpart in torch."""
     return next((rule for kind, rule in _RULES if isinstance(layer, kind)), None)

@@ -92,7 +92,7 @@ class Leaky(Cell):
             calls so; `discard` what `RLeaky`, `Synaptic` and `RSynaptic` call "zero", which drops
             the input of that step too; `none`.
         reset_delay: whether the reset waits for the next step.
-        graded_spikes_factor: what a spike puts out.
+        graded_spikes_factor: output for a spike.
         learn_beta: whether `beta` is a parameter, of type `jaxsnn.nn.Constant` as the next two.
         learn_threshold: whether `threshold` is a parameter.
         learn_graded_spikes_factor: whether `graded_spikes_factor` is a parameter.

@@ -12,7 +12,7 @@ from jaxsnn.interop import _files
 
 
 def makers_of(torch_nn: Any, batch_axes: tuple[int, ...]) -> dict[type, Callable[[Any], Any]]:
-    """What makes our layer of one of torch's, by its class."""
+    """The functions that convert torch's layers, by class."""
 
     def flatten(torch_layer: Any) -> nn.Flatten:
         if torch_layer.start_dim not in batch_axes:

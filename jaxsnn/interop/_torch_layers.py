@@ -96,7 +96,7 @@ def write_back(
             f"net is not what from_module makes of this {type(stack).__name__}, as far as layers "
             f"and settings go: {'; '.join(wrong)}"
         )
-    # What torch counts we do not.
+    # Counters of torch have no counterpart.
     arrays = {name: np.array(known[name].read()) for name in tensors if not known[name].optional}
     _check_arrays(arrays, tensors)
     with torch.no_grad():
@@ -213,10 +213,10 @@ def _layer(
 def _refuse_kind(name: str, kind: type, makers: Mapping[type, Any]) -> NoReturn:
     if kind.__module__.split(".")[0] in ("torch", "snntorch", "norse"):
         raise ValueError(
-            f"{name} is a {kind.__name__}, which is not converted. Of torch's layers these are: "
+            f"{name} is a {kind.__name__}, which is not converted. Supported layers of torch are: "
             f"{', '.join(made.__name__ for made in makers)}, Sequential. Convert the layers before "
-            "and behind it by themselves, and put what does its work here between them, "
-            "jaxsnn.nn.Sequential(before, jax.nn.relu, behind)"
+            "and after it by themselves, and put its replacement between them, "
+            "jaxsnn.nn.Sequential(before, jax.nn.relu, after)"
         )
     raise ValueError(
         f"{name} is a {kind.__name__}, and what forward() of a class of your own does cannot be "

@@ -11,10 +11,11 @@ from jaxsnn.interop import _layouts
 from jaxsnn.interop._features import FEATURES, INPUT, Flow, Orders
 from jaxsnn.interop._layouts import Entry
 from jaxsnn.interop._leaky import Leaky
-from jaxsnn.nn import contrib
 
 _NORMS = nn.BatchNorm | nn.contrib.BatchNormThroughTime | nn.contrib.TemporalEffectiveBatchNorm
-_RNN_CELLS = contrib.SpikingVanillaRNNCell | contrib.SpikingGRUCell | contrib.SpikingLSTMCell
+_RNN_CELLS = (
+    nn.contrib.SpikingVanillaRNNCell | nn.contrib.SpikingGRUCell | nn.contrib.SpikingLSTMCell
+)
 
 
 def entries(
@@ -85,7 +86,7 @@ class _Walk:
         self.inside_own = False  # in a module of the user's, which may do anything to its input
 
     def visit(self, layer: Any, name: str, flow: Flow) -> Flow:
-        """Adds the layer's arrays; returns what is known of the features behind it."""
+        """Adds the layer's arrays; returns what is known of the features after it."""
         at = f"{name}." if name else ""
         if isinstance(layer, nn.Sequential | nnx.Sequential):
             layers = list(layer.layers)
@@ -153,7 +154,7 @@ class _Walk:
         if order is not None:
             if layer.feedback_only:
                 raise ValueError(
-                    f"{name} adds its feedback to what {flow.at} puts out, which torch has in "
+                    f"{name} adds its feedback to the output of {flow.at}, which torch has in "
                     "another order; put a Linear between them"
                 )
             order = np.concatenate([order, np.arange(len(order), layer.rc.in_features)])

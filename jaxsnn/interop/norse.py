@@ -64,7 +64,7 @@ def to_module(net: Any, module: Any, *, flatten_channels: Mapping[str, int] | No
 def _reader(
     module: Any, surrogate_function: SurrogateFunction | None
 ) -> tuple[_torch_layers.Neuron, tuple[int, ...]]:
-    """What converts the neurons of a network, and the first axis that a Flatten may flatten."""
+    """The converters of neurons, and the first axis that a Flatten may flatten."""
     library = _torch_layers.import_torch("norse.torch", module)
     kinds = {
         getattr(library, name): make

@@ -32,11 +32,11 @@ def from_module(
     | `RSynaptic(linear_features=n)` | the container around that `Sequential` |
     | `Linear`, `Conv2d`, `MaxPool2d`, `Flatten`, ... of torch | those of `jaxsnn.nn` |
 
-    What is learned there is learned here; the `alpha` of a `Synaptic` through its time constant,
-    `alpha = exp(-1/tau)`. Weights always are parameters. Potentials, which snnTorch hands in and
-    out or keeps, begin at 0. Layers of torch do as after `module.eval()`. Images have their
-    channels last here. Numbers for each neuron are those of features, `[n]` in torch, or of the
-    channels of an image, `[n, 1, 1]`. A layer of torch that stands in two places is one layer here.
+    Constants that are learned there are learned here; the `alpha` of a `Synaptic` through its time
+    constant, `alpha = exp(-1/tau)`. Weights always are parameters. Potentials, which snnTorch
+    passes in and out or keeps, begin at 0. Layers of torch do as after `module.eval()`. Images have
+    their channels last here. Numbers for each neuron are those of features, `[n]` in torch, or of
+    the channels of an image, `[n, 1, 1]`. A layer of torch that is used twice is one layer here.
 
     Args:
         module: a neuron, a layer, or a `torch.nn.Sequential` of them in the order in which they
@@ -60,8 +60,9 @@ def from_module(
 def to_module(net: Any, module: Any, *, flatten_channels: Mapping[str, int] | None = None) -> None:
     """Writes the parameters of `net` into the network of snnTorch that it came from.
 
-    What `from_module` made parameters comes back, weights, running statistics and learned numbers
-    of neurons; the rest of both must be the same still. snnTorch then gives the spikes of `net`.
+    The parameters that `from_module` made are written back: weights, running statistics and
+    learned numbers of neurons; the rest of both must be the same still. snnTorch then gives the
+    spikes of `net`.
 
     Args:
         net: what `from_module(module)` returned, trained since.

@@ -111,7 +111,7 @@ def state_dict(
     """The parameters and running statistics of a module as SpikingJelly's twin of it has them.
 
     In torch, `twin.load_state_dict({k: torch.from_numpy(a) for k, a in arrays.items()})` takes
-    them. What torch counts and we do not, `num_batches_tracked`, is 0; bfloat16, which NumPy does
+    them. `num_batches_tracked`, which torch counts and we do not, is 0; bfloat16, which NumPy does
     not have, becomes float32.
 
     Args:

@@ -322,7 +322,7 @@ def of_each(*shape, low=1.5, high=9.0, seed=0):
 
 
 def constants_network():
-    """Constants for each neuron or channel, fixed and learned, also behind a Flatten of images."""
+    """Constants for each neuron or channel, fixed and learned, also after a Flatten of images."""
     fields = {
         "v_threshold": nn.learnable(of_each(2, low=0.1, high=0.6)),
         "v_reset": of_each(2) / -9,
@@ -369,11 +369,98 @@ def test_constants_that_were_edited():
     assert back.learned["tau"].bounds == (0.0, 50.0)
 
 
+def saturated(cell, **shifts):
+    """The cell, trained so far that its constants have reached their bounds."""
+    for name, shift in shifts.items():
+        getattr(cell, name)[...] += jnp.asarray(shift)
+    return cell
+
+
+def at_their_bounds():
+    two = jnp.array([2.0, 8.0])
+    bounded = nn.learnable(two, (1.0, 20.0))
+    return {
+        "tau, above": saturated(nn.LIFNode(bounded), w=100.0),
+        "tau, below": saturated(nn.NonSpikingLIFNode(bounded), w=-100.0),
+        "tau, one of two": saturated(nn.LIFNode(bounded), w=[100.0, 0.5]),
+        "tau by default": saturated(nn.LIFNode(nn.learnable(2.0)), w=100.0),
+        "tau by default, one of two": saturated(
+            nn.LIFNode(nn.learnable(two), decay_input=False), w=[100.0, 0.5]
+        ),
+        "tau of SpikingJelly": saturated(nn.ParametricLIFNode(), w=100.0),
+        "v_threshold": saturated(nn.IFNode(v_threshold=nn.learnable(two)), w_v_threshold=200.0),
+        "v_reset": saturated(
+            nn.LIFNode(v_reset=nn.learnable(-two, (-9.0, 0.0))), w_v_reset=[200.0, -200.0]
+        ),
+        "decays": saturated(
+            nn.CUBALIFNode(c_decay=nn.learnable(two / 9), v_decay=nn.learnable(0.5)),
+            w_c_decay=-200.0,
+            w_v_decay=-200.0,
+        ),
+    }
+
+
+@pytest.mark.parametrize("case", at_their_bounds())
+def test_constants_at_their_bounds(case):
+    """They come back with the same parameter, from which no start of `learnable` would lead."""
+    cell = at_their_bounds()[case]
+    back = from_nir(to_nir(nn.Sequential(cell), (2,), dt=1e-3))[0]
+    assert (type(back), repr(back)) == (type(cell), repr(cell))
+    for name, (parameter, bounds) in cell.learned.items():
+        np.testing.assert_array_equal(back.learned[name].parameter[...], parameter[...])
+        assert back.learned[name].bounds == bounds
+
+
+def test_an_edit_beside_a_constant_at_its_bound():
+    cell = saturated(nn.LIFNode(nn.learnable([2.0, 8.0], (1.0, 20.0))), w=[100.0, 0.0])
+    graph = to_nir(cell, (2,), dt=1.0)
+    graph.nodes["lif"].tau[1] = 5.0
+    back = from_nir(graph)[0]
+    assert back.w[0] == cell.w[0]
+    np.testing.assert_allclose(back.tau, [20.0, 5.0], rtol=1e-6)
+    graph.nodes["lif"].tau[1] = 25.0
+    message = r"node 'lif' .*its tau is not .* 'learned' note: tau must start inside of its bounds"
+    with pytest.raises(ValueError, match=message):
+        from_nir(graph)
+
+
+def test_learned_constants_are_never_dropped():
+    """No neuron with fixed numbers comes back where the note says that they are learned."""
+    for cell in (nn.LIFNode(nn.learnable(2.0)), nn.ParametricLIFNode()):
+        graph = to_nir(cell, (2,), dt=1e-3)
+        for changed in ({"reset": "delayed"}, {"dt": 1e-2}):
+            with pytest.raises(ValueError, match=r"note that tau is learned, but .* remove 'learn"):
+                from_nir(graph, **changed)
+        graph.nodes["lif"].r *= 3
+        with pytest.raises(ValueError, match=r"note that tau is learned, but .* learns nothing"):
+            from_nir(graph)
+        graph.nodes["lif"].metadata["jaxsnn"].pop("learned", None)
+        graph.nodes["lif"].metadata["jaxsnn"].pop("w", None)
+        assert type(from_nir(graph)[0]) is Neuron
+    with_bounds = nn.ParametricLIFNode()
+    with_bounds.tau = nn.learnable(jnp.array([2.0, 3.0]), (1.0, 20.0))
+    back = from_nir(to_nir(with_bounds, (2,)))[0]
+    assert back.learned["tau"].bounds == (1.0, 20.0)
+    np.testing.assert_array_equal(back.w, with_bounds.w)
+
+
 def test_constants_that_cannot_be_written():
     for cell, message in (
         (nn.LIFNode(of_each(2)), r"tau has shape \(2,\), which does not broadcast .* \(3,\)"),
         (nn.CUBALIFNode(c_decay=[0.5, 1.0, 0.5]), "c_decay=1 never decays, and NIR has no infinit"),
         (nn.AdaptiveLIFNode(nn.learnable(2.0)), "NIR has no node for it"),
+        (
+            saturated(nn.LIFNode(nn.learnable(2.0, (0.0, jnp.inf))), w=1.0),
+            r"LIFNode: tau must be at least one time step, got 0\.73.*bounds=\(1\.0, math\.inf\)",
+        ),
+        (
+            saturated(nn.CUBALIFNode(c_decay=nn.learnable(0.5, (-1.0, 2.0))), w_c_decay=-9.0),
+            r"CUBALIFNode: c_decay must be between 0 and 1, got -0\.99",
+        ),
+        (
+            saturated(nn.LIFNode(nn.learnable(2.0), decay_input=False), w=100.0),
+            "tau is learned and has become 1 with decay_input=False",
+        ),
     ):
         with pytest.raises((ValueError, TypeError), match=message):
             to_nir(cell, (3,))
@@ -412,7 +499,9 @@ def above(u):
 
 def test_a_surrogate_of_ones_own_must_be_said():
     graph = to_nir(nn.Sequential(nn.IFNode(surrogate_function=above)), (1,))
-    with pytest.raises(ValueError, match=r"node '0'.* above is none of them; say .*surrogate_func"):
+    with pytest.raises(
+        ValueError, match=r"node '0'.* above is a custom one; pass .*surrogate_func"
+    ):
         from_nir(graph)
     cell = from_nir(graph, surrogate_function=surrogate.ATan())[0]
     assert cell.surrogate_function == Strict(surrogate.ATan())
@@ -521,7 +610,7 @@ REFUSED = {
     ),
     "features": (nn.Linear(4, 2, rngs=nnx.Rngs(0)), (3,), r"4 features, .*shape \[3\]"),
     "two axes": (nn.Linear(4, 2, rngs=nnx.Rngs(0)), (3, 4), "one axis of 4 .*Flatten"),
-    "flat images": (nn.Flatten(), (2, 2, 2), "put a Linear behind it"),
+    "flat images": (nn.Flatten(), (2, 2, 2), "put a Linear after it"),
     "no decay": (nn.CUBALIFNode(v_decay=1.0), (3,), "v_decay=1 never decays"),
     "same": (nn.Conv(1, 1, (3, 3), 2, rngs=nnx.Rngs(0)), (4, 4, 1), "padding='SAME' with strides"),
     "one side": (
@@ -543,7 +632,7 @@ REFUSED = {
     "smooth values": (
         nn.IFNode(surrogate_function=surrogate.ATan(spiking=False)),
         (3,),
-        r"surrogate_function=ATan\(.* puts out \[0.* leave spiking=False out",
+        r"surrogate_function=ATan\(.* outputs \[0.* leave spiking=False out",
     ),
     "counts": (
         nn.Sequential(nn.IFNode(surrogate_function=surrogate.MultiLevelSpikeCount(4))),

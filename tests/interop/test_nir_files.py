@@ -213,7 +213,7 @@ def test_bad_graphs(case):
 @pytest.mark.parametrize("node", [lif(), nir.Delay(np.array([0.1, 0.1]))])
 def test_the_length_of_a_step_must_be_said(node):
     """No other library writes it into the graph, and a wrong one gives other spikes."""
-    with pytest.raises(ValueError, match=r"how many seconds a step takes .* say it with dt="):
+    with pytest.raises(ValueError, match=r"does not give the time step; pass dt="):
         from_nir(edited(node))
     weights = from_nir(edited(nir.Input(TWO), nir.Linear(np.ones((2, 2)))))
     assert type(weights[0]) is nn.Linear
@@ -235,9 +235,11 @@ def test_bad_notes():
         ("learned", '{"tau": ["0", null]}'): "its metadata 'learned' must be the bounds",
         ("learned", '{"tau": [1, null]}'): "its metadata 'w_tau' must hold finite numbers, got No",
         ("learned", '{"k": [0, null]}', "w_k", 1.0): "name the constant 'k', which its LIFNode",
-        ("learned", '{"tau": [3, 2]}', "w_tau", 1.0): "bounds must be .low, high. with low < high",
+        ("learned", '{"tau": [3, 2]}', "w_tau", 1.0): "the lower bound must be below the upper",
+        ("learned", '{"tau": [0, 1]}', "w_tau", 1.0): "tau must be between 1.0 and inf",
         ("learned", '{"tau": [1e9, null]}', "w_tau", 1.0): "tau must start inside of its bounds",
         ("learned", '{"tau": [1, null]}', "w_tau", np.nan): "'w_tau' must hold finite numbers",
+        ("learned", '{"tau": [1, null]}', "w_tau", (1, 1, 1)): r"tau is not .*shape \[3\] in",
     }.items():
         node = lif()
         pairs = {} if notes == "x" else dict(zip(notes[::2], notes[1::2], strict=True))

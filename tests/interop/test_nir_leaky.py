@@ -198,7 +198,7 @@ def test_the_way_out_of_no_reset(beta, integrator):
     function = "jaxsnn.interop.nir.Strict(surrogate)"
     way_out = f"jaxsnn.interop.nir.Threshold(threshold, surrogate_function={function})"
     assert f"; {integrator.removeprefix('jaxsnn.nn.')}" in str(error.value)
-    assert f" with a {way_out} behind it" in str(error.value)
+    assert f" with a {way_out} after it" in str(error.value)
     names = {"beta": beta, "dt": 1e-4, "threshold": 0.75, "surrogate": surrogate.ATan()}
     names["jaxsnn"] = jaxsnn
     other = nn.Sequential(eval(integrator, names), eval(way_out, names))

@@ -508,7 +508,7 @@ def test_channels_that_must_be_said(make, way_out):
                 nn.LinearRecurrentContainer(nn.IFNode(), 12, 12, feedback_only=True, rngs=r),
             ),
             {},
-            "2 adds its feedback to what 1 puts out",
+            "2 adds its feedback to the output of 1",
         ),
         (
             lambda r: (nn.Flatten(), snntorch.Leaky([0.5] * 12, learn_beta=True)),

@@ -104,7 +104,7 @@ def _was_one(
     edges: list[Edge],
     parts: dict[str, str],
 ) -> bool:
-    """Whether the layer before a loop and the linear layer in it were one when it was written."""
+    """True if the layer before a loop and the linear layer in it were one when it was written."""
     return (
         len(before) == 1
         and parts.get(before[0]) == linear

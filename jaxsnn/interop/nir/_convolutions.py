@@ -131,7 +131,7 @@ def _check_input(before: Layout, axes: int, channels: int | None) -> None:
 def _padding_to_nir(
     padding: Any, kernel: Any, strides: Any, axes: int, *, explicit: bool = False
 ) -> Any:
-    """What is added on either side of each axis, or `"same"` or `"valid"`."""
+    """The padding on either side of each axis, or `"same"` or `"valid"`."""
     if isinstance(padding, str):
         name = padding.upper()
         if name == "VALID":

@@ -10,11 +10,11 @@ then fire and reset in the same step. So `IFNode` is `IF(r=1/dt)`, `LIFNode` is 
 or with `r=tau` where `decay_input=False`.
 """
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Container, Mapping
 from types import MappingProxyType
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 import numpy as np
 
@@ -22,7 +22,7 @@ from jaxsnn import nn
 from jaxsnn.interop.nir._layout import finite
 from jaxsnn.interop.nir._neuron import Neuron
 from jaxsnn.interop.nir._notes import Learned
-from jaxsnn.interop.nir._settings import Numbers, array_of, setting
+from jaxsnn.interop.nir._settings import Numbers, array_of, setting, shown
 
 FIELDS = {
     "I": ("r",),
@@ -41,6 +41,7 @@ NEURONS = (
     nn.NonSpikingLIFNode,
     Neuron,
 )
+_RANGES = {"tau": (1.0, math.inf), "c_decay": (0.0, 1.0), "v_decay": (0.0, 1.0)}
 
 
 def equation_of(cell: Any, dt: float) -> tuple[str, dict[str, Any]]:
@@ -65,10 +66,16 @@ def equation_of(cell: Any, dt: float) -> tuple[str, dict[str, Any]]:
         return "IF", {"r": 1 / dt, **fire}
     if isinstance(cell, nn.CUBALIFNode):
         for name in ("c_decay", "v_decay"):
-            if np.any(constant(cell, name) == 1):
+            decay = np.asarray(constant(cell, name))
+            if np.any(decay == 1):
                 raise ValueError(
                     f"{name}=1 never decays, and NIR has no infinite time constant; choose one "
                     "below 1"
+                )
+            if np.any((decay < 0) | (decay > 1)):
+                raise ValueError(
+                    f"{name} must be between 0 and 1, got {shown(decay)}: no time constant of NIR "
+                    f"has this decay; learn {name} within bounds=(0.0, 1.0)"
                 )
         tau_syn = _tau_of_decay(constant(cell, "c_decay"), dt)
         tau_mem = _tau_of_decay(constant(cell, "v_decay"), dt)
@@ -103,7 +110,7 @@ def neuron_of(
         reset: "hard", "soft" or "delayed".
         fire: the surrogate and whether the reset is detached.
         learned: the constants that are learned, as notes give them.
-        parametric: whether it was a `ParametricLIFNode`.
+        parametric: if it was a `ParametricLIFNode`.
         param_dtype: dtype of their parameters.
     """
     numbers: dict[str, Any] = {name: setting(name, array) for name, array in fields.items()}
@@ -114,13 +121,28 @@ def neuron_of(
         v_reset = None
     firing = {"v_threshold": numbers.get("v_threshold"), "v_reset": v_reset, **fire}
     delayed = reset == "delayed" and kind != "IF"  # without a leak there is no difference
-    cell = None if delayed else _plain_neuron(kind, numbers, firing, dt, _rounding(fields))
-    if cell is not None:
-        if parametric and type(cell) is nn.LIFNode and isinstance(cell.tau, float):
-            cell = nn.ParametricLIFNode(cell.tau, decay_input=cell.decay_input, **firing)
+    plain = None
+    if not delayed:
+        plain = _plain_neuron(kind, numbers, firing, dt, _rounding(fields), learned)
+    if plain is not None:
+        of_kind, settings = plain
+        starts = _starts(of_kind, settings, learned, param_dtype)
+        if parametric and of_kind is nn.LIFNode and isinstance(settings["tau"], float):
+            of_kind = nn.ParametricLIFNode
+            starts["init_tau"] = starts.pop("tau").value
+        fixed = {name: value for name, value in settings.items() if name not in learned}
+        cell = of_kind(**fixed, **starts)
+        shape = np.broadcast_shapes(*(array.shape for array in fields.values()))
         for name, note in learned.items():
-            _learn(cell, name, note, param_dtype)
+            _learn(cell, name, note, settings[name], shape, param_dtype)
         return cell
+    if learned:
+        raise ValueError(
+            f"its metadata note that {', '.join(learned)} is learned, but with this dt, reset and "
+            "these numbers it is no neuron of jaxsnn.nn, and a jaxsnn.interop.nir.Neuron learns "
+            "nothing; read it with the dt and the reset with which it was written, or, for fixed "
+            "numbers, remove 'learned' and 'w' from its metadata['jaxsnn']"
+        )
     if "tau_mem" in numbers:
         numbers["tau"] = numbers.pop("tau_mem")
     if kind.endswith("F"):
@@ -129,9 +151,16 @@ def neuron_of(
 
 
 def _plain_neuron(
-    kind: str, numbers: dict[str, Any], firing: dict[str, Any], dt: float, close: float
-) -> Any:
-    """The neuron of `jaxsnn.nn` with this equation, None if there is none."""
+    kind: str,
+    numbers: dict[str, Any],
+    firing: dict[str, Any],
+    dt: float,
+    close: float,
+    learned: Container[str],
+) -> tuple[Any, dict[str, Any]] | None:
+    """The class in `jaxsnn.nn` and the settings of the neuron with this equation, None if there
+    is none.
+    """
 
     def same(a: Any, b: Any) -> bool:
         return bool(np.all(np.abs(a - b) <= close * np.abs(b)))
@@ -144,16 +173,16 @@ def _plain_neuron(
     if kind in ("I", "IF"):
         if not same(number["r"], 1 / dt):
             return None
-        return nn.NonSpikingIFNode() if kind == "I" else nn.IFNode(**firing)
+        return (nn.NonSpikingIFNode, {}) if kind == "I" else (nn.IFNode, firing)
     if kind in ("LI", "LIF"):
         tau = _invert(lambda steps: steps * dt, number["tau"], number["tau"] / dt)
         decay_input = same(number["r"], 1.0)
         rests = np.all(number["v_leak"] == number.get("v_reset", 0.0))
-        if not rests or not (decay_input or same(number["r"], tau)) or np.any(tau <= 1):
+        least = 1.0 if "tau" in learned else np.nextafter(1.0, 2.0)  # it may reach its bound
+        if not rests or not (decay_input or same(number["r"], tau)) or np.any(tau < least):
             return None
-        if kind == "LI":
-            return nn.NonSpikingLIFNode(_features(tau), decay_input=decay_input)
-        return nn.LIFNode(_features(tau), decay_input=decay_input, **firing)
+        leak = {"tau": _features(tau), "decay_input": decay_input}
+        return (nn.NonSpikingLIFNode, leak) if kind == "LI" else (nn.LIFNode, leak | firing)
     if kind == "CubaLIF" and np.all(number["v_leak"] == 0):
         decays: dict[str, Any] = {}
         for ours, tau_name, gain in (("c_decay", "tau_syn", "w_in"), ("v_decay", "tau_mem", "r")):
@@ -162,7 +191,7 @@ def _plain_neuron(
                 return None
             decay = _invert(lambda decay: _tau_of_decay(decay, dt), tau, 1 - dt / tau)
             decays[ours] = _features(decay)
-        return nn.CUBALIFNode(**decays, **firing)
+        return nn.CUBALIFNode, decays | firing
     return None
 
 
@@ -173,36 +202,85 @@ def _features(array: np.ndarray) -> Any:
     return array if array.ndim else float(array)
 
 
-def _learn(cell: Any, name: str, note: Learned, dtype: Any) -> None:
-    """Makes a constant learned, with the very parameter of the note unless the node has another
-    value by now.
-    """
-    if not isinstance(getattr(cell, name, None), float | jax.Array):
+def _starts(
+    of_kind: Any, settings: dict[str, Any], learned: Mapping[str, Learned], dtype: Any
+) -> dict[str, Any]:
+    """The learned constants as arguments of the constructor, somewhere within their bounds."""
+    starts = {}
+    for name, note in learned.items():
+        if not isinstance(settings.get(name), float | np.ndarray):
+            raise ValueError(
+                f"its metadata 'learned' name the constant {name!r}, which its {of_kind.__name__} "
+                "does not have"
+            )
+        starts[name] = nn.learnable(_inside(name, note.bounds), note.bounds, param_dtype=dtype)
+    return starts
+
+
+def _inside(name: str, bounds: tuple[float, float]) -> float:
+    """A number within the bounds of a note, with which a neuron can be made."""
+    possible = _RANGES.get(name, bounds)
+    low, high = max(bounds[0], possible[0]), min(bounds[1], possible[1])
+    if low >= high:
         raise ValueError(
-            f"its metadata 'learned' name the constant {name!r}, which its {type(cell).__name__} "
-            "does not have"
+            f"its metadata 'learned' give {name} the bounds {bounds}, but {name} must be between "
+            f"{possible[0]} and {possible[1]}; correct the bounds, or remove {name} from the note"
         )
-    value = constant(cell, name)
-    setattr(cell, name, nn.learnable(value, note.bounds, param_dtype=dtype))
+    if math.isfinite(low) and math.isfinite(high):
+        return (low + high) / 2
+    if math.isfinite(low):
+        return low + abs(low) + 1
+    return high - abs(high) - 1 if math.isfinite(high) else 0.0
+
+
+def _learn(
+    cell: Any, name: str, note: Learned, value: Any, shape: tuple[int, ...], dtype: Any
+) -> None:
+    """Give a learned constant the parameter of its note, except where the node has a different
+    number by now: there it is learned from this number.
+
+    Args:
+        cell: it learns the constant, from any start.
+        name: the constant.
+        note: its parameter and bounds.
+        value: the number, or array, that the node has.
+        shape: the shape of the node's numbers, `()` where they are one for all.
+        dtype: dtype of the parameter.
+    """
     parameter = cell.learned[name].parameter
-    start = parameter[...]
     parameter.set_value(jnp.asarray(note.w, dtype))
     noted = np.asarray(getattr(cell, name), np.float64)
-    fits = all(
-        1 in (a, b) or a == b
-        for a, b in zip(noted.shape[::-1], np.shape(value)[::-1], strict=False)
-    )
-    if not (fits and np.allclose(noted, value, rtol=1e-6, atol=0)):
-        parameter.set_value(start)
+    try:
+        ends = zip(noted.shape[::-1], shape[::-1], strict=False)
+        if shape and (noted.ndim > len(shape) or any(a not in (1, b) for a, b in ends)):
+            raise ValueError(f"shape {list(noted.shape)} in the note, {list(shape)} in the node")
+        kept = np.isclose(noted, value, rtol=1e-6, atol=0)
+        if np.all(kept):  # a parameter of fewer numbers than the node, too
+            return
+        start = np.where(kept, _inside(name, note.bounds), value)
+        setattr(cell, name, nn.learnable(start[()], note.bounds, param_dtype=dtype))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"its {name} is not the learned constant that its metadata 'learned' note: {error}. "
+            f"Give {name} numbers that fit the note, or remove it from there"
+        ) from error
+    parameter = cell.learned[name].parameter
+    parameter.set_value(jnp.asarray(np.where(kept, note.w, parameter[...]), dtype))
 
 
 def _leak(cell: Any, dt: float) -> dict[str, Any]:
     tau = constant(cell, "tau")
+    if np.any(np.asarray(tau) < 1):
+        raise ValueError(
+            f"tau must be at least one time step, got {shown(np.asarray(tau))}: a node of NIR with "
+            "a time constant below dt could not be read; learn tau within bounds=(1.0, math.inf), "
+            "the default"
+        )
     return {"tau": tau * dt, "r": 1.0 if cell.decay_input else tau}
 
 
 def _tau_of_decay(decay: Any, dt: float) -> Any:
-    """Of a potential of which `decay` is left after a step."""
+    """The time constant of a potential of which `decay` is left after a step."""
     return dt / (1 - decay)
 
 
@@ -229,6 +307,6 @@ def _shortest(forward: Callable[[Any], Any], value: float, guess: float) -> floa
 
 
 def _rounding(fields: dict[str, np.ndarray]) -> float:
-    """How far two numbers may be apart that would be equal but for the rounding of a file."""
+    """The largest relative difference that the rounding of a file can cause."""
     kinds = [np.finfo(a.dtype).eps for a in fields.values() if a.dtype.kind == "f"]
     return 4 * float(max(kinds, default=0.0))

@@ -23,16 +23,16 @@ def to_nir(
     """A module as a NIR graph; `nir.write(path, graph)` puts it into a file.
 
     Nodes are named by the paths of the layers. The recurrent containers become cycles, a
-    `Graph` becomes its nodes and edges. How long the graph's time constants are follows from
-    `dt`, which its metadata keep for `from_nir`.
+    `Graph` becomes its nodes and edges. The time constants of the graph are those of the network
+    times `dt`, which its metadata keep for `from_nir`.
 
     Constants of neurons are written as one number per neuron, arrays and learned ones too.
 
-    NIR describes a trained network, so of training only what does no harm is written, as metadata
-    that other readers pass over: the surrogate (of one of your own the name), `detach_reset`,
-    which constants are learned and within which bounds (not those of two layers that become one
-    node), and that a potential equal to the threshold fires, which in NIR it does not. So are
-    `dtype` and `precision` of layers that multiply.
+    NIR describes a trained network. Settings of the training are written as metadata, which other
+    readers pass over: the surrogate (only the name of a custom one), `detach_reset`, the parameters
+    and bounds of learned constants (not those of two layers that become one node), and that a
+    potential equal to the threshold fires, which in NIR it does not. `dtype` and `precision` of
+    layers that multiply are written there, too.
 
     Args:
         module: a cell or a layer: of `jaxsnn.nn` `Sequential`, both recurrent containers, `Linear`,
@@ -41,7 +41,7 @@ def to_nir(
             `CUBALIFNode`, `NonSpikingIFNode`, `NonSpikingLIFNode` and `Graph`; of this module
             `Neuron`, `Threshold`, `Scale` and `SumPool`; of `jaxsnn.interop.snntorch` `Leaky`; and
             Flax's `Linear` and `Conv`. An `ExponentialSynapse` is written with the `LIFNode`,
-            `NonSpikingLIFNode` or `Leaky` right behind it in a `Sequential`.
+            `NonSpikingLIFNode` or `Leaky` right after it in a `Sequential`.
             `jaxsnn.nn.fold_batch_norm` puts batch normalisations into the layers before them.
         input_shape: shape of the input of one time step without its batch axis, e.g. `(28,)` or,
             channels last, `(28, 28, 1)`.
@@ -80,8 +80,8 @@ def to_nir(
     last = writer.write(module, "", Flow((INPUT,), first))
     if last.layout.order is not None:
         raise ValueError(
-            "a Flatten of images at the end would put out its elements in another order than NIR "
-            "does, which flattens channels first; put a Linear behind it, or leave it out"
+            "a Flatten of images at the end would output its elements in another order than NIR "
+            "does, which flattens channels first; put a Linear after it, or leave it out"
         )
     writer.nodes[OUTPUT] = nir.Output(np.array(last.layout.nir_shape))
     writer.edges += [(name, OUTPUT) for name in last.sources]

@@ -35,7 +35,7 @@ def read(path: str | os.PathLike[str]) -> Any:
     except Exception as error:  # whatever is wrong inside it, HDF5 and nir raise all kinds
         raise ValueError(
             f"{path} is not a NIR file that can be read ({type(error).__name__}: {error}); write "
-            "it anew with nir.write"
+            "it again with nir.write"
         ) from error
 
 

@@ -123,7 +123,7 @@ def _read_graph(nir: Any, graph: Any, choices: Choices) -> Cell:
     if layout.order is not None:
         raise ValueError(
             "the output is that of a Flatten of images, whose order differs here, where channels "
-            "are last; a Linear has to be behind it"
+            "are last; a Linear has to come after it"
         )
     wanted = _shape(expected)
     if wanted is not None and wanted != layout.nir_shape:

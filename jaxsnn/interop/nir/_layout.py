@@ -11,11 +11,11 @@ import numpy as np
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Layout:
-    """What flows along an edge.
+    """The layout of the numbers that flow along an edge.
 
     Attributes:
         shape: its shape here, channels last.
-        order: after a `Flatten`, where our k-th element stands in NIR, which flattens channels
+        order: after a `Flatten`, the place of our k-th element in NIR, which flattens channels
             first; None where the two agree.
     """
 
@@ -51,7 +51,7 @@ class Layout:
         return Layout((size,), None if np.array_equal(order, np.arange(size)) else order)
 
     def agrees(self, other: "Layout") -> bool:
-        """Whether the two can be added element by element."""
+        """True if the two can be added element by element."""
         if self.order is None or other.order is None:
             return self.shape == other.shape and self.order is other.order
         return self.shape == other.shape and np.array_equal(self.order, other.order)
@@ -83,10 +83,10 @@ def weights(name: str, parameter: Any) -> np.ndarray:
 
 
 def finite(name: str, array: np.ndarray) -> np.ndarray:
-    """`array`, whose numbers can stand in a network that is written."""
+    """`array`, whose numbers can be written."""
     if not np.all(np.isfinite(array)):
         raise ValueError(
-            f"its {name} holds NaN or infinity; take the parameters of before the training diverged"
+            f"its {name} holds NaN or infinity; use parameters from before the training diverged"
         )
     return array
 

@@ -14,7 +14,7 @@ from jaxsnn.interop.nir._neuron import Neuron
 from jaxsnn.interop.nir._settings import shown
 from jaxsnn.interop.nir._strict import Strict
 
-# What to do about the resets that are none of a node that NIR has, by `reset_delay`.
+# Resets that no node of NIR has, by `reset_delay`, and their remedies.
 _REFUSED = {
     ("subtract", False): (
         "takes the threshold off once more in the next step where the potential is still above it; "
@@ -26,7 +26,7 @@ _REFUSED = {
     ),
 }
 # The delayed reset takes `threshold / beta` off before the leak, and float32 rounds what is left
-# by up to 6e-8 of that. Of a million steps of neurons with inputs of twice the normal distribution
+# by up to 6e-8 of that. In a million steps of neurons with inputs of twice the normal distribution
 # none differed from beta = 3e-3 on, one at 1e-3, 23 at 1e-4, 1128 at 1e-6.
 _LEAST_BETA = 1e-3
 
@@ -35,7 +35,7 @@ def neuron_of_leaky(leaky: Leaky, dt: float, shape: tuple[int, ...]) -> Neuron:
     """The `Neuron` with the same spikes, but for rounding.
 
     Args:
-        leaky: what becomes a node.
+        leaky: the neuron.
         dt: seconds in a step.
         shape: of the input of one step, without the batch.
 
@@ -51,7 +51,7 @@ def neuron_of_leaky(leaky: Leaky, dt: float, shape: tuple[int, ...]) -> Neuron:
     if np.any(factor != 1):
         raise ValueError(
             f"graded_spikes_factor={shown(factor)} is the size of a spike, which is 1 in NIR; "
-            "multiply the weights behind it by the factor, or put a jaxsnn.interop.nir.Scale there"
+            "multiply the weights after it by the factor, or put a jaxsnn.interop.nir.Scale there"
         )
     beta = np.clip(_numbers(leaky, "beta", shape), 0, 1)
     if np.any(beta == 1) and not np.all(beta == 1):
@@ -63,7 +63,7 @@ def neuron_of_leaky(leaky: Leaky, dt: float, shape: tuple[int, ...]) -> Neuron:
         raise ValueError(
             "reset_mechanism='none' never resets, and every node of NIR that fires does; "
             f"{_integrator(beta)} with a jaxsnn.interop.nir.Threshold(threshold, "
-            "surrogate_function=jaxsnn.interop.nir.Strict(surrogate)) behind it does the same "
+            "surrogate_function=jaxsnn.interop.nir.Strict(surrogate)) after it does the same "
             "but for rounding"
         )
     threshold = _numbers(leaky, "threshold", shape)
@@ -93,7 +93,7 @@ def neuron_of_leaky(leaky: Leaky, dt: float, shape: tuple[int, ...]) -> Neuron:
 
 
 def _integrator(beta: np.ndarray) -> str:
-    """What has the potential of a neuron that never resets."""
+    """The cell with the potential of a neuron that never resets."""
     if np.all(beta == 1):
         return "NonSpikingIFNode()"
     if np.all(beta == beta.flat[0]) and np.all(beta > 0):

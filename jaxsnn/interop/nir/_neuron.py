@@ -52,7 +52,7 @@ class Neuron(Cell):
         v_leak: potential at rest; needed with `tau` and only there.
         tau_syn: synaptic time constant in seconds, at least `dt`; None for no current.
         w_in: weight of the input to the current; needed with `tau_syn` and only there.
-        v_threshold: firing threshold; None never fires and puts out the potential.
+        v_threshold: firing threshold; None never fires and outputs the potential.
         v_reset: potential after a spike; None is the soft reset, which subtracts the threshold.
         delayed_reset: whether the soft reset is that of the next step.
         surrogate_function: spike function of `v - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.

@@ -20,7 +20,7 @@ RESETS = ("hard", "soft", "delayed")
 
 
 class Choices(NamedTuple):
-    """What `from_nir` was told; None is what the notes on a node say."""
+    """Arguments of `from_nir`; where one is None, the notes on a node decide."""
 
     dt: float | None
     reset: str | None
@@ -30,10 +30,10 @@ class Choices(NamedTuple):
     param_dtype: Any
 
     def seconds(self) -> float:
-        """How long a step is."""
+        """The seconds per step."""
         if self.dt is None:
             raise ValueError(
-                "how many seconds a step takes does not stand in this graph; say it with dt= "
+                "this graph does not give the time step; pass dt= in seconds "
                 "(SpikingJelly and snnTorch write for dt=1e-4)"
             )
         return self.dt
@@ -48,7 +48,7 @@ def read_node(
         node: a node of NIR that is neither a graph nor an end of one.
         before: what it is fed.
         after: what its output must look like as it meets others, if that is known.
-        choices: what `from_nir` was told.
+        choices: the arguments of `from_nir`.
     """
     kind = type(node).__name__
     if kind in ("Affine", "Linear"):

@@ -1,4 +1,4 @@
-"""What NIR has no field for, kept in the metadata of a node: other readers pass over it."""
+"""Notes in the metadata of a node on properties that NIR has no field for."""
 
 import dataclasses
 import json
@@ -44,14 +44,18 @@ def notes_of(cell: Any, *, spikes: bool) -> dict[str, Any]:
 
 
 def _fires_at_threshold(function: Callable[..., Any]) -> bool:
-    """Whether 0 is a spike for a spike function; what puts out more or less than 1 is an error."""
+    """True if 0 is a spike for a spike function.
+
+    Raises:
+        ValueError: it outputs other numbers than 0 and 1.
+    """
     spikes = np.asarray(function(jnp.array([-3.0, -1e-3, 0.0, 1e-3, 3.0], jnp.float32)))
     at_threshold = bool(spikes[2] == 1)
     if spikes.tolist() != [0, 0, at_threshold, 1, 1]:
         raise ValueError(
-            f"surrogate_function={function} puts out {spikes.round(3).tolist()} for -3, -0.001, 0, "
+            f"surrogate_function={function} outputs {spikes.round(3).tolist()} for -3, -0.001, 0, "
             "0.001 and 3, and a neuron of NIR a spike or none: 0 below the threshold, 1 above; "
-            "leave spiking=False out, take another surrogate"
+            "leave spiking=False out, or use a different surrogate"
         )
     return at_threshold
 
@@ -59,11 +63,18 @@ def _fires_at_threshold(function: Callable[..., Any]) -> bool:
 def learned_notes(cell: Any) -> dict[str, Any]:
     """The notes on the constants that a neuron learns."""
     learned = getattr(cell, "learned", {})
-    if type(cell) is nn.ParametricLIFNode and [*learned] == ["tau"]:
-        return {"w": float(finite("w", np.asarray(learned["tau"].parameter[...])))}
     if not learned:
         return {}
-    bounds = {
+    if "tau" in learned and not cell.decay_input and np.all(np.asarray(cell.tau) == 1):
+        raise ValueError(
+            "tau is learned and has become 1 with decay_input=False, which NIR cannot distinguish "
+            "from decay_input=True; set it to more, e.g. neuron.tau = nn.learnable(1.01)"
+        )
+    if type(cell) is nn.ParametricLIFNode and [*learned] == ["tau"]:
+        w, bounds = learned["tau"]
+        if w[...].ndim == 0 and bounds == (1.0, math.inf):
+            return {"w": float(finite("w", np.asarray(w[...])))}
+    ends = {
         name: [end if math.isfinite(end) else None for end in constant.bounds]
         for name, constant in learned.items()
     }
@@ -71,7 +82,7 @@ def learned_notes(cell: Any) -> dict[str, Any]:
     for name, constant in learned.items():
         w = weights(f"parameter of {name}", constant.parameter[...])
         parameters[f"w_{name}"] = w if w.ndim else float(w)  # HDF5 compresses no array of no axes
-    return {"learned": json.dumps(bounds), **parameters}
+    return {"learned": json.dumps(ends), **parameters}
 
 
 def read_learned(notes: dict[str, Any]) -> dict[str, Learned]:
@@ -84,7 +95,7 @@ def read_learned(notes: dict[str, Any]) -> dict[str, Learned]:
     text = notes["learned"]
     try:
         found = json.loads(text)
-        bounds = {name: (_end(low, -1), _end(high, 1)) for name, (low, high) in found.items()}
+        bounds = {name: _ends(low, high) for name, (low, high) in found.items()}
     except (TypeError, ValueError, AttributeError, RecursionError) as error:
         raise ValueError(
             f"its metadata 'learned' must be the bounds of each constant, e.g. "
@@ -93,8 +104,12 @@ def read_learned(notes: dict[str, Any]) -> dict[str, Learned]:
     return {name: Learned(_parameter(f"w_{name}", notes), ends) for name, ends in bounds.items()}
 
 
-def _end(value: Any, sign: int) -> float:
-    return sign * math.inf if value is None else _checks.real("a bound", value)
+def _ends(low: Any, high: Any) -> tuple[float, float]:
+    low = -math.inf if low is None else _checks.real("a bound", low)
+    high = math.inf if high is None else _checks.real("a bound", high)
+    if not low < high:
+        raise ValueError(f"the lower bound must be below the upper, got {low!r} and {high!r}")
+    return low, high
 
 
 def _parameter(name: str, notes: dict[str, Any]) -> np.ndarray:
@@ -127,7 +142,7 @@ def read_surrogate(text: Any) -> Callable[..., Any]:
         settings = json.loads(text, object_hook=_with_tuples)
         own = settings.pop("own", None)
         if own is not None:
-            raise ValueError(f"{own} is none of them; say what it is with surrogate_function=")
+            raise ValueError(f"{own} is a custom one; pass it as surrogate_function=")
         return _known(settings.pop("name"))(**settings)
     except (TypeError, ValueError, KeyError, AttributeError, RecursionError) as error:
         raise ValueError(

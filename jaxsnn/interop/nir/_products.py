@@ -1,4 +1,4 @@
-"""How a `Linear` or `Conv` multiplies, which NIR does not say: kept in the notes on its node."""
+"""The arithmetic of a `Linear` or `Conv`, which NIR lacks: kept in the notes on its node."""
 
 import inspect
 from typing import Any

@@ -1,4 +1,4 @@
-"""`ExponentialSynapse` and the leaky neuron right behind it: one node, `CubaLIF` or `CubaLI`.
+"""`ExponentialSynapse` and the leaky neuron right after it: one node, `CubaLIF` or `CubaLI`.
 
 The current, of which `alpha = exp(-1 / tau)` is left after a step and to which the whole input is
 added, is NIR's with `tau_syn = dt / (1 - alpha)` and `w_in = tau_syn / dt`.
@@ -51,6 +51,7 @@ def with_current(
             f"its potential has no leak, it is an {kind} node, and NIR has none of those with a "
             "synaptic current; choose a leak, e.g. beta below 1"
         )
-    alpha = np.exp(-1 / np.asarray(constant(synapse, "tau")))
+    with np.errstate(divide="ignore"):  # a learned time constant may have become 0
+        alpha = np.exp(-1 / np.asarray(constant(synapse, "tau")))
     fields = {("tau_mem" if name == "tau" else name): value for name, value in fields.items()}
     return f"Cuba{kind}", {**fields, "tau_syn": dt / (1 - alpha), "w_in": 1 / (1 - alpha)}

@@ -1,4 +1,4 @@
-"""What to do about a layer that NIR has no node for."""
+"""Remedies for layers that NIR has no node for."""
 
 from typing import Any
 

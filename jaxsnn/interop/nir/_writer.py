@@ -22,13 +22,13 @@ from jaxsnn.interop.nir._products import product_notes
 from jaxsnn.interop.nir._settings import array_of
 from jaxsnn.interop.nir._synapses import Synaptic, in_nodes, with_current
 from jaxsnn.interop.nir._ways_out import way_out
-from jaxsnn.nn import Graph, contrib
+from jaxsnn.nn import Graph
 
 SUMS = (operator.add, jnp.add, np.add)
 
 
 class Flow(NamedTuple):
-    """What a layer is fed: the nodes whose outputs are added, and what these look like."""
+    """The input of a layer: the nodes whose outputs are added, and their layout."""
 
     sources: tuple[str, ...]
     layout: Layout
@@ -67,14 +67,14 @@ class Writer:
             return self._write_sum_container(layer, path, flow)
         if kind is nn.LinearRecurrentContainer:
             return self._write_linear_container(layer, path, flow)
-        if kind in (contrib.WSLinear, contrib.WSConv):
+        if kind in (nn.contrib.WSLinear, nn.contrib.WSConv):
             layer = standardized(layer)
         if kind in (*NEURONS, Leaky, Synaptic):
             return self._node(path, self._neuron(layer, before), flow, before)
-        if kind in (nn.Linear, contrib.WSLinear, nnx.Linear):
+        if kind in (nn.Linear, nn.contrib.WSLinear, nnx.Linear):
             bias = None if layer.bias is None else layer.bias[...]
             return self._linear(path, layer.kernel[...], bias, flow, notes=product_notes(layer))
-        if kind in (nn.Conv, contrib.WSConv, nnx.Conv):
+        if kind in (nn.Conv, nn.contrib.WSConv, nnx.Conv):
             node, after = conv_to_nir(self.nir, layer, before)
             return self._node(path, node, flow, after)
         if kind in (nn.AvgPool, SumPool):
@@ -198,7 +198,7 @@ class Writer:
             raise ValueError(
                 f"shape {list(end.layout.shape)} (a step) is fed back to where there is "
                 f"{list(wanted.shape)}, or a Flatten of images within it changes the "
-                "order of the elements; put a Linear behind the Flatten"
+                "order of the elements; put a Linear after the Flatten"
             )
         if loop in end.sources:
             raise ValueError("there are no layers inside, so that there is nothing to feed back")
@@ -228,7 +228,7 @@ class Writer:
                 raise ValueError(
                     f"the edges to {name!r} bring shapes {[flows[a].layout.shape for a in on_time]}"
                     " (a step), or a Flatten of images has changed the order of one of them; put a "
-                    "Linear behind the Flatten"
+                    "Linear after the Flatten"
                 )
         feeding: list[str] = []
         for a in sources(name, graph.edges):
