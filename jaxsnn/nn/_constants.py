@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable
-from typing import Annotated, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 
 from jaxsnn import _checks
 
-Number = float | jax.Array | NDArray[Any]
 Bounds = tuple[float | int, float | int]
 
 
@@ -36,6 +35,13 @@ class Learnable:
     def __repr__(self) -> str:
         bounds = "" if self.bounds is None else f", {self.bounds}"
         return f"learnable({self.value}{bounds})"
+
+
+# What a constant is: to a type checker the attribute, at run time also what the constructor takes.
+if TYPE_CHECKING:
+    Number = float | jax.Array | NDArray[Any]
+else:
+    Number = float | int | jax.Array | NDArray[Any] | list | tuple | Learnable
 
 
 def learnable(value: Any, bounds: Bounds | None = None, *, param_dtype: Any = None) -> Any:
@@ -165,7 +171,7 @@ class Learned(NamedTuple):
     bounds: Bounds
 
 
-def between(w: jax.Array, low: float, high: float) -> jax.Array:
+def between(w: jax.Array, low: float | int, high: float | int) -> jax.Array:
     if math.isfinite(low) and math.isfinite(high):
         return low + (high - low) * jax.nn.sigmoid(w)
     if math.isfinite(low):
@@ -173,7 +179,7 @@ def between(w: jax.Array, low: float, high: float) -> jax.Array:
     return high - jnp.exp(-w) if math.isfinite(high) else w
 
 
-def _parameter_of(c: Any, low: float, high: float) -> Any:
+def _parameter_of(c: Any, low: float | int, high: float | int) -> Any:
     """The inverse of `between`, in float64 unless `c` is traced."""
     xp: Any = jnp if isinstance(c, jax.core.Tracer) else np
     if math.isfinite(low) and math.isfinite(high):
