@@ -236,7 +236,7 @@ def test_bad_notes():
         ("learned", '{"tau": [1, null]}'): "its metadata 'w_tau' must hold finite numbers, got No",
         ("learned", '{"k": [0, null]}', "w_k", 1.0): "name the constant 'k', which its LIFNode",
         ("learned", '{"tau": [3, 2]}', "w_tau", 1.0): "the lower bound must be below the upper",
-        ("learned", '{"tau": [0, 1]}', "w_tau", 1.0): "tau must be between 1.0 and inf",
+        ("learned", '{"tau": [0, 1]}', "w_tau", 1.0): "no neuron starts from a tau of 1 or less",
         ("learned", '{"tau": [1e9, null]}', "w_tau", 1.0): "tau must start inside of its bounds",
         ("learned", '{"tau": [1, null]}', "w_tau", np.nan): "'w_tau' must hold finite numbers",
         ("learned", '{"tau": [1, null]}', "w_tau", (1, 1, 1)): r"tau is not .*shape \[3\] in",

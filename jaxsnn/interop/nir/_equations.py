@@ -41,7 +41,6 @@ NEURONS = (
     nn.NonSpikingLIFNode,
     Neuron,
 )
-_RANGES = {"tau": (1.0, math.inf), "c_decay": (0.0, 1.0), "v_decay": (0.0, 1.0)}
 
 
 def equation_of(cell: Any, dt: float) -> tuple[str, dict[str, Any]]:
@@ -66,16 +65,10 @@ def equation_of(cell: Any, dt: float) -> tuple[str, dict[str, Any]]:
         return "IF", {"r": 1 / dt, **fire}
     if isinstance(cell, nn.CUBALIFNode):
         for name in ("c_decay", "v_decay"):
-            decay = np.asarray(constant(cell, name))
-            if np.any(decay == 1):
+            if np.any(constant(cell, name) == 1):
                 raise ValueError(
                     f"{name}=1 never decays, and NIR has no infinite time constant; choose one "
                     "below 1"
-                )
-            if np.any((decay < 0) | (decay > 1)):
-                raise ValueError(
-                    f"{name} must be between 0 and 1, got {shown(decay)}: no time constant of NIR "
-                    f"has this decay; learn {name} within bounds=(0.0, 1.0)"
                 )
         tau_syn = _tau_of_decay(constant(cell, "c_decay"), dt)
         tau_mem = _tau_of_decay(constant(cell, "v_decay"), dt)
@@ -219,12 +212,13 @@ def _starts(
 
 def _inside(name: str, bounds: tuple[float, float]) -> float:
     """A number within the bounds of a note, with which a neuron can be made."""
-    possible = _RANGES.get(name, bounds)
-    low, high = max(bounds[0], possible[0]), min(bounds[1], possible[1])
+    low, high = bounds
+    if name == "tau":  # its bounds may begin below the time constants that a neuron starts from
+        low = max(low, 1.0)
     if low >= high:
         raise ValueError(
-            f"its metadata 'learned' give {name} the bounds {bounds}, but {name} must be between "
-            f"{possible[0]} and {possible[1]}; correct the bounds, or remove {name} from the note"
+            f"its metadata 'learned' give {name} the bounds {bounds}, but no neuron starts from a "
+            f"{name} of 1 or less; correct the bounds, or remove {name} from the note"
         )
     if math.isfinite(low) and math.isfinite(high):
         return (low + high) / 2
@@ -254,7 +248,8 @@ def _learn(
         ends = zip(noted.shape[::-1], shape[::-1], strict=False)
         if shape and (noted.ndim > len(shape) or any(a not in (1, b) for a, b in ends)):
             raise ValueError(f"shape {list(noted.shape)} in the note, {list(shape)} in the node")
-        kept = np.isclose(noted, value, rtol=1e-6, atol=0)
+        tiny = np.finfo(np.float32).tiny  # a number of float64 below it is 0 here
+        kept = np.isclose(noted, value, rtol=1e-6, atol=tiny)
         if np.all(kept):  # a parameter of fewer numbers than the node, too
             return
         start = np.where(kept, _inside(name, note.bounds), value)
