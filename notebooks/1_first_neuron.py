@@ -61,7 +61,7 @@ for t, x in enumerate([0.4, 0.4, 0.4, 0.4, 0.4, 0.0, 0.0, 0.4]):
 settings = {
     "v_threshold": 1.0,
     "v_reset": 0.0,
-    "surrogate": surrogate.ATan(),  # matters for gradients only, see below
+    "surrogate_function": surrogate.ATan(),  # matters for gradients only, see below
     "detach_reset": False,
 }
 v = jnp.zeros(3)  # three neurons
