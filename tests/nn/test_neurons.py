@@ -222,8 +222,8 @@ def test_learnable_time_constant():
         (lambda: nn.contrib.RAFNode(b=0), ValueError, "b must be less than 0, got 0"),
         (lambda: nn.AdLIFNode(tau_u=1), ValueError, "tau_u must be greater than 1"),
         (lambda: nn.SEAdLIFNode(a=-1), ValueError, "a must be at least 0, got -1"),
-        (lambda: nn.BRFNode(omega=101), ValueError, "omega must be at most 1/dt, got 101"),
-        (lambda: nn.BRFNode(omega=[1, 99], dt=[0.1, 0.1]), ValueError, "omega must be at most"),
+        (lambda: nn.BRFNode(omega=101), ValueError, "omega must be less than 1/dt, got 101"),
+        (lambda: nn.BRFNode(omega=[1, 99], dt=[0.1, 0.1]), ValueError, "omega must be less than"),
         (
             lambda: nn.BRFNode(omega=nn.learnable(9.0)),
             ValueError,
