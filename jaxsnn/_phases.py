@@ -1,8 +1,11 @@
 """The phases of a step that neurons share: charge, fire, reset; and the values a step keeps."""
 
+import math
 from collections.abc import Callable
+from typing import Any
 
 import jax
+import jax.numpy as jnp
 from jax.ad_checkpoint import checkpoint_name
 
 SurrogateFunction = Callable[[jax.Array], jax.Array]
@@ -66,3 +69,8 @@ def fire_and_reset(
 def in_dtype_of(v: jax.Array, number: float | jax.Array) -> float | jax.Array:
     """`number` as it can be combined with `v`: a parameter may have another dtype."""
     return number.astype(v.dtype) if isinstance(number, jax.Array) else number
+
+
+def functions_for(x: Any) -> Any:
+    """The module with the functions of `x`: `math`, in double precision, for a number."""
+    return jnp if isinstance(x, jax.Array) else math

@@ -20,7 +20,7 @@ class _Signature:
         if instance is not None:  # its signature is that of its __call__
             raise AttributeError("__signature__")
         if getattr(owner, "shown_signature", None) is not None:
-            return owner.shown_signature  # type: ignore[attr-defined]
+            return owner.shown_signature  # type: ignore[attr-defined]  # of a declaration
         init: Any = owner.__init__  # type: ignore[misc]  # only read
         if init is object.__init__:
             return inspect.Signature()

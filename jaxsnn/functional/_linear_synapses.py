@@ -17,6 +17,8 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxsnn._phases import functions_for
+
 
 class RisingCurrent(NamedTuple):
     """State of a double-exponential or alpha synapse.
@@ -104,7 +106,7 @@ def exponential_decay(tau: Any) -> Any:
     Returns:
         A float or an array, as `tau`.
     """
-    return _of(tau).exp(-1 / tau)
+    return functions_for(tau).exp(-1 / tau)
 
 
 def double_exponential_factors(tau_decay: Any, tau_rise: Any) -> tuple[Any, Any, Any]:
@@ -130,7 +132,8 @@ def double_exponential_factors(tau_decay: Any, tau_rise: Any) -> tuple[Any, Any,
     decay, rise = exponential_decay(tau_decay), exponential_decay(tau_rise)
     apart = 1 / tau_rise - 1 / tau_decay
     # The slope at 0 for which the curve of the continuous time t has its peak at 1.
-    slope = _of(tau_rise).exp(1 / _growth(_of(tau_rise).log(tau_decay / tau_rise))) / tau_rise
+    xp = functions_for(tau_rise)
+    slope = xp.exp(1 / _growth(xp.log(tau_decay / tau_rise))) / tau_rise
     return decay, rise, slope * decay * _growth(-apart)
 
 
@@ -142,8 +145,3 @@ def _growth(x: Any) -> Any:
     away = jnp.where(near, 1, x)
     series = 1 + x / 2 * (1 + x / 3 * (1 + x / 4 * (1 + x / 5)))
     return jnp.where(near, series, jnp.expm1(away) / away)
-
-
-def _of(x: Any) -> Any:
-    """The module that has the functions for `x`."""
-    return jnp if isinstance(x, jax.Array) else math

@@ -4,8 +4,7 @@ from typing import Any, NamedTuple
 
 from jaxtyping import Array, Float
 
-from jaxsnn._phases import SurrogateFunction, keep, reset
-from jaxsnn.functional._linear_synapses import _of
+from jaxsnn._phases import SurrogateFunction, functions_for, keep, reset
 
 
 class BRFState(NamedTuple):
@@ -100,7 +99,7 @@ def divergence_bound(omega: Any, dt: Any) -> Any:
     Source: Higuchi et al. 2024, "Balanced resonate-and-fire neurons".
     """
     angle = dt * omega
-    return -angle * omega / (1 + _of(angle).sqrt(1 - angle * angle))
+    return -angle * omega / (1 + functions_for(angle).sqrt(1 - angle * angle))
 
 
 class TCLIFState(NamedTuple):

@@ -1,14 +1,12 @@
 """Neurons of two linear equations: the input reaches the potential through a second variable."""
 
-import math
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
-import jax.numpy as jnp
 from jaxtyping import Array, Float
 
-from jaxsnn._phases import fire_and_reset, keep
+from jaxsnn._phases import fire_and_reset, functions_for, keep
 
 
 class CUBALIFState(NamedTuple):
@@ -115,9 +113,9 @@ def raf_step(
     Source: Izhikevich 2001, "Resonate-and-fire neurons".
     """
     v, u = state
-    arrays = any(isinstance(constant, jax.Array) for constant in (b, omega, dt))
-    xp: Any = jnp if arrays else math  # of numbers in double precision
-    cos, sin = xp.exp(b * dt) * xp.cos(omega * dt), xp.exp(b * dt) * xp.sin(omega * dt)
+    angle, growth = omega * dt, functions_for(b * dt).exp(b * dt)
+    cos = growth * functions_for(angle).cos(angle)
+    sin = growth * functions_for(angle).sin(angle)
     h = keep(v * cos + u * sin)
     u = u * cos - v * sin + x.astype(u.dtype)
     v, spikes = fire_and_reset(h, v_threshold, v_reset, surrogate_function, detach_reset)

@@ -184,7 +184,9 @@ def run_elements(
     """Run parts of a module that follow one another over `xs` `[T, ...]`, in one scan."""
     within = [run._inside(run._named(name)) for name in names]
     run._ran.update(inside._path for inside in within)
-    carries, ys = scan_elements(cells, run._next(len(cells)), xs, run, within)
+    before = zip(cells, run._next(len(cells)), strict=True)
+    carries = [start(cell, carry, xs) for cell, carry in before]
+    carries, ys = scan_elements(cells, carries, xs, run, within)
     run._after += carries
     return ys
 
@@ -197,7 +199,6 @@ def scan_elements(
     within: Sequence[Run],
 ) -> tuple[list[Carry], jax.Array]:
     """The new carries and the outputs of cells that follow one another, each run `within`."""
-    carries = [start(cell, carry, xs) for cell, carry in zip(cells, carries, strict=True)]
     steps, *shape = xs.shape
     flat = tuple(shape) if is_shared_out(xs) else (math.prod(shape),)
     one = jax.ShapeDtypeStruct(tuple(shape), xs.dtype)

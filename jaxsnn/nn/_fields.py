@@ -79,7 +79,7 @@ class Fields(nnx.Module):
             by_name = before.kind is _BY_NAME
             setattr(cls, name, dataclasses.field(default=vars(cls)[name], kw_only=by_name))
         dataclasses.dataclass(cls, init=cls._declared, repr=False, eq=False)
-        fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]
+        fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]  # by now
         cls._fields = {name: (inherited | own)[name] for name in fields}
         for name, check in own.items():
             if isinstance(check, Kind):
@@ -103,10 +103,10 @@ class Fields(nnx.Module):
         }
 
     def __setattr__(self, name: str, value: Any) -> None:
-        before = dict(vars(self))
         if name not in self._fields:
             super().__setattr__(name, value)
             return
+        before = dict(vars(self))
         self._set(name, value)
         learned = dict(self._bounds)
         made = all(field in vars(self) or field in learned for field in self._fields)

@@ -325,3 +325,24 @@ def test_a_kind_is_kept_when_a_field_is_declared_again():
     assert Slow(nn.learnable(3.0)).learned
     with pytest.raises(ValueError, match=r"^tau must be greater than 1"):
         Slow(0.2)
+
+
+def test_a_step_is_computed_in_the_dtype_of_the_state():
+    """A step of one's own needs no conversions: its input comes in the dtype of the state."""
+
+    class Leak(nn.ElementwiseCell):
+        decay: Fraction = 0.5
+
+        @staticmethod
+        def step(v, x, *, decay):
+            assert v.dtype == x.dtype == getattr(decay, "dtype", v.dtype) == jnp.float32
+            v = decay * v + x
+            return v, v
+
+    xs = jnp.linspace(0.0, 1.0, 24, dtype=jnp.bfloat16).reshape(4, 3, 2)
+    for decay in (0.5, nn.learnable(jnp.array([0.5, 0.25], jnp.bfloat16))):
+        carry, ys = nn.unroll(Leak(decay), xs)
+        expected, wide = nn.unroll(Leak(decay), xs.astype(jnp.float32))
+        assert (carry.dtype, ys.dtype) == (jnp.float32, jnp.bfloat16)
+        np.testing.assert_array_equal(carry, expected)
+        np.testing.assert_array_equal(ys, wide.astype(jnp.bfloat16))
