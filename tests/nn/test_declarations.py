@@ -291,7 +291,8 @@ def test_what_would_mislead_is_refused():
 
 
 def test_synapse_filter_learns_by_either_spelling():
-    learned = nn.SynapseFilter(3.0, True), nn.SynapseFilter(tau=nn.learnable(3.0))
+    start = nn.learnable(3.0)
+    learned = nn.SynapseFilter(3.0, True), nn.SynapseFilter(start), nn.SynapseFilter(start, True)
     for synapse in learned:
         assert repr(synapse) == "SynapseFilter(tau=learnable(3.0))"
     synapse.tau = 4.0
