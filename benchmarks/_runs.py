@@ -56,18 +56,18 @@ def last_state(run: pathlib.Path) -> tuple[dict[str, bytes], list[dict[str, Any]
     import jax
     import numpy as np
 
-    from jaxsnn import checkpointing, data, runs, training
+    from jaxsnn import data, experiment, training
 
-    settings = runs.read_config(run)["settings"]
+    settings = experiment.read_config(run)["settings"]
     steps = len(data.load(settings["dataset"]).train_labels) // settings["batch_size"]
     _, like = training.create(
-        checkpointing.build_model(settings, 0),
-        train_py().build_optimizer(settings, steps),
+        experiment.build_model(experiment.Config(**settings)),
+        train_py().build_optimizer(experiment.Config(**settings), steps),
         to_sequence=data.SEQUENCES[settings["sequence"]],
         batch_size=settings["batch_size"],
         seed=0,
     )
-    state, history = checkpointing.Checkpoints(run).restore(like)
+    state, history = experiment.Checkpoints(run).restore(like)
     state = state._replace(key=jax.random.key_data(state.key))
     arrays = {
         jax.tree_util.keystr(path): np.asarray(leaf).tobytes()

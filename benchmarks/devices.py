@@ -106,7 +106,8 @@ def work(batch: int, width: int, together: list[Any] | None, quick: bool) -> Non
     import optax
     from flax import nnx
 
-    from jaxsnn import devices, models, nn, surrogate, training
+    from jaxsnn import models, nn, surrogate, training
+    from jaxsnn.experiment import devices
 
     if together:
         devices.join(*together)

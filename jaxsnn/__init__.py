@@ -1,7 +1,7 @@
 """Spiking networks with recurrent connections and stateful synapses on JAX and Flax NNX.
 
-`jaxsnn.checkpointing`, `jaxsnn.runs` and `jaxsnn.plotting` are imported where they are used: the
-first two bring Orbax along, the last one Matplotlib.
+`jaxsnn.experiment` and `jaxsnn.plotting` are imported where they are used: the first brings Orbax
+along, the second Matplotlib.
 """
 
 from jaxsnn import data as data

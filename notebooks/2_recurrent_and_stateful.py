@@ -321,7 +321,7 @@ for k, label in enumerate(class_names):
 # ## The same from the command line
 #
 # `python train.py --model ss` trains the same network with a log, checkpoints and resuming; see
-# [Running train.py](../docs/train.md). `checkpointing.load_model` gives the trained network back.
+# [Running train.py](../docs/train.md). `experiment.load_model` gives the trained network back.
 #
 # ## Where to go next
 #

@@ -10,7 +10,7 @@ import pytest
 import run_files
 from flax import nnx
 
-from jaxsnn import checkpointing, data, models, nn, runs, training
+from jaxsnn import data, experiment, models, nn, training
 
 
 def make(model="ss", optimizer=None):
@@ -30,12 +30,12 @@ def marked(state, epoch):
 
 
 def history(accuracies):
-    row = dict.fromkeys(runs.Row.__required_keys__, 0.0)
+    row = dict.fromkeys(experiment.Row.__required_keys__, 0.0)
     return [row | {"epoch": e, "test_acc": accuracy} for e, accuracy in enumerate(accuracies)]
 
 
 def save_all(run, state, accuracies):
-    checkpoints = checkpointing.Checkpoints(run)
+    checkpoints = experiment.Checkpoints(run)
     for epoch in range(len(accuracies)):
         checkpoints.save(marked(state, epoch), history(accuracies[: epoch + 1]))
     return checkpoints
@@ -60,7 +60,7 @@ def assert_states_equal(actual, expected):
 def test_saving_the_same_state_again_is_no_error(tmp_path):
     _, state = make()
     checkpoints = save_all(tmp_path, state, [0.5, 0.4])
-    for again in (checkpoints, checkpointing.Checkpoints(tmp_path)):
+    for again in (checkpoints, experiment.Checkpoints(tmp_path)):
         again.save(marked(state, 1), history([0.5, 0.4]))
         assert kept(tmp_path) == [0, 1]
 
@@ -71,7 +71,7 @@ def test_a_state_before_the_latest_is_not_written(tmp_path, epoch):
     _, state = make()
     checkpoints = save_all(tmp_path, state, [0.5, 0.4])
     other = marked(state, epoch)._replace(best_accuracy=jnp.float32(0.7))
-    with pytest.raises(checkpointing.CheckpointError, match="remove all that are not before"):
+    with pytest.raises(experiment.CheckpointError, match="remove all that are not before"):
         checkpoints.save(other, history([0.5, 0.4][: epoch + 1]))
     assert_states_equal(checkpoints.restore(state)[0], marked(state, 1))
     shutil.rmtree(checkpoints.directory / "1")
@@ -89,7 +89,7 @@ def in_the_middle(state, step):
 def test_in_the_middle_of_epochs(tmp_path):
     """The latest may be of the middle of an epoch, the best never is."""
     _, state = make()
-    checkpoints = checkpointing.Checkpoints(tmp_path)
+    checkpoints = experiment.Checkpoints(tmp_path)
     for make_state, step, rows, latest, best in (
         (in_the_middle, 5, [], 5, None),  # of the first epoch, when nothing has been tested
         (marked, 10, [0.4], 10, 10),
@@ -102,14 +102,14 @@ def test_in_the_middle_of_epochs(tmp_path):
         (marked, 40, [0.4, 0.6, 0.5, 0.7], 40, 40),
     ):
         checkpoints.save(make_state(state, step), history(rows))
-        for reader in (checkpoints, checkpointing.Checkpoints(tmp_path)):
+        for reader in (checkpoints, experiment.Checkpoints(tmp_path)):
             assert (reader.step(), reader.step("max")) == (latest, best)
             restored, read = reader.restore(state)
             assert_states_equal(restored, make_state(state, step))
             assert read == history(rows)
         assert kept(tmp_path) == sorted({latest, best} - {None})
         if best is None:
-            with pytest.raises(checkpointing.CheckpointError, match="has not ended an epoch yet"):
+            with pytest.raises(experiment.CheckpointError, match="has not ended an epoch yet"):
                 checkpoints.restore(state, "max")
         else:
             assert checkpoints.restore_params(state.params) is not None
@@ -118,7 +118,7 @@ def test_in_the_middle_of_epochs(tmp_path):
 
 def test_the_best_is_held_until_something_is_saved(tmp_path):
     _, state = make()
-    checkpoints = checkpointing.Checkpoints(tmp_path)
+    checkpoints = experiment.Checkpoints(tmp_path)
     checkpoints.save_held()  # there is nothing
     rows: list[float] = []
     for epoch, accuracy in enumerate([0.4, 0.6, 0.5]):
@@ -146,7 +146,7 @@ def test_the_best_is_held_until_something_is_saved(tmp_path):
 
 def test_what_is_held_survives_donation(tmp_path):
     _, state = make()
-    checkpoints = checkpointing.Checkpoints(tmp_path)
+    checkpoints = experiment.Checkpoints(tmp_path)
     expected = jax.tree.map(jnp.copy, marked(state, 1))
     mine = jax.tree.map(jnp.copy, marked(state, 1))
     checkpoints.hold(mine, history([0.5]))
@@ -164,11 +164,11 @@ def test_streaming_goes_on_in_the_middle_of_an_epoch(tmp_path, monkeypatch):
     straight, metrics = training.stream_epoch(recipe, jax.tree.map(jnp.copy, state), *images)
 
     def stop(state):
-        checkpointing.Checkpoints(tmp_path).save(state, [])
+        experiment.Checkpoints(tmp_path).save(state, [])
         return state.tally.minibatches == 6
 
     assert training.stream_epoch(recipe, state, *images, between=stop)[1] is None
-    checkpoints = checkpointing.Checkpoints(tmp_path)
+    checkpoints = experiment.Checkpoints(tmp_path)
     assert (checkpoints.step(), checkpoints.step("max")) == (6, None)
     assert kept(tmp_path) == [6]
     restored, _ = checkpoints.restore(make("plain")[1])
@@ -181,7 +181,7 @@ def test_running_statistics_are_kept(tmp_path):
     net = models.Classifier(nn.Sequential(nn.Linear(4, 3, rngs=nnx.Rngs(0)), nn.BatchNorm(3)))
     _, state = training.create(net, optax.sgd(0.1), to_sequence=data.rows, batch_size=2, seed=0)
     state = state._replace(statistics=jax.tree.map(lambda s: s + 0.5, state.statistics))
-    checkpoints = checkpointing.Checkpoints(tmp_path)
+    checkpoints = experiment.Checkpoints(tmp_path)
     checkpoints.save(state, history([0.1]))
     restored, _ = checkpoints.restore(jax.tree.map(lambda leaf: leaf, state))
     assert_states_equal(restored, state)
@@ -202,7 +202,7 @@ def test_latest_and_max_are_kept(tmp_path, accuracies, best, files):
     _, state = make()
     save_all(tmp_path, state, accuracies)
     assert kept(tmp_path) == files
-    checkpoints = checkpointing.Checkpoints(tmp_path)  # as another process would see it
+    checkpoints = experiment.Checkpoints(tmp_path)  # as another process would see it
     assert checkpoints.step("latest") == len(accuracies) - 1
     assert checkpoints.step("max") == best
     _, like = make()
@@ -216,10 +216,10 @@ def test_training_goes_on_exactly(tmp_path):
     images = jax.tree.map(jnp.asarray, data.fashion_mnist_mini()[:2])
     recipe, state = make()
     state, _ = training.train_epoch(recipe, state, *images)
-    checkpointing.Checkpoints(tmp_path).save(state, history([0.1]))
+    experiment.Checkpoints(tmp_path).save(state, history([0.1]))
     straight, metrics = training.train_epoch(recipe, state, *images)
     _, like = make()
-    restored, _ = checkpointing.Checkpoints(tmp_path).restore(like)
+    restored, _ = experiment.Checkpoints(tmp_path).restore(like)
     resumed, again = training.train_epoch(recipe, restored, *images)
     assert_states_equal(resumed, straight)
     assert_states_equal(again, metrics)
@@ -231,10 +231,10 @@ def test_a_write_that_was_cut_off_is_passed_over(tmp_path):
     folder = tmp_path / "checkpoints"
     shutil.copytree(folder / "1", folder / "2.orbax-checkpoint-tmp")
     (folder / "2.orbax-checkpoint-tmp" / "_CHECKPOINT_METADATA").unlink()
-    checkpoints = checkpointing.Checkpoints(tmp_path)
+    checkpoints = experiment.Checkpoints(tmp_path)
     assert checkpoints.step() == 1
     checkpoints.save(marked(state, 3), history([0.1, 0.2, 0.3, 0.4]))
-    assert checkpointing.Checkpoints(tmp_path).step() == 3
+    assert experiment.Checkpoints(tmp_path).step() == 3
     assert kept(tmp_path) == [3]  # what was cut off has gone, though it was of another step
 
 
@@ -242,12 +242,12 @@ def test_what_a_kill_has_left_is_removed_next_time(tmp_path, monkeypatch):
     """The next one had been written, and the old ones had not been removed, or half of one."""
     _, state = make()
     with monkeypatch.context() as patch:
-        patch.setattr(checkpointing.Checkpoints, "_remove_all_but", lambda *_: None)
+        patch.setattr(experiment.Checkpoints, "_remove_all_but", lambda *_: None)
         save_all(tmp_path, state, [0.5, 0.4, 0.3, 0.2])
     (tmp_path / "checkpoints" / "1").rename(tmp_path / "checkpoints" / "removed")
-    assert checkpointing.Checkpoints(tmp_path).step() == 3
+    assert experiment.Checkpoints(tmp_path).step() == 3
     accuracies = [0.5, 0.4, 0.3, 0.2, 0.1]
-    checkpointing.Checkpoints(tmp_path).save(marked(state, 4), history(accuracies))
+    experiment.Checkpoints(tmp_path).save(marked(state, 4), history(accuracies))
     assert kept(tmp_path) == [0, 4]
 
 
@@ -257,8 +257,8 @@ def test_names_of_folders(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     names = ["sp ace ünïcode {a,b}] $HOME", "~", "gs:x", "a%20b#c '\"\n"]
     for name in names:
-        checkpointing.Checkpoints(f"{name}/").save(state, [])  # relative, with a slash at the end
-        restored, _ = checkpointing.Checkpoints(tmp_path / name).restore(state)
+        experiment.Checkpoints(f"{name}/").save(state, [])  # relative, with a slash at the end
+        restored, _ = experiment.Checkpoints(tmp_path / name).restore(state)
         assert_states_equal(restored, state)
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
 
@@ -271,19 +271,19 @@ def test_names_that_would_lose_a_checkpoint_are_refused(tmp_path):
     for name in [*patterns, "back\\slash", "gs:", "not\udcffutf8"]:
         run, link = tmp_path / name / "run", tmp_path / "link"
         with pytest.raises(ValueError, match=r"no checkpoint can be saved into it; .* link"):
-            checkpointing.Checkpoints(run).save(state, [])
+            experiment.Checkpoints(run).save(state, [])
         assert not (tmp_path / name).exists()
         run.mkdir(parents=True)
         link.symlink_to(run)
-        checkpointing.Checkpoints(link).save(state, [])
+        experiment.Checkpoints(link).save(state, [])
         link.unlink()
         assert kept(run) == [0]
         if name in patterns:  # a run that was moved there can be read
-            restored, _ = checkpointing.Checkpoints(run).restore(state)
+            restored, _ = experiment.Checkpoints(run).restore(state)
             assert_states_equal(restored, state)
         else:
             with pytest.raises(ValueError, match="no checkpoint can be read from it"):
-                checkpointing.Checkpoints(run).restore(state)
+                experiment.Checkpoints(run).restore(state)
 
 
 def lose_arrays(folder):
@@ -321,7 +321,7 @@ def test_what_was_not_written_right_takes_no_ones_place(tmp_path, monkeypatch, f
 
     with monkeypatch.context() as patch:
         patch.setattr(checkpoints._orbax, "save", faulty)
-        with pytest.raises(checkpointing.CheckpointWriteError, match="cannot be read back"):
+        with pytest.raises(experiment.CheckpointWriteError, match="cannot be read back"):
             checkpoints.save(marked(state, 2), history([0.5, 0.4, 0.6]))
     assert kept(tmp_path) == [0, 1]
     assert (checkpoints.step(), checkpoints.step("max")) == (1, 0)
@@ -332,9 +332,9 @@ def test_what_was_not_written_right_takes_no_ones_place(tmp_path, monkeypatch, f
 
 def test_no_checkpoint_yet(tmp_path):
     _, like = make()
-    checkpoints = checkpointing.Checkpoints(tmp_path)
+    checkpoints = experiment.Checkpoints(tmp_path)
     assert checkpoints.step() is None
-    with pytest.raises(checkpointing.CheckpointError, match="has not ended an epoch yet"):
+    with pytest.raises(experiment.CheckpointError, match="has not ended an epoch yet"):
         checkpoints.restore(like)
     with pytest.raises(ValueError, match="which must be 'latest' or 'max', got 'best'"):
         checkpoints.step("best")
@@ -353,45 +353,45 @@ def test_damage_is_an_error(tmp_path, damage):
             else:
                 path.unlink()
     _, like = make()
-    with pytest.raises(checkpointing.CheckpointError, match="cannot read the checkpoint"):
-        checkpointing.Checkpoints(tmp_path).restore(like)
+    with pytest.raises(experiment.CheckpointError, match="cannot read the checkpoint"):
+        experiment.Checkpoints(tmp_path).restore(like)
 
 
 def test_another_model_is_an_error(tmp_path):
     _, state = make("ss")
     save_all(tmp_path, state, [0.5])
     _, like = make("fb")
-    with pytest.raises(checkpointing.CheckpointError, match="another model"):
-        checkpointing.Checkpoints(tmp_path).restore(like)
+    with pytest.raises(experiment.CheckpointError, match="another model"):
+        experiment.Checkpoints(tmp_path).restore(like)
     _, like = make("ss", optax.sgd(0.1))
-    with pytest.raises(checkpointing.CheckpointError, match="another model"):
-        checkpointing.Checkpoints(tmp_path).restore(like)
+    with pytest.raises(experiment.CheckpointError, match="another model"):
+        experiment.Checkpoints(tmp_path).restore(like)
 
 
 def test_an_unwritable_place_is_an_error(tmp_path):
     (tmp_path / "checkpoints").write_text("a file where the folder should be")
     _, state = make()
-    with pytest.raises((OSError, checkpointing.CheckpointError)):
-        checkpointing.Checkpoints(tmp_path).save(state, history([0.5]))
+    with pytest.raises((OSError, experiment.CheckpointError)):
+        experiment.Checkpoints(tmp_path).save(state, history([0.5]))
 
 
 @pytest.mark.parametrize("model", models.MODELS)
 @pytest.mark.parametrize("amp", [False, True])
 def test_load_model(tmp_path, model, amp):
-    runs.create(tmp_path, run_files.config(model=model, amp=amp))
+    experiment._folder.create(tmp_path, run_files.config(model=model, amp=amp))
     _, state = make(model)
     save_all(tmp_path, state, [0.5, 0.4])
     for which, epoch in (("max", 0), ("latest", 1)):
-        net = checkpointing.load_model(tmp_path, which)
+        net = experiment.load_model(tmp_path, which)
         assert isinstance(net, models.MODELS[model])
         assert net.fc[0].dtype == (jnp.bfloat16 if amp else None)
         params = nnx.to_pure_dict(nnx.split(net)[1])
         assert_states_equal(params, marked(state, epoch).params)
         assert jax.eval_shape(net, jnp.zeros((28, 2, 28))).shape == (2, 10)
-    max_net = checkpointing.load_model(tmp_path)
+    max_net = experiment.load_model(tmp_path)
     assert_states_equal(nnx.to_pure_dict(nnx.split(max_net)[1]), marked(state, 0).params)
 
 
 def test_load_model_of_nothing(tmp_path):
     with pytest.raises(FileNotFoundError, match="not the directory of a run"):
-        checkpointing.load_model(tmp_path)
+        experiment.load_model(tmp_path)

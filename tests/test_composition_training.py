@@ -11,7 +11,7 @@ import pytest
 import quick
 from flax import nnx
 
-from jaxsnn import checkpointing, data, export, losses, models, nn, readouts, runs, training
+from jaxsnn import data, experiment, export, losses, models, nn, readouts, training
 
 IMAGES, LABELS = composed.examples(composed.EXAMPLES)
 
@@ -120,9 +120,9 @@ def test_a_stream_is_the_same_to_the_last_bit(run, monkeypatch):
 
 def test_checkpoints_hold_the_running_statistics(run, tmp_path):
     recipe, first, ((state, _), after) = run
-    row = dict.fromkeys(runs.Row.__required_keys__, 0.0) | {"epoch": 0, "test_acc": 0.5}
-    checkpointing.Checkpoints(tmp_path).save(state, [row])
-    restored, rows = checkpointing.Checkpoints(tmp_path).restore(first)
+    row = dict.fromkeys(experiment.Row.__required_keys__, 0.0) | {"epoch": 0, "test_acc": 0.5}
+    experiment.Checkpoints(tmp_path).save(state, [row])
+    restored, rows = experiment.Checkpoints(tmp_path).restore(first)
     assert_same(restored, state)
     assert rows == [row]
     assert_same(values(training.merge(recipe, restored)), values(training.merge(recipe, state)))

@@ -22,7 +22,7 @@ import pytest
 import run_files
 from flax import nnx
 
-from jaxsnn import checkpointing, data, runs, training
+from jaxsnn import data, experiment, training
 
 MUTATIONS = int(os.environ.get("JAXSNN_MUTATIONS", "16"))
 CHUNKS = 4  # so that several processes can share them
@@ -45,7 +45,7 @@ def numbers(state, seed):
 
 def history(step):
     """One row per 40 minibatches; the first is the best."""
-    row = dict.fromkeys(runs.Row.__required_keys__, 1 / 3)
+    row = dict.fromkeys(experiment.Row.__required_keys__, 1 / 3)
     return [row | {"epoch": e, "test_acc": 0.7 - e / 10} for e in range(step // 40)]
 
 
@@ -65,19 +65,19 @@ def bits(tree):
 def undamaged(tmp_path_factory):
     """A run with a checkpoint of the latest and one of the best, not to be changed."""
     path = tmp_path_factory.mktemp("runs") / "run"
-    runs.create(path, run_files.config(model="plain"))
+    experiment._folder.create(path, run_files.config(model="plain"))
     _, like = training.create(
-        checkpointing.build_model(run_files.config(model="plain")["settings"], 0),
+        experiment.build_model(experiment.Config(**run_files.config(model="plain")["settings"])),
         optax.sgd(0.1, momentum=0.9),
         to_sequence=data.columns,
         batch_size=50,
         seed=3,
     )
     states = {step: numbers(like, step) for step in (MAX, LATEST, NEXT)}
-    checkpoints = checkpointing.Checkpoints(path)
+    checkpoints = experiment.Checkpoints(path)
     for step in (MAX, LATEST):
         checkpoints.save(states[step], history(step))
-    with runs.Log(path, history(LATEST)):
+    with experiment.Log(path, history(LATEST)):
         pass
     return Run(path, states, like)
 
@@ -91,10 +91,14 @@ def run(undamaged, tmp_path):
 @contextlib.contextmanager
 def quick(monkeypatch):
     """Without the pause after each error; what Orbax's threads report is silenced to the end."""
-    with checkpointing._quiet_threads():
+    with experiment._checkpoints._quiet_threads():
         with monkeypatch.context() as patch:
-            patch.setattr(checkpointing, "time", types.SimpleNamespace(sleep=lambda seconds: None))
-            patch.setattr(checkpointing, "gc", types.SimpleNamespace(collect=lambda: None))
+            patch.setattr(
+                experiment._checkpoints, "time", types.SimpleNamespace(sleep=lambda seconds: None)
+            )
+            patch.setattr(
+                experiment._checkpoints, "gc", types.SimpleNamespace(collect=lambda: None)
+            )
             yield
         time.sleep(0.2)
         gc.collect()
@@ -242,16 +246,16 @@ def readings(run, like):
     """All ways to read a run: name, function, and whether it is of the `latest` or the `max`."""
 
     def checkpoints():
-        return checkpointing.Checkpoints(run)
+        return experiment.Checkpoints(run)
 
     def model(which):
-        return nnx.to_pure_dict(nnx.split(checkpointing.load_model(run, which))[1])
+        return nnx.to_pure_dict(nnx.split(experiment.load_model(run, which))[1])
 
     def restored(which):
         state, rows = checkpoints().restore(like, which)
         return bits(state), rows
 
-    yield "config", lambda: runs.read_config(run)
+    yield "config", lambda: experiment.read_config(run)
     for which in ("latest", "max"):
         yield f"step {which}", lambda which=which: checkpoints().step(which)
         yield f"restore {which}", lambda which=which: restored(which)
@@ -289,7 +293,7 @@ def outcome(name, read, right, run):
     """`right`, or the name of the error; anything else fails."""
     try:
         result = read()
-    except (ValueError, FileNotFoundError, checkpointing.CheckpointWriteError) as error:
+    except (ValueError, FileNotFoundError, experiment.CheckpointWriteError) as error:
         told = error
     else:
         assert name in right, f"{name}: there is nothing to read, but this was read: {result}"
@@ -303,7 +307,7 @@ def save_onto(run, damaged, before, right):
     """Saving afterwards works, or is an error; what could be read before can still be read."""
 
     def save():
-        checkpointing.Checkpoints(run).save(damaged.states[NEXT], history(NEXT))
+        experiment.Checkpoints(run).save(damaged.states[NEXT], history(NEXT))
 
     told = outcome("save", save, {"save": None}, run)
     right = dict(right)
@@ -350,9 +354,9 @@ def test_another_number_in_the_record(undamaged, run, monkeypatch):
     for old, new in (('"test_acc": 0.7', '"test_acc": 0.8'), (f'"best": {MAX}', '"best": null')):
         assert old in text
         path.write_text(text.replace(old, new))
-        wrong = pytest.raises(checkpointing.CheckpointError, match=f"/{LATEST}: .* checksum")
+        wrong = pytest.raises(experiment.CheckpointError, match=f"/{LATEST}: .* checksum")
         with quick(monkeypatch), wrong:
-            checkpointing.Checkpoints(run).history()
+            experiment.Checkpoints(run).history()
 
 
 # ------------------------------------------------------------------ names that are not ours
@@ -392,7 +396,7 @@ def test_what_is_not_named_as_a_step_is_passed_over(undamaged, run, outside, for
         else:
             path.symlink_to(outside / str(MAX))
     assert_all_right(run, undamaged, LATEST)
-    checkpointing.Checkpoints(run).save(undamaged.states[NEXT], history(NEXT))
+    experiment.Checkpoints(run).save(undamaged.states[NEXT], history(NEXT))
     assert_all_right(run, undamaged, NEXT)
     names = {path.name for path in (run / "checkpoints").iterdir()}
     left = {CUT_OFF} if form in ("copy", "folder") else set()  # what a kill leaves is removed
@@ -414,9 +418,9 @@ def test_a_link_in_place_of_a_checkpoint(undamaged, run, outside, step):
         shutil.rmtree(link)
     link.symlink_to(outside / str(LATEST))
     assert_all_right(run, undamaged, MAX if step == LATEST else LATEST)
-    checkpoints = checkpointing.Checkpoints(run)
+    checkpoints = experiment.Checkpoints(run)
     if step == NEXT:
-        with pytest.raises(checkpointing.CheckpointWriteError, match=f"checkpoints/{NEXT}: "):
+        with pytest.raises(experiment.CheckpointWriteError, match=f"checkpoints/{NEXT}: "):
             checkpoints.save(undamaged.states[NEXT], history(NEXT))
         assert_all_right(run, undamaged, LATEST)
     else:
@@ -428,23 +432,23 @@ def test_a_link_in_place_of_a_checkpoint(undamaged, run, outside, step):
 def test_a_link_in_place_of_all_checkpoints(undamaged, run, outside):
     shutil.rmtree(run / "checkpoints")
     (run / "checkpoints").symlink_to(outside)
-    checkpoints = checkpointing.Checkpoints(run)
+    checkpoints = experiment.Checkpoints(run)
     for use in (
         checkpoints.step,
         checkpoints.history,
         lambda: checkpoints.restore(undamaged.like),
         lambda: checkpoints.save(undamaged.states[NEXT], history(NEXT)),
-        lambda: checkpointing.load_model(run),
+        lambda: experiment.load_model(run),
     ):
-        with pytest.raises(checkpointing.CheckpointError, match="checkpoints is a link"):
+        with pytest.raises(experiment.CheckpointError, match="checkpoints is a link"):
             use()
 
 
 @pytest.mark.slow
 def test_a_link_in_place_of_what_is_being_written(undamaged, run, outside):
     (run / "checkpoints" / f"{NEXT}.orbax-checkpoint-tmp").symlink_to(outside)
-    with pytest.raises(checkpointing.CheckpointWriteError, match=f"checkpoints/{NEXT}: "):
-        checkpointing.Checkpoints(run).save(undamaged.states[NEXT], history(NEXT))
+    with pytest.raises(experiment.CheckpointWriteError, match=f"checkpoints/{NEXT}: "):
+        experiment.Checkpoints(run).save(undamaged.states[NEXT], history(NEXT))
     assert_all_right(run, undamaged, LATEST)
 
 
@@ -457,7 +461,7 @@ def test_what_is_in_place_of_what_is_being_removed(undamaged, run, outside, form
         shutil.copytree(outside, removed)
     else:
         removed.write_text("")
-    checkpointing.Checkpoints(run).save(undamaged.states[NEXT], history(NEXT))
+    experiment.Checkpoints(run).save(undamaged.states[NEXT], history(NEXT))
     assert_all_right(run, undamaged, NEXT)
     assert [path.name for path in checkpoints_of(run)] == [str(NEXT), str(MAX)]
 
@@ -468,7 +472,7 @@ def test_a_link_inside_a_checkpoint(undamaged, run, outside):
     shutil.rmtree(params)
     params.symlink_to(outside / str(LATEST) / "params")
     assert_all_right(run, undamaged, LATEST)
-    checkpointing.Checkpoints(run).save(undamaged.states[NEXT], history(NEXT))
+    experiment.Checkpoints(run).save(undamaged.states[NEXT], history(NEXT))
     assert_all_right(run, undamaged, NEXT)
 
 
@@ -476,8 +480,8 @@ def test_a_link_inside_a_checkpoint(undamaged, run, outside):
 def test_what_looks_like_a_later_checkpoint(undamaged, run):
     """The error says which folder is in the way."""
     (run / "checkpoints" / "999").mkdir()
-    checkpoints = checkpointing.Checkpoints(run)
-    wrong = pytest.raises(checkpointing.CheckpointError, match=r"checkpoints/999: .* when this is")
+    checkpoints = experiment.Checkpoints(run)
+    wrong = pytest.raises(experiment.CheckpointError, match=r"checkpoints/999: .* when this is")
     for use in (
         checkpoints.step,
         lambda: checkpoints.restore(undamaged.like),
@@ -492,7 +496,7 @@ def test_what_looks_like_a_later_checkpoint(undamaged, run):
 @pytest.mark.slow
 def test_a_checkpoint_under_another_number_is_not_removed(undamaged, run):
     (run / "checkpoints" / str(MAX)).rename(run / "checkpoints" / "7")
-    checkpointing.Checkpoints(run).save(undamaged.states[NEXT], history(NEXT))
+    experiment.Checkpoints(run).save(undamaged.states[NEXT], history(NEXT))
     assert sorted(path.name for path in (run / "checkpoints").iterdir()) == [str(NEXT), "7"]
     (run / "checkpoints" / "7").rename(run / "checkpoints" / str(MAX))
     assert_all_right(run, undamaged, NEXT)
@@ -545,7 +549,7 @@ def command(train, capfd, monkeypatch):
 def trained(train, tmp_path_factory):
     """A run that has ended, and the same stopped before its last epoch; not to be changed."""
     out = tmp_path_factory.mktemp("trained")
-    save = checkpointing.Checkpoints.save
+    save = experiment.Checkpoints.save
 
     def save_and_stop(checkpoints, state, history):
         save(checkpoints, state, history)
@@ -556,7 +560,7 @@ def trained(train, tmp_path_factory):
     args += ["--save-every", "0"]
     train.main([*args, "--out-dir", str(out / "ended")])
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(checkpointing.Checkpoints, "save", save_and_stop)
+        patch.setattr(experiment.Checkpoints, "save", save_and_stop)
         with pytest.raises(SystemExit):
             train.main([*args, "--out-dir", str(out / "stopped")])
     (ended,), (stopped,) = (out / "ended").iterdir(), (out / "stopped").iterdir()
@@ -602,15 +606,15 @@ def test_resuming_a_damaged_run(trained, command, tmp_path):
 
 def final(run):
     """Parameters and all else of the latest checkpoint, and the rows but for times."""
-    settings = runs.read_config(run)["settings"]
+    settings = experiment.read_config(run)["settings"]
     _, like = training.create(
-        checkpointing.build_model(settings, 0),
+        experiment.build_model(experiment.Config(**settings)),
         optax.sgd(optax.constant_schedule(0.1), momentum=0.9),
         to_sequence=data.columns,
         batch_size=1,
         seed=0,
     )
-    state, rows = checkpointing.Checkpoints(run).restore(like)
+    state, rows = experiment.Checkpoints(run).restore(like)
     table = run_files.table(run)
     flat = [dict(row) for row in rows]
     for row in flat:

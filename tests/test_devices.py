@@ -10,7 +10,7 @@ import eight_devices
 import jax
 import pytest
 
-from jaxsnn import devices
+from jaxsnn.experiment import devices
 
 
 @pytest.fixture(scope="module")

@@ -23,13 +23,10 @@ LAYERS = [
         "_norm",
         "_parts",
         "_phases",
-        "_provenance",
         "_replace",
         "_ties",
-        "command_line",
     },
     {"_carries", "_convolution", "_masks", "_parameters", "_repr"},
-    {"devices"},
     {"quantize"},
     {"surrogate"},
     {"functional"},
@@ -39,10 +36,8 @@ LAYERS = [
     {"data", "encoding", "export", "learning", "losses", "plotting"},
     {"diagnosis", "interop"},
     {"training"},
-    {"firing", "runs"},
-    {"checkpointing"},
-    {"endings"},
-    {"study"},
+    {"firing"},
+    {"experiment"},
 ]
 
 
@@ -125,7 +120,7 @@ def test_functional_knows_nothing_of_flax():
 
 def test_import_is_light_and_starts_no_backend():
     code = """
-import sys, jaxsnn, jaxsnn.checkpointing
+import sys, jaxsnn, jaxsnn.experiment
 heavy = {"tensorflow", "tensorflow_datasets", "torch", "matplotlib", "tensorboardX"}
 heavy |= {"beartype", "nir", "h5py", "safetensors"}
 assert not heavy & set(sys.modules), heavy & set(sys.modules)

@@ -12,7 +12,7 @@ import pytest
 import run_files
 from flax import nnx
 
-from jaxsnn import checkpointing, endings, models, runs
+from jaxsnn import experiment, models
 from jaxsnn.interop import spikingjelly
 
 ARGS = ["--model", "ss", "--epochs", "1", "-b", "500", "--dataset", "fashion_mnist_mini"]
@@ -44,7 +44,7 @@ def ends(train, *args):
     """Runs the command line, which must end early; returns the status and what is on stderr."""
     errors = io.StringIO()
     with contextlib.redirect_stderr(errors), pytest.raises(SystemExit) as end:
-        train.main([str(arg) for arg in args])
+        experiment.main(train.train, [str(arg) for arg in args])
     return end.value.code, errors.getvalue()
 
 
@@ -60,39 +60,39 @@ def test_a_run_from_a_file(train, start, tmp_path, monkeypatch):
     """
     arrays, content = dict(np.load(start)), start.read_bytes()
     with monkeypatch.context() as patch:
-        patch.setattr(train, "epochs", stop)
+        patch.setattr(train, "programs", stop)
         args = [*ARGS, "--lr", 0, "--init-from", start, "--out-dir", tmp_path / "runs"]
-        assert ends(train, *args)[0] == endings.INTERRUPTED
+        assert ends(train, *args)[0] == experiment._endings.INTERRUPTED
     (run,) = (tmp_path / "runs").iterdir()
     digest = hashlib.sha256(content).hexdigest()
     assert run.name == f"ss_b500_sgd_lr0_fashion_mnist_mini_init{digest[:8]}"
-    assert runs.read_config(run)["settings"]["init_from"] == digest
-    assert checkpointing.Checkpoints(run).step() == 0
+    assert experiment.read_config(run)["settings"]["init_from"] == digest
+    assert experiment.Checkpoints(run).step() == 0
 
     spikingjelly.save(models.StatefulSynapseNet(rngs=nnx.Rngs(8)), start)
     status, error = ends(train, "--resume", run, "--init-from", start)
-    assert status == endings.WRONG
+    assert status == experiment._endings.WRONG
     assert f"differs from the {digest} with which" in error
     start.unlink()
-    train.main(["--resume", str(run)])
+    experiment.main(train.train, ["--resume", str(run)])
     assert [row["epoch"] for row in run_files.table(run)] == [0]
-    trained = spikingjelly.state_dict(checkpointing.load_model(run, "latest"))
+    trained = spikingjelly.state_dict(experiment.load_model(run, "latest"))
     jax.tree.map(np.testing.assert_array_equal, trained, arrays)
 
 
 def test_stopped_before_it_had_kept_them(train, start, tmp_path, monkeypatch):
     """Then the file is needed once more."""
     with monkeypatch.context() as patch:
-        patch.setattr(checkpointing.Checkpoints, "save", stop)
+        patch.setattr(experiment.Checkpoints, "save", stop)
         args = [*ARGS, "--init-from", start, "--out-dir", tmp_path / "runs"]
-        assert ends(train, *args)[0] == endings.INTERRUPTED
+        assert ends(train, *args)[0] == experiment._endings.INTERRUPTED
     (run,) = (tmp_path / "runs").iterdir()
     status, error = ends(train, "--resume", run)
-    assert status == endings.WRONG
+    assert status == experiment._endings.WRONG
     assert "give --init-from once more" in error
-    monkeypatch.setattr(train, "epochs", stop)
-    assert ends(train, "--resume", run, "--init-from", start)[0] == endings.INTERRUPTED
-    assert checkpointing.Checkpoints(run).step() == 0
+    monkeypatch.setattr(train, "programs", stop)
+    assert ends(train, "--resume", run, "--init-from", start)[0] == experiment._endings.INTERRUPTED
+    assert experiment.Checkpoints(run).step() == 0
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_what_cannot_be_started_from(train, start, tmp_path, name, message):
     np.savez(tmp_path / "other.npz", **{"fc.0.weight": np.zeros((32, 28))})
     args = [*ARGS, "--init-from", tmp_path / name, "--out-dir", tmp_path / "runs"]
     status, error = ends(train, *args)
-    assert status == endings.WRONG
+    assert status == experiment._endings.WRONG
     (line,) = error.splitlines()
     assert message in line
     assert not (tmp_path / "runs").exists()
@@ -120,5 +120,5 @@ def test_what_cannot_be_started_from(train, start, tmp_path, name, message):
 
 def test_it_is_for_training(train, start, tmp_path):
     status, error = ends(train, "--evaluate", tmp_path, "--init-from", start)
-    assert status == endings.WRONG
+    assert status == experiment._endings.WRONG
     assert "--init-from is for a new network" in error

@@ -13,7 +13,7 @@ from jax.flatten_util import ravel_pytree
 from learned_constants import IMAGES, TRAIN, classifier, create, groups
 
 import jaxsnn
-from jaxsnn import checkpointing, data, nn, runs, training
+from jaxsnn import data, experiment, nn, training
 from jaxsnn.surrogate import Sigmoid
 
 PLANTED = np.array([2.0, 4.0, 8.0, 16.0])
@@ -159,11 +159,11 @@ def test_a_streamed_epoch_is_the_same(monkeypatch):
 def test_checkpoint_and_resume(tmp_path):
     """A run that is interrupted ends where the other ends; the best model has its constants."""
     recipe, state, _ = trained()
-    checkpoints = checkpointing.Checkpoints(tmp_path)
-    row = dict.fromkeys(runs.Row.__required_keys__, 0.0) | {"epoch": 0, "test_acc": 0.5}
+    checkpoints = experiment.Checkpoints(tmp_path)
+    row = dict.fromkeys(experiment.Row.__required_keys__, 0.0) | {"epoch": 0, "test_acc": 0.5}
     checkpoints.save(state, [row])
     fresh = create(classifier(), recipe.optimizer)[1]
-    restored, _ = checkpointing.Checkpoints(tmp_path).restore(fresh)
+    restored, _ = experiment.Checkpoints(tmp_path).restore(fresh)
     jax.tree.map(np.testing.assert_array_equal, quick.as_arrays(restored), quick.as_arrays(state))
     arrays = tuple(map(jnp.asarray, TRAIN))
     copies = [jax.tree.map(jnp.copy, one) for one in (state, restored)]

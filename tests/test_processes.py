@@ -16,7 +16,7 @@ import optax
 import pytest
 import run_files
 
-from jaxsnn import checkpointing, data, training
+from jaxsnn import data, experiment, training
 
 TRAIN = pathlib.Path(__file__).parent.parent / "train.py"
 SETTINGS = ["--model", "ss", "--epochs", "4", "--dataset", "fashion_mnist_mini", "-b", "64"]
@@ -82,13 +82,13 @@ def only_run(out_dir):
 
 def params(folder):
     _, like = training.create(
-        checkpointing.build_model(run_files.SETTINGS, 0),
+        experiment.build_model(experiment.Config(**run_files.SETTINGS)),
         optax.identity(),
         to_sequence=data.columns,
         batch_size=1,
         seed=0,
     )
-    found = checkpointing.Checkpoints(folder).restore_params(like.params, "latest")
+    found = experiment.Checkpoints(folder).restore_params(like.params, "latest")
     return jax.tree.map(np.asarray, found)
 
 

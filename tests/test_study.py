@@ -11,10 +11,11 @@ import numpy as np
 import pytest
 from flax import nnx
 
-from jaxsnn import data, models, study, training
-from jaxsnn.study import __main__ as command
-from jaxsnn.study import _files, collapse
-from jaxsnn.study._report import table
+import experiments as study
+from experiments import __main__ as command
+from experiments import _files, collapse
+from experiments._report import table
+from jaxsnn import data, models, training
 
 matplotlib.use("Agg")
 
@@ -76,7 +77,7 @@ def test_arms_differ_as_they_say():
 
 
 def test_standardized_pixels(images):
-    from jaxsnn.study._arms import standardized_columns
+    from experiments._arms import standardized_columns
 
     xs = standardized_columns(jnp.asarray(images.train_images))
     assert xs.shape == (28, len(images.train_images), 28)
@@ -161,7 +162,7 @@ def test_without_matplotlib_nothing_is_trained(tmp_path):
     code = f"""
 import sys
 sys.modules["matplotlib"] = None
-from jaxsnn.study.__main__ import main
+from experiments.__main__ import main
 main(["--dataset", "fashion_mnist_mini", "--out-dir", {str(tmp_path / "new")!r}])
 """
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)

@@ -24,7 +24,7 @@ import orbax.checkpoint as ocp
 import pytest
 import run_files
 
-from jaxsnn import _provenance, checkpointing, data, losses, models, nn, runs, training
+from jaxsnn import data, experiment, losses, models, nn, training
 from jaxsnn.data._builder import prepare
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
@@ -72,7 +72,10 @@ def load_train():
 
 
 train = load_train()
-main = train.main
+
+
+def main(argv):
+    experiment.main(train.train, argv)
 
 
 def refused(*args):
@@ -117,13 +120,13 @@ def final_state(folder, opt="sgd"):
     if opt == "adam":
         optimizer = optax.adam(optax.constant_schedule(0.1))
     _, like = training.create(
-        checkpointing.build_model(settings, 0),
+        experiment.build_model(experiment.Config(**settings)),
         optimizer,
         to_sequence=data.columns,
         batch_size=1,
         seed=0,
     )
-    state, _ = checkpointing.Checkpoints(folder).restore(like)
+    state, _ = experiment.Checkpoints(folder).restore(like)
     return jax.tree.map(np.asarray, state._replace(key=jax.random.key_data(state.key)))
 
 
@@ -198,8 +201,8 @@ def killed(tmp_path_factory):
 
 def test_orbax_alone_reads_the_parameters(straight):
     _, run = straight
-    net = checkpointing.load_model(run, "latest")
-    step = checkpointing.Checkpoints(run).step()
+    net = experiment.load_model(run, "latest")
+    step = experiment.Checkpoints(run).step()
     with ocp.StandardCheckpointer() as checkpointer:
         params = checkpointer.restore(run / "checkpoints" / str(step) / "params")
     layers = params["fc"]["layers"]
@@ -259,7 +262,7 @@ def test_files(straight):
     assert config["settings"]["seed"] == 0
     (session,) = config["sessions"]
     assert session["versions"]["jax"] == jax.__version__
-    assert session["jaxsnn"] == _provenance.source()
+    assert session["jaxsnn"] == experiment._provenance.source()
     assert "--model ss --epochs 4" in session["command"]
 
 
@@ -274,7 +277,7 @@ def test_evaluate_prints_the_best_epoch(straight):
 
 def test_firing_rates_are_spikes_per_neuron_and_step(straight):
     _, folder = straight
-    net = checkpointing.load_model(folder, "latest")
+    net = experiment.load_model(folder, "latest")
     xs = data.columns(data.fashion_mnist_mini().test_images[:64])
     _, _, extras = nn.unroll(net.fc, xs, record=["1", "4"])
     last = run_files.table(folder)[-1]
@@ -302,7 +305,7 @@ def test_the_doctor_sees_the_network_of_a_run(straight, capsys):
     before = sorted(folder.rglob("*"))
     for option, which in (("--resume", "latest"), ("--evaluate", "max")):
         main(["--doctor", option, str(folder)])
-        net = checkpointing.load_model(folder, which)
+        net = experiment.load_model(folder, which)
         images = data.fashion_mnist_mini()
         order = jax.random.permutation(jax.random.fold_in(jax.random.key(0), 0), 2000)[:64]
         rates = net(data.columns(images.train_images[np.asarray(order)]))
@@ -412,10 +415,10 @@ def test_ctrl_c_saves(tmp_path):
     assert "interrupted: saved after epoch" in line
     assert "--resume goes on" in line
     folder = only_run(tmp_path)
-    saved = len(checkpointing.Checkpoints(folder).history())
+    saved = len(experiment.Checkpoints(folder).history())
     assert saved >= 2
     assert saved == len(run_files.table(folder))
-    assert isinstance(checkpointing.load_model(folder, "max"), models.PlainNet)
+    assert isinstance(experiment.load_model(folder, "max"), models.PlainNet)
 
 
 def test_ctrl_c_again_stops_at_once(tmp_path, monkeypatch, capsys):
@@ -424,7 +427,7 @@ def test_ctrl_c_again_stops_at_once(tmp_path, monkeypatch, capsys):
         os.kill(os.getpid(), signal.SIGINT)
         raise AssertionError("still running")
 
-    monkeypatch.setattr(checkpointing.Checkpoints, "hold", twice)
+    monkeypatch.setattr(experiment.Checkpoints, "hold", twice)
     with pytest.raises(SystemExit) as end:
         here("--epochs", 2, *MINI, "--out-dir", tmp_path)
     assert end.value.code == 130
@@ -440,7 +443,7 @@ def test_sigterm_saves_and_the_run_goes_on(straight, tmp_path):
     assert "SIGTERM: saved after epoch" in line
     assert "--resume goes on" in line
     folder = only_run(tmp_path)
-    assert len(checkpointing.Checkpoints(folder).history()) in (1, 2, 3)
+    assert len(experiment.Checkpoints(folder).history()) in (1, 2, 3)
     assert run("--resume", folder).returncode == 0
     assert_same_runs(folder, straight[1])
 
@@ -501,13 +504,13 @@ def test_sigterm_in_the_middle_of_an_epoch(
 
 
 def test_long_epochs_are_saved_on_the_way(tmp_path, small_chunks, monkeypatch):
-    saved, save = [], checkpointing.Checkpoints.save
+    saved, save = [], experiment.Checkpoints.save
 
     def noted(checkpoints, state, history):
         saved.append(int(state.step))
         save(checkpoints, state, history)
 
-    monkeypatch.setattr(checkpointing.Checkpoints, "save", noted)
+    monkeypatch.setattr(experiment.Checkpoints, "save", noted)
     here(
         *("--epochs", 1, *MINI, "--out-dir", tmp_path),
         *("--data-placement", "host", "--save-every", 0),
@@ -517,7 +520,7 @@ def test_long_epochs_are_saved_on_the_way(tmp_path, small_chunks, monkeypatch):
 
 def test_short_epochs_are_saved_now_and_then(tmp_path, monkeypatch):
     """And what was the best in between is not lost, nor anything else."""
-    saved, write = [], checkpointing.Checkpoints._write
+    saved, write = [], experiment.Checkpoints._write
 
     def noted(checkpoints, state, history):
         saved.append((int(state.step), len(history)))
@@ -536,12 +539,12 @@ def test_short_epochs_are_saved_now_and_then(tmp_path, monkeypatch):
 
         return train_epoch, rigged_evaluate, validate
 
-    monkeypatch.setattr(train, "time", types.SimpleNamespace(**clock))
+    monkeypatch.setattr(experiment._run, "time", types.SimpleNamespace(**clock))
     monkeypatch.setattr(train, "programs", rigged)
-    monkeypatch.setattr(checkpointing.Checkpoints, "_write", noted)
+    monkeypatch.setattr(experiment.Checkpoints, "_write", noted)
     here("--epochs", 6, *MINI, "--out-dir", tmp_path, "--save-every", 3)
     assert saved == [(62, 2), (124, 4), (155, 5), (186, 6)]
-    checkpoints = checkpointing.Checkpoints(only_run(tmp_path))
+    checkpoints = experiment.Checkpoints(only_run(tmp_path))
     assert (checkpoints.step(), checkpoints.step("max")) == (186, 124)
 
 
@@ -556,7 +559,7 @@ def test_what_was_good_is_kept_when_the_numbers_are_not(tmp_path, monkeypatch):
     line = refused("--epochs", 3, *MINI, "--out-dir", tmp_path)
     assert "epoch 2: the loss, a parameter or the optimiser's state is not finite" in line
     best = max(run_files.table(only_run(tmp_path)), key=lambda row: row["test_acc"])
-    history = checkpointing.Checkpoints(only_run(tmp_path)).history()
+    history = experiment.Checkpoints(only_run(tmp_path)).history()
     assert history[-1]["epoch"] == best["epoch"]
 
 
@@ -576,7 +579,7 @@ def test_validation_chooses_the_epoch(tmp_path, monkeypatch, capsys):
     here("--epochs", 3, *MINI, "--out-dir", tmp_path, "--validation", 0.1, "--overwrite")
     folder = only_run(tmp_path)
     assert folder.name == "plain_b64_sgd_lr0.1_fashion_mnist_mini_val0.1"
-    assert runs.read_config(folder)["settings"]["validation"] == 0.1
+    assert experiment.read_config(folder)["settings"]["validation"] == 0.1
     printed = capsys.readouterr().out
     assert "1800 training, 200 validation and 500 test images" in printed
     assert "val_acc = 0.5000, test_loss" in printed
@@ -586,7 +589,7 @@ def test_validation_chooses_the_epoch(tmp_path, monkeypatch, capsys):
     assert [row["val_acc"] for row in run_files.table(folder)] == [0.25, 0.625, 0.5]
     assert all(0 < row["val_loss"] < 0.2 for row in run_files.table(folder))
     assert run_files.curves(folder)["val_acc"] == [(0, 0.25), (1, 0.625), (2, 0.5)]
-    checkpoints = checkpointing.Checkpoints(folder)
+    checkpoints = experiment.Checkpoints(folder)
     assert (checkpoints.step(), checkpoints.step("max")) == (3 * 28, 2 * 28)
     here("--evaluate", folder)
     printed = capsys.readouterr().out
@@ -766,7 +769,7 @@ def test_resume_from_damage(finished):
 
 
 def test_two_processes_on_one_run(straight):
-    with runs.lock(straight[1]):
+    with experiment.lock(straight[1]):
         assert "another process is training" in refused("--resume", straight[1])
 
 
@@ -784,7 +787,7 @@ def test_evaluate_with_other_settings(straight, option, value):
 
 
 def test_resume_with_other_data(finished):
-    runs.write_config(finished, runs.read_config(finished) | {"data": "0" * 64})
+    experiment._folder.write_config(finished, experiment.read_config(finished) | {"data": "0" * 64})
     line = refused("--resume", finished)
     assert "0" * 64 in line
     assert "other images, or the same in another order" in line
@@ -800,7 +803,7 @@ def test_a_second_run_into_the_same_folder(straight):
     for more in ([], ["--overwrite"]):
         assert "takes no directory" in refused(*args, "--data-dir", "nowhere", *more)
         assert "--device must be" in refused(*args, "--device", "gpuu", *more)
-    with runs.lock(straight[1]):
+    with experiment.lock(straight[1]):
         assert "another process is training" in refused(*args, "--overwrite")
     assert before == {path: path.stat().st_mtime_ns for path in straight[1].rglob("*")}
 
@@ -818,9 +821,9 @@ def test_overwrite(finished, monkeypatch):
     assert before == {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
     here(*args)
     assert [row["epoch"] for row in run_files.table(folder)] == [0]
-    assert len(runs.read_config(folder)["sessions"]) == 1
+    assert len(experiment.read_config(folder)["sessions"]) == 1
     assert len(list(folder.glob("events.*"))) == 1
-    assert checkpointing.Checkpoints(folder).step() == 31
+    assert experiment.Checkpoints(folder).step() == 31
 
 
 @pytest.mark.parametrize("name", ["sweep [lr=0.1]", "wh?t", "back\\slash", "gs:"])
@@ -1050,7 +1053,7 @@ def test_a_full_disk_before_the_checkpoint(killed, tmp_path):
     done = subprocess.run(limited, capture_output=True, text=True, timeout=300, env=env)
     assert done.returncode == 75, done.stderr
     assert "File too large" in the_error(done.stderr)
-    assert runs.read_config(folder) == runs.read_config(killed)
+    assert experiment.read_config(folder) == experiment.read_config(killed)
 
 
 def test_checkpoints_elsewhere(finished, tmp_path):
@@ -1062,8 +1065,8 @@ def test_checkpoints_elsewhere(finished, tmp_path):
 
 
 def test_a_ruined_run_ends_loudly(tmp_path, monkeypatch):
-    closed, close = [], runs.Log.close
-    monkeypatch.setattr(runs.Log, "close", lambda log: closed.append(close(log)))
+    closed, close = [], experiment.Log.close
+    monkeypatch.setattr(experiment.Log, "close", lambda log: closed.append(close(log)))
     line = refused(*("--epochs", 5, "--opt", "adam", "--lr", "3e38", *MINI, "--out-dir", tmp_path))
     assert "is not finite since minibatch 1 of 31 (its gradient has the norm nan" in line
     assert "--clip-norm" in line

@@ -9,7 +9,7 @@ import optax
 import pytest
 from flax import nnx
 
-from jaxsnn import checkpointing, losses, models, nn, training
+from jaxsnn import experiment, losses, models, nn, training
 
 RNG = np.random.default_rng(0)
 XS = RNG.normal(size=(24, 5, 3)).astype(np.float32)
@@ -388,9 +388,9 @@ def test_constants_stay(tmp_path):
     tested = training.evaluate(recipe, state, XS, WANTED[:, 0])
     np.testing.assert_allclose(tested.loss, mean_squares(outputs, WANTED[:, 0]).mean(), rtol=1e-5)
     # A checkpoint holds them: a model with other ones gets those of its parameters.
-    checkpointing.Checkpoints(tmp_path).save(state, [])
+    experiment.Checkpoints(tmp_path).save(state, [])
     _, like = create(Centred(np.ones(3, np.float32)))
-    restored, _ = checkpointing.Checkpoints(tmp_path).restore(like)
+    restored, _ = experiment.Checkpoints(tmp_path).restore(like)
     assert_same(restored, state)
     assert_same(constants(training.merge(recipe, restored)), expected)
 
@@ -399,9 +399,9 @@ def test_checkpoints_without_constants_stay_readable(tmp_path):
     """A state without them is written as it was before there were any."""
     _, state = create(Product())
     assert state.constants == {}
-    checkpoints = checkpointing.Checkpoints(tmp_path)
+    checkpoints = experiment.Checkpoints(tmp_path)
     checkpoints.save(state, [])
-    assert "constants" not in checkpointing._progress(state)
+    assert "constants" not in experiment._checkpoints._progress(state)
     assert_same(checkpoints.restore(state)[0], state)
 
 

@@ -25,7 +25,7 @@ from flax import nnx
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
-from jaxsnn import checkpointing, data, models, nn, training
+from jaxsnn import data, experiment, models, nn, training
 
 IMAGES = data.fashion_mnist_mini()
 TRAIN, TEST = (IMAGES.train_images[:1000], IMAGES.train_labels[:1000]), IMAGES[2:4]
@@ -205,9 +205,9 @@ def check_checkpoints_move_between_numbers_of_devices():
     row = {"epoch": 0, "test_acc": float(metrics.accuracy)}
     for devices in (1, 2, 8):
         with tempfile.TemporaryDirectory() as folder:
-            checkpointing.Checkpoints(folder).save(state, [row])
+            experiment.Checkpoints(folder).save(state, [row])
             _, like = make(devices)
-            restored, rows = checkpointing.Checkpoints(folder).restore(like)
+            restored, rows = experiment.Checkpoints(folder).restore(like)
             assert_same(restored, state)
             assert rows == [row]
             for leaf in jax.tree.leaves(restored.params):

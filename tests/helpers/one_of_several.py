@@ -11,7 +11,7 @@ import composed
 import jax
 import numpy as np
 
-from jaxsnn import devices
+from jaxsnn.experiment import devices
 
 NAMES = ("dense", "padded")
 

@@ -5,7 +5,7 @@ import subprocess
 from importlib import metadata
 from typing import Any
 
-PACKAGE = pathlib.Path(__file__).parent
+PACKAGE = pathlib.Path(__file__).parent.parent
 
 
 def source(package: pathlib.Path = PACKAGE) -> dict[str, Any]:

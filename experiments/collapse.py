@@ -1,7 +1,7 @@
 """Why FeedBackNet falls by ten points and more, and what clipping changes.
 
-    python -m jaxsnn.study.collapse                 # seed 1 at the tutorial's settings, and clipped
-    python -m jaxsnn.study.collapse --seeds 1 2 --out-dir study
+    python -m experiments.collapse                 # seed 1 at the tutorial's settings, and clipped
+    python -m experiments.collapse --seeds 1 2 --out-dir study
 
 Trains the arms `fb` and `fb-clip` from the same start in the same order. After every epoch it looks
 at the hidden neurons on the test images (how many are silent, how many fire at every step) and at
@@ -20,9 +20,9 @@ import numpy as np
 import optax
 from tqdm import tqdm
 
+from experiments._arms import ARMS, Arm, build, optimizer
 from jaxsnn import data, losses, training
 from jaxsnn.nn import unroll
-from jaxsnn.study._arms import ARMS, Arm, build, optimizer
 
 ARMS_COMPARED = ("fb", "fb-clip")
 SILENT, ALWAYS = 0.001, 0.999  # mean firing rate of a neuron over test images and time steps
@@ -149,7 +149,7 @@ def summary(name: str, found: dict[str, np.ndarray]) -> str:
 def main(argv: list[str]) -> None:
     """Runs the command line."""
     parser = argparse.ArgumentParser(
-        prog="python -m jaxsnn.study.collapse",
+        prog="python -m experiments.collapse",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )

@@ -11,9 +11,9 @@ import json
 import pathlib
 from typing import Any, cast
 
-from jaxsnn import runs
-from jaxsnn.study._arms import Arm
-from jaxsnn.study._train import Row
+from experiments._arms import Arm
+from experiments._train import Row
+from jaxsnn import experiment
 
 
 def agree(out: pathlib.Path, arms: dict[str, Arm], fingerprint: str) -> None:
@@ -45,7 +45,7 @@ def agree(out: pathlib.Path, arms: dict[str, Arm], fingerprint: str) -> None:
                     )
     noted["arms"] |= {name: _plain(arm) for name, arm in arms.items()}
     (out / "runs").mkdir(parents=True, exist_ok=True)
-    runs.replace(path, json.dumps(noted, indent=2) + "\n")
+    experiment.replace(path, json.dumps(noted, indent=2) + "\n")
 
 
 def _plain(arm: Arm) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def save(out: pathlib.Path, name: str, seed: int, rows: list[Row]) -> None:
     table = csv.DictWriter(text, list(Row.__annotations__), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    runs.replace(_path(out, name, seed), text.getvalue())
+    experiment.replace(_path(out, name, seed), text.getvalue())
 
 
 def load(out: pathlib.Path, name: str, seed: int, epochs: int) -> list[Row] | None:

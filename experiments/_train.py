@@ -8,8 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from experiments._arms import Arm, build, optimizer, standardized_columns
 from jaxsnn import data, training
-from jaxsnn.study._arms import Arm, build, optimizer, standardized_columns
 
 
 class Row(TypedDict):

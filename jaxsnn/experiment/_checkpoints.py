@@ -1,12 +1,12 @@
 """Checkpoints of a run, and models out of them.
 
 A run keeps two: `latest`, and `max`, that of the best accuracy so far, on the held-out part of the
-training set if there is one, else on the test set (`jaxsnn.runs.best_row`). Orbax writes each
+training set if there is one, else on the test set (`jaxsnn.experiment.best_row`). Orbax writes each
 under a temporary name and renames it. Then it is read back and compared, and only after that are
 old ones removed, so a kill or a failed write at any moment leaves what was there before. Each
 carries checksums of all that is read from it, so that damage is an error and never another number.
 
-    run/config.json           the settings, see `jaxsnn.runs`
+    run/config.json           the settings, see `_folder`
     run/checkpoints/<step>/   after so many minibatches:
         params                parameters
         progress              optimiser state, running statistics, key, counts
@@ -28,7 +28,7 @@ import shutil
 import sys
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, Literal
 
 import jax
@@ -36,8 +36,9 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
 
-from jaxsnn import runs
-from jaxsnn.models import MODELS
+from jaxsnn.experiment import _folder
+from jaxsnn.experiment._config import Config, build_model
+from jaxsnn.experiment._log import Row, best_row
 from jaxsnn.training import TrainState
 
 Which = Literal["latest", "max"]
@@ -71,9 +72,9 @@ class Checkpoints:
         self.directory = pathlib.Path(run).absolute() / "checkpoints"
         self._orbax: Any = ocp.Checkpointer(ocp.CompositeCheckpointHandler())
         self._bests: dict[int, int | None] = {}  # what the records seen here say is the best
-        self._held: tuple[TrainState, list[runs.Row]] | None = None
+        self._held: tuple[TrainState, list[Row]] | None = None
 
-    def save(self, state: TrainState, history: Sequence[runs.Row]) -> None:
+    def save(self, state: TrainState, history: Sequence[Row]) -> None:
         """Writes a checkpoint, usually of the epoch that has just ended, and what `hold` kept.
 
         Every checkpoint is read back and compared with what was to be written; only then are older
@@ -97,7 +98,7 @@ class Checkpoints:
             self._write(*held)
         self._write(state, history)
 
-    def hold(self, state: TrainState, history: Sequence[runs.Row]) -> None:
+    def hold(self, state: TrainState, history: Sequence[Row]) -> None:
         """Keeps the state of an epoch that has just ended if it is the best so far.
 
         Saving costs time, so one may save less often than every epoch. This keeps a copy in the
@@ -107,7 +108,7 @@ class Checkpoints:
             state: the state; it may be donated afterwards.
             history: one row per epoch that has ended.
         """
-        if history and runs.best_row(history) == len(history) - 1:
+        if history and best_row(history) == len(history) - 1:
             self._held = jax.tree.map(jax.numpy.copy, state), list(history)
 
     def save_held(self) -> None:
@@ -115,7 +116,7 @@ class Checkpoints:
         if self._held is not None:
             self.save(*self._held)
 
-    def _write(self, state: TrainState, history: Sequence[runs.Row]) -> None:
+    def _write(self, state: TrainState, history: Sequence[Row]) -> None:
         check_path(self.directory.parent)
         step, latest = int(state.step), self.step()
         progress = _progress(state)
@@ -129,11 +130,7 @@ class Checkpoints:
                 "another state; remove all that are not before the state to go on from"
             )
         best = None if latest is None else self._best(latest)
-        if (
-            history
-            and runs.best_row(history) == len(history) - 1
-            and int(state.tally.minibatches) == 0
-        ):
+        if history and best_row(history) == len(history) - 1 and int(state.tally.minibatches) == 0:
             best = step
         record = {"step": step, "rows": list(history), "best": best, "sha256": digests}
         try:
@@ -143,7 +140,7 @@ class Checkpoints:
                     args=ocp.args.Composite(
                         params=ocp.args.StandardSave(state.params),
                         progress=ocp.args.StandardSave(progress),
-                        record=ocp.args.JsonSave(runs.signed(record)),
+                        record=ocp.args.JsonSave(_folder.signed(record)),
                     ),
                 )
         except Exception as error:  # Orbax and tensorstore raise many kinds
@@ -172,7 +169,7 @@ class Checkpoints:
         """After how many minibatches a checkpoint was made, None if there is none yet.
 
         Args:
-            which: `latest`, or `max` for the best accuracy, see `jaxsnn.runs.best_row`.
+            which: `latest`, or `max` for the best accuracy, see `jaxsnn.experiment.best_row`.
 
         Raises:
             CheckpointError: the record of the latest checkpoint, which knows the best, is damaged.
@@ -185,15 +182,13 @@ class Checkpoints:
         best = self._best(latest)
         return latest if which == "latest" else best
 
-    def restore(
-        self, like: TrainState, which: Which = "latest"
-    ) -> tuple[TrainState, list[runs.Row]]:
+    def restore(self, like: TrainState, which: Which = "latest") -> tuple[TrainState, list[Row]]:
         """Reads a checkpoint.
 
         Args:
             like: a state of the same model and optimiser; its numbers do not matter. The arrays
                 that are read lie on the same devices as its arrays.
-            which: `latest`, or `max` for the best accuracy, see `jaxsnn.runs.best_row`.
+            which: `latest`, or `max` for the best accuracy, see `jaxsnn.experiment.best_row`.
 
         Returns:
             The state, and one row per epoch up to it.
@@ -213,7 +208,7 @@ class Checkpoints:
         step = self._existing(which)
         return self._arrays(step, self._record(step), {"params": like})["params"]
 
-    def history(self, which: Which = "latest") -> list[runs.Row]:
+    def history(self, which: Which = "latest") -> list[Row]:
         """Reads one row per epoch up to a checkpoint."""
         return self._record(self._existing(which))["rows"]
 
@@ -277,7 +272,7 @@ class Checkpoints:
         with self._reading(path, self._way_out(step)):
             # Not by Orbax, in which all processes wait for each other: one alone may ask for it.
             text = (path / "record" / "metadata").read_text(encoding="utf-8")
-            record = runs.verified(json.loads(text))
+            record = _folder.verified(json.loads(text))
             if record["step"] != step:
                 raise ValueError(f"it was written as {record['step']}, not as {step}")
             self._bests[step] = record["best"]
@@ -357,7 +352,7 @@ def load_model(run: str | os.PathLike[str], which: Which = "max") -> Any:
 
     Args:
         run: directory of a run of train.py.
-        which: `max` for the best accuracy, see `jaxsnn.runs.best_row`, or `latest`.
+        which: `max` for the best accuracy, see `jaxsnn.experiment.best_row`, or `latest`.
 
     Returns:
         The module, with `net(xs) -> firing rates`.
@@ -370,16 +365,10 @@ def load_model(run: str | os.PathLike[str], which: Which = "max") -> Any:
         >>> net = load_model("logs/ss_b256_sgd_lr0.1")
         >>> rates = net(jaxsnn.data.columns(images))
     """
-    settings = runs.read_config(run)["settings"]
-    graphdef, params = nnx.split(build_model(settings, seed=0))
+    config = Config(**_folder.read_config(run)["settings"])
+    graphdef, params = nnx.split(build_model(config))
     arrays = Checkpoints(run).restore_params(nnx.to_pure_dict(params), which)
     return nnx.merge(graphdef, arrays)
-
-
-def build_model(settings: Mapping[str, Any], seed: int) -> Any:
-    """The untrained network that a run's settings name (`model`, `amp`)."""
-    dtype = jax.numpy.bfloat16 if settings["amp"] else None
-    return MODELS[settings["model"]](dtype=dtype, rngs=nnx.Rngs(seed))
 
 
 def _progress(state: TrainState) -> dict[str, Any]:

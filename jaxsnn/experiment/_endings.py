@@ -19,9 +19,8 @@ from typing import NoReturn
 
 import jax
 
-from jaxsnn.checkpointing import CheckpointWriteError
-from jaxsnn.command_line import one_line
-from jaxsnn.devices import LostProcessError
+from jaxsnn.experiment._checkpoints import CheckpointWriteError
+from jaxsnn.experiment.devices import LostProcessError
 
 WRONG, PASSING, INTERRUPTED, TERMINATED, NO_READER = 2, 75, 130, 143, 141
 
@@ -103,6 +102,11 @@ def in_one_line(program: str, *, distributed: bool) -> Iterator[None]:
             raise
         traceback.print_exc()
         _leave(1)
+
+
+def one_line(program: str, message: str) -> str:
+    """An error as it is printed, whatever line breaks are in it."""
+    return f"{program}: error: {' '.join(message.split())}"
 
 
 def _fail(program: str, message: str, status: int) -> NoReturn:

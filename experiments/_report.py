@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxsnn import runs
-from jaxsnn.study._arms import Arm
-from jaxsnn.study._train import Row
+from experiments._arms import Arm
+from experiments._train import Row
+from jaxsnn import experiment
 
 Found = Mapping[str, Mapping[int, list[Row]]]  # arm -> seed -> epochs
 
@@ -29,9 +29,9 @@ def report(out: pathlib.Path, title: str, arms: Mapping[str, Arm], found: Found)
     Returns:
         The table.
     """
-    runs.replace(out / f"{title}.csv", epochs_csv(found))
+    experiment.replace(out / f"{title}.csv", epochs_csv(found))
     text = table(arms, found)
-    runs.replace(out / f"{title}.md", text)
+    experiment.replace(out / f"{title}.md", text)
     draw(out, title, arms, found)
     return text
 

@@ -1,9 +1,9 @@
 """Train the networks of the tutorial over several seeds, and report.
 
-    python -m jaxsnn.study                       # plain, ss, fb; seeds 0 to 4; all 60,000 images
-    python -m jaxsnn.study remedies              # what helps the feedback network
-    python -m jaxsnn.study older                 # the tutorial's older edition, 90 epochs
-    python -m jaxsnn.study --epochs 2 --seeds 2 --dataset fashion_mnist_mini --out-dir /tmp/study
+    python -m experiments                       # plain, ss, fb; seeds 0 to 4; all 60,000 images
+    python -m experiments remedies              # what helps the feedback network
+    python -m experiments older                 # the tutorial's older edition, 90 epochs
+    python -m experiments --epochs 2 --seeds 2 --dataset fashion_mnist_mini --out-dir /tmp/study
 
 A study that was stopped goes on where it was when the same command is given again.
 """
@@ -17,25 +17,29 @@ import sys
 import jax
 from tqdm import tqdm
 
-from jaxsnn import data, runs
-from jaxsnn.command_line import OneLineParser, integer, one_line
-from jaxsnn.study import _files
-from jaxsnn.study._arms import ARMS, EDITIONS
-from jaxsnn.study._report import report
-from jaxsnn.study._train import train
+from experiments import _files
+from experiments._arms import ARMS, EDITIONS
+from experiments._report import report
+from experiments._train import train
+from jaxsnn import data, experiment
+from jaxsnn.experiment import OneLineParser, integer, one_line
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
     """Reads the command line."""
     parser = OneLineParser(
-        prog="python -m jaxsnn.study",
+        prog="python -m experiments",
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("edition", nargs="?", choices=tuple(EDITIONS), default="tutorial")
     parser.add_argument("--arms", nargs="+", choices=tuple(ARMS), help="default: the edition's")
-    parser.add_argument("--seeds", type=integer(1), default=5, help="seeds 0 to N-1", metavar="N")
-    parser.add_argument("--epochs", type=integer(1), help="default: the edition's", metavar="N")
+    parser.add_argument(
+        "--seeds", type=integer(1).parse, default=5, help="seeds 0 to N-1", metavar="N"
+    )
+    parser.add_argument(
+        "--epochs", type=integer(1).parse, help="default: the edition's", metavar="N"
+    )
     parser.add_argument("--dataset", choices=tuple(data.DATASETS), default="fashion_mnist")
     parser.add_argument("--data-dir", help="as for train.py")
     parser.add_argument("--out-dir", type=pathlib.Path, default=pathlib.Path("study"))
@@ -61,7 +65,7 @@ def study(args: argparse.Namespace) -> None:
     print(f"device: {device.device_kind}; data: {args.dataset}, from {images.source}")
 
     out = args.out_dir
-    with runs.lock(out):
+    with experiment.lock(out):
         _files.agree(out, arms, data.fingerprint(images))
         total = args.seeds * sum(arm.epochs for arm in arms.values())
         with tqdm(total=total, unit="epoch", disable=not sys.stderr.isatty()) as progress:
@@ -94,7 +98,7 @@ def main(argv: list[str]) -> None:
         print("study: interrupted; the same command goes on after the last run", file=sys.stderr)
         raise SystemExit(130) from None
     except (ImportError, ValueError, OSError) as error:
-        print(one_line("python -m jaxsnn.study", str(error)), file=sys.stderr)
+        print(one_line("python -m experiments", str(error)), file=sys.stderr)
         raise SystemExit(2) from None
 
 

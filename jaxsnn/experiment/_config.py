@@ -1,0 +1,301 @@
+"""The settings of train.py, each one declared once: default, type, range and help.
+
+The command line, `--help`, config.json, the checks on resume and the table of options in the
+documentation are made of these fields.
+"""
+
+import argparse
+import dataclasses
+import math
+import os
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any, Literal, Self
+
+import jax.numpy as jnp
+from flax import nnx
+
+from jaxsnn.data import DATASETS, SEQUENCES
+from jaxsnn.models import MODELS
+
+OPTIMIZERS = ("sgd", "adam")
+
+
+@dataclasses.dataclass(frozen=True)
+class Kind:
+    """The values that a setting may have.
+
+    Attributes:
+        read: makes a value of the text on a command line; it may raise ValueError.
+        problem: says what is wrong with a value of any type; None if nothing is.
+        metavar: how `--help` writes such a value.
+    """
+
+    read: Callable[[str], Any]
+    problem: Callable[[Any], str | None]
+    metavar: str = ""
+
+    def parse(self, text: str) -> Any:
+        """Read the text of an option; raise what argparse expects if it is not such a value."""
+        try:
+            value = self.read(text)
+        except ValueError:
+            value = text
+        if problem := self.problem(value):
+            raise argparse.ArgumentTypeError(problem)
+        return value
+
+
+def integer(least: int, most: int | None = None, *, words: tuple[str, ...] = ()) -> Kind:
+    """An integer of at least `least` and at most `most`, or one of some words."""
+
+    def problem(value: Any) -> str | None:
+        if value in words:
+            return None
+        if type(value) is not int:
+            return f"must be an integer{''.join(f' or {word}' for word in words)}, got {value!r}"
+        if value < least:
+            return f"must be at least {least}, got {value}"
+        if most is not None and value > most:
+            return f"must be at most {most}, got {value}"
+        return None
+
+    return Kind(int, problem, "|".join(("N", *words)))
+
+
+def number(least: float, below: float = math.inf) -> Kind:
+    """A finite number in `[least, below)`."""
+
+    def problem(value: Any) -> str | None:
+        if type(value) not in (int, float):
+            return f"must be a number, got {value!r}"
+        if math.isfinite(value) and least <= value < below:
+            return None
+        limit = f"at least {least}" + (f" and below {below}" if below < math.inf else "")
+        return f"must be finite, {limit}, got {value}"
+
+    return Kind(float, problem, "X")
+
+
+def choice(names: Iterable[str]) -> Kind:
+    """One of some words."""
+    names = tuple(names)
+
+    def problem(value: Any) -> str | None:
+        if value in names:
+            return None
+        return f"invalid choice: {value!r} (choose from {', '.join(names)})"
+
+    return Kind(str, problem, "|".join(names))
+
+
+TEXT = Kind(
+    str, lambda value: None if isinstance(value, str) else f"must be text, got {value!r}", "NAME"
+)
+PATH = Kind(os.path.expanduser, TEXT.problem, "PATH")
+FLAG = Kind(bool, lambda value: None if type(value) is bool else f"must be a bool, got {value!r}")
+
+
+def _sha256_problem(value: Any) -> str | None:
+    digits = isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
+    return None if digits else f"must be a SHA-256, got {value!r}"
+
+
+SHA256 = Kind(str, _sha256_problem)
+
+
+def setting(
+    default: Any,
+    kind: Kind,
+    help: str,
+    *,
+    metavar: str = "",
+    short: str | None = None,
+    group: str | None = None,
+    later: bool = False,
+) -> Any:
+    """Declare a field of `Config` or `Runtime`.
+
+    Args:
+        default: its value where nothing else is said; None may stand for "not set".
+        kind: the values that it may have.
+        help: one sentence for `--help` and the documentation; "" if it is no option.
+        metavar: how `--help` writes its value, "" for as its kind does.
+        short: a second spelling, e.g. `-b`.
+        group: a heading in `--help`; None for that of its class.
+        later: whether there are runs whose config.json lacks it; they had the default.
+    """
+    about = {"kind": kind, "help": help, "metavar": metavar or kind.metavar, "short": short}
+    return dataclasses.field(default=default, metadata={**about, "group": group, "later": later})
+
+
+@dataclasses.dataclass(frozen=True)
+class Config:
+    """The hyperparameters: what a run is, and what it keeps when it is resumed."""
+
+    model: str = setting("plain", choice(MODELS), "network")
+    epochs: int = setting(64, integer(1), "length of the run")
+    batch_size: int = setting(256, integer(1), "images per minibatch", short="-b")
+    opt: str = setting("sgd", choice(OPTIMIZERS), "optimizer")
+    lr: float = setting(0.1, number(0), "learning rate of the first epoch")
+    momentum: float = setting(0.9, number(0, 1), "momentum of sgd")
+    clip_norm: float | None = setting(
+        None, number(1e-12), "clip the gradient to this norm (default: off)"
+    )
+    skip_nonfinite: bool = setting(
+        False, FLAG, "leave out updates that are not finite, and count them"
+    )
+    amp: bool = setting(False, FLAG, "bfloat16 matrix products")
+    seed: int = setting(0, integer(0, 2**32 - 1), "seed of parameters and order of the data")
+    dataset: str = setting("fashion_mnist", choice(DATASETS), "data set")
+    sequence: str = setting("columns", choice(SEQUENCES), "what one time step is")
+    init_from: str | None = setting(None, SHA256, "", later=True)  # of the file --init-from
+    validation: float | None = setting(
+        None,
+        number(1e-9, 1),
+        "hold out this share of the training set, and choose the best epoch by it "
+        "(default: by the test set, as the tutorial does)",
+        metavar="SHARE",
+        later=True,
+    )
+
+    @classmethod
+    def from_json(cls, settings: Mapping[str, Any]) -> Self:
+        """Check the settings that config.json holds.
+
+        Raises:
+            ValueError: one is missing, unknown, or has a value that it cannot have.
+        """
+        fields = {field.name: field for field in dataclasses.fields(cls)}
+        for name, field in fields.items():
+            if name not in settings:
+                if not field.metadata["later"]:
+                    raise ValueError(f"is damaged: the setting {name} is missing")
+            elif not _fits(field, settings[name]):
+                raise ValueError(f"is damaged: {name} = {settings[name]!r} is not a setting")
+        if unknown := settings.keys() - fields:
+            raise ValueError(f"is of another version: it has settings {sorted(unknown)}")
+        return cls(**settings)
+
+    @property
+    def name(self) -> str:
+        """The name of the run's folder: that of the tutorial, and then what differs from it."""
+        name = f"{self.model}_b{self.batch_size}_{self.opt}_lr{self.lr:g}"
+        name += "_amp" if self.amp else ""
+        name += "" if self.clip_norm is None else f"_clip{self.clip_norm:g}"
+        name += "" if self.seed == Config.seed else f"_seed{self.seed}"
+        name += "" if self.dataset == Config.dataset else f"_{self.dataset}"
+        name += "" if self.sequence == Config.sequence else f"_{self.sequence}"
+        name += "" if self.init_from is None else f"_init{self.init_from[:8]}"
+        return name + ("" if self.validation is None else f"_val{self.validation:g}")
+
+
+def _fits(field: dataclasses.Field[Any], value: Any) -> bool:
+    if value is None:
+        return field.default is None
+    kind: Kind = field.metadata["kind"]
+    return kind.problem(value) is None
+
+
+_PLACEMENT = "devices, processes and placement of the data"
+
+
+@dataclasses.dataclass(frozen=True)
+class Runtime:
+    """The options: what to do, where, and how; they may differ when a run is resumed."""
+
+    resume: str | None = setting(None, PATH, "go on with the run in this folder", metavar="RUN")
+    overwrite: bool = setting(
+        False, FLAG, "remove the run of the same name, if there is one, and start anew"
+    )
+    init_from: str | None = setting(
+        None,
+        PATH,
+        "start from the parameters in this file: .npz, .safetensors, .pth",
+        metavar="FILE",
+    )
+    evaluate: str | None = setting(
+        None, PATH, "print the test accuracy of the run in this folder", metavar="RUN"
+    )
+    doctor: bool = setting(
+        False,
+        FLAG,
+        "train nothing: look at the network on the first minibatch; with --resume or --evaluate "
+        "at that run's latest or best",
+    )
+    data_dir: str | None = setting(
+        None, TEXT, "folder with Fashion-MNIST (IDX files or prepared by TFDS)"
+    )
+    out_dir: str = setting("./logs", PATH, "where runs are kept, each in a folder of its own")
+    save_every: float = setting(
+        60, number(0), "what a kill may cost; 0 saves after every epoch", metavar="SECONDS"
+    )
+    cupy: bool = setting(False, FLAG, "accepted and not needed")
+    device: str = setting(
+        "auto",
+        TEXT,
+        "auto, cpu, gpu, or one GPU: cuda:0, cuda:1, ...",
+        group=_PLACEMENT,
+    )
+    devices: int | Literal["all"] = setting(
+        1,
+        integer(1, words=("all",)),
+        "how many devices share a minibatch",
+        group=_PLACEMENT,
+    )
+    data_placement: str = setting(
+        "device", choice(("device", "host")), "where the data set lives", group=_PLACEMENT
+    )
+    workers: int = setting(
+        2,
+        integer(0),
+        "threads that read ahead on the host",
+        short="-j",
+        group=_PLACEMENT,
+    )
+    distributed: bool = setting(False, FLAG, "one of several processes", group=_PLACEMENT)
+    coordinator: str | None = setting(
+        None, TEXT, "process 0, for --distributed", metavar="HOST:PORT", group=_PLACEMENT
+    )
+    num_processes: int | None = setting(
+        None, integer(1), "how many processes there are", group=_PLACEMENT
+    )
+    process_id: int | None = setting(None, integer(0), "number of this process", group=_PLACEMENT)
+    given: frozenset[str] = frozenset()  # the options that the command line names
+
+
+def options(settings: type[Config] | type[Runtime]) -> list[dataclasses.Field[Any]]:
+    """Return the fields that are options of the command line."""
+    return [field for field in dataclasses.fields(settings) if field.metadata.get("help")]
+
+
+def spelled(name: str) -> str:
+    """Return the option of a field, e.g. `--batch-size`."""
+    return "--" + name.replace("_", "-")
+
+
+def help_of(field: dataclasses.Field[Any]) -> str:
+    """Return the sentence of an option with its default."""
+    said = "" if field.default in (None, False) else f" (default: {field.default})"
+    return field.metadata["help"] + said
+
+
+def options_table() -> str:
+    """Return the options as a table in Markdown, for the documentation."""
+    lines = ["| option | effect |", "|---|---|"]
+    for field in (*options(Config), *options(Runtime)):
+        spelling = spelled(field.name)
+        if field.metadata["metavar"]:
+            spelling += " " + field.metadata["metavar"].replace("|", "\\|")
+        if field.metadata["short"]:
+            spelling += f", {field.metadata['short']}"
+        lines.append(f"| `{spelling}` | {help_of(field)} |")
+    return "\n".join(lines) + "\n"
+
+
+def build_model(config: Config) -> Any:
+    """Build the untrained network that `model`, `amp` and `seed` name.
+
+    A new network needs a line in `jaxsnn.models.MODELS`.
+    """
+    dtype = jnp.bfloat16 if config.amp else None
+    return MODELS[config.model](dtype=dtype, rngs=nnx.Rngs(config.seed))
