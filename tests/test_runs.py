@@ -1,6 +1,5 @@
 """Run directories: settings, the table, the TensorBoard curves."""
 
-import functools
 import json
 import re
 import resource

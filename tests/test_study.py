@@ -1,6 +1,7 @@
 """The study: same training as everywhere, resumable, and a report that says what was found."""
 
 import dataclasses
+import pathlib
 import subprocess
 import sys
 
@@ -165,7 +166,13 @@ sys.modules["matplotlib"] = None
 from experiments.__main__ import main
 main(["--dataset", "fashion_mnist_mini", "--out-dir", {str(tmp_path / "new")!r}])
 """
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        cwd=pathlib.Path(__file__).parent.parent,
+    )
     assert done.returncode == 2
     assert "plot" in done.stderr.splitlines()[-1]
     assert not (tmp_path / "new").exists()

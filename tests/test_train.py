@@ -1,5 +1,6 @@
 """train.py: learning, files, resuming after kills, and what it says to bad input."""
 
+import ast
 import contextlib
 import gzip
 import hashlib
@@ -194,6 +195,31 @@ def killed(tmp_path_factory):
     out = tmp_path_factory.mktemp("killed")
     kill_after(1, "--model", "ss", "--epochs", 4, *MINI, "--out-dir", out)
     return only_run(out)
+
+
+# ------------------------------------------------------------------ the script and its options
+
+
+def test_the_script_can_be_read_in_one_sitting():
+    text = TRAIN.read_text()
+    assert len(text.splitlines()) <= 150
+    functions = [node for node in ast.walk(ast.parse(text)) if isinstance(node, ast.FunctionDef)]
+    assert max(node.end_lineno - node.lineno + 1 for node in functions) <= 50
+
+
+def test_the_documentation_lists_the_options():
+    """`print(jaxsnn.experiment.options_table())` makes the table anew."""
+    assert experiment.options_table() in (REPOSITORY / "docs" / "train.md").read_text()
+
+
+def test_help_has_placement_in_a_group_of_its_own(capsys):
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    first, _, placement = capsys.readouterr().out.partition("\ndevices, processes and placement")
+    for option in ("--devices N|all", "--distributed", "--data-placement device|host"):
+        assert f"  {option} " in placement
+        assert f"  {option} " not in first.partition("\n\n")[2]
+    assert "seed of parameters and order of the data (default: 0)" in first
 
 
 # ------------------------------------------------------------------ a run and its files
@@ -874,7 +900,7 @@ def test_folders_in_which_checkpoints_would_be_lost(tmp_path, monkeypatch, name)
         (["--overwrite", "--resume", "a"], "--overwrite is for a new run, not with --resume"),
         (["--resume", "a", "--evaluate", "b"], "exclude each other"),
         (["--devices", "0"], "must be at least 1, got 0"),
-        (["--devices", "some"], "must be an integer, got 'some'"),
+        (["--devices", "some"], "must be an integer or all, got 'some'"),
         (["--device", "cuda:0", "--devices", "2"], "cuda:0 is one GPU; for 2 of them say"),
         (["--data-placement", "disk"], "invalid choice: 'disk'"),
         (["-j", "-1"], "must be at least 0, got -1"),

@@ -223,7 +223,7 @@ class Runtime:
         "at that run's latest or best",
     )
     data_dir: str | None = setting(
-        None, TEXT, "folder with Fashion-MNIST (IDX files or prepared by TFDS)"
+        None, PATH, "folder with Fashion-MNIST (IDX files or prepared by TFDS)"
     )
     out_dir: str = setting("./logs", PATH, "where runs are kept, each in a folder of its own")
     save_every: float = setting(
@@ -275,7 +275,8 @@ def spelled(name: str) -> str:
 
 def help_of(field: dataclasses.Field[Any]) -> str:
     """Return the sentence of an option with its default."""
-    said = "" if field.default in (None, False) else f" (default: {field.default})"
+    unset = field.default is None or field.default is False
+    said = "" if unset else f" (default: {field.default})"
     return field.metadata["help"] + said
 
 
