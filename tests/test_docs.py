@@ -192,7 +192,7 @@ def test_the_site_fetches_nothing_from_elsewhere():
         assert "//" not in file.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name != "jaxsnn.checkpointing"])
+@pytest.mark.parametrize("name", [name for name in MODULES if name != "jaxsnn.experiment._checkpoints"])
 def test_examples_in_docstrings(name):
     run_examples(name)
 
@@ -204,7 +204,7 @@ def test_examples_in_docstrings_of_checkpointing(trained, monkeypatch):
     net = models.StatefulSynapseNet(rngs=nnx.Rngs(0))
     _, state = training.create(net, optimizer, to_sequence=data.columns, batch_size=256, seed=0)
     images = data.fashion_mnist_mini().test_images
-    run_examples("jaxsnn.checkpointing", state=state, images=images)
+    run_examples("jaxsnn.experiment._checkpoints", state=state, images=images)
 
 
 def run_examples(name, **arrays):

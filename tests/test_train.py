@@ -217,8 +217,8 @@ def test_help_has_placement_in_a_group_of_its_own(capsys):
         main(["--help"])
     first, _, placement = capsys.readouterr().out.partition("\ndevices, processes and placement")
     for option in ("--devices N|all", "--distributed", "--data-placement device|host"):
-        assert f"  {option} " in placement
-        assert f"  {option} " not in first.partition("\n\n")[2]
+        assert f"\n  {option}" in placement
+        assert f"\n  {option}" not in first.partition("\n\n")[2]
     assert "seed of parameters and order of the data (default: 0)" in first
 
 
