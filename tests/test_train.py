@@ -17,6 +17,7 @@ import sys
 import termios
 import time
 import types
+import zipfile
 
 import jax
 import numpy as np
@@ -30,6 +31,7 @@ from jaxsnn.data._builder import prepare
 
 REPOSITORY = pathlib.Path(__file__).parent.parent
 TRAIN = REPOSITORY / "train.py"
+GOLDEN = REPOSITORY / "tests" / "golden"
 MINI = ["--dataset", "fashion_mnist_mini", "-b", "64"]
 SCALARS = ("train_loss", "train_acc", "test_loss", "test_acc")
 
@@ -431,6 +433,20 @@ def test_killed_at_any_moment(tmp_path):
         break
     assert kills >= 3
     assert_same_runs(only_run(out), only_run(tmp_path / "straight"))
+
+
+def test_a_run_of_before_goes_on(tmp_path):
+    """Its checkpoints lie in the middle of an epoch, and have the records of that time."""
+    with zipfile.ZipFile(GOLDEN / "run_before_metrics.zip") as file:
+        file.extractall(tmp_path / "run")
+    here("--resume", tmp_path / "run")
+    first, second, third = run_files.table(tmp_path / "run")
+    assert first["test_loss"] == 0.08605588227510452  # as it was written then
+    # As that version went on; compiled differently, some spikes flip.
+    for row, loss, accuracy in ((second, 0.0826, 0.3357), (third, 0.0772, 0.4138)):
+        assert row["train_loss"] == pytest.approx(loss, abs=0.002)
+        assert row["train_acc"] == pytest.approx(accuracy, abs=0.03)
+    assert experiment.Checkpoints(tmp_path / "run").step() == 93
 
 
 def test_ctrl_c_saves(tmp_path):

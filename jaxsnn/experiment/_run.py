@@ -52,10 +52,8 @@ class Run:
         self.config, self.runtime = config, runtime
         self.path = _path(config, runtime)
         check_path(self.path)
-        self._leads = jax.process_index() == 0  # of several processes one reports and writes
-        if not self._leads:
-            sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
         self._chosen = select_devices(runtime)
+        self._leads = jax.process_index() == 0  # of several processes one writes
         self.devices = self._chosen if len(self._chosen) > 1 else None
         self.history: list[_log.Row] = []
         self._saved = time.monotonic()
@@ -298,11 +296,13 @@ def _all_agree(*things: Any) -> None:
 
 
 def select_devices(runtime: Runtime) -> list[jax.Device]:
-    """Choose the devices that the options ask for, and say which they are.
+    """Choose the devices that the options ask for, and print which they are.
 
-    What an option does not do here, and what is amiss, is printed too.
+    Notes on options without effect are printed too. From here on the first process alone prints.
     """
     chosen = devices.select(runtime.device, runtime.devices)
+    if jax.process_index() != 0:
+        sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     jax.config.update("jax_default_matmul_precision", MATMUL_PRECISION)
     print(f"device: {devices.describe(chosen)}, jax {jax.__version__}")
     if runtime.cupy:
