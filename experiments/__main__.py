@@ -22,7 +22,7 @@ from experiments._arms import ARMS, EDITIONS
 from experiments._report import report
 from experiments._train import train
 from jaxsnn import data, experiment
-from jaxsnn.experiment import OneLineParser, integer, one_line
+from jaxsnn.experiment import OneLineParser, choice, integer, one_line
 
 
 def parse(argv: list[str]) -> argparse.Namespace:
@@ -32,15 +32,21 @@ def parse(argv: list[str]) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("edition", nargs="?", choices=tuple(EDITIONS), default="tutorial")
-    parser.add_argument("--arms", nargs="+", choices=tuple(ARMS), help="default: the edition's")
+    parser.add_argument(
+        "edition",
+        nargs="?",
+        type=choice(EDITIONS).parse,
+        default="tutorial",
+        help=", ".join(EDITIONS),
+    )
+    parser.add_argument("--arms", nargs="+", type=choice(ARMS).parse, help="default: the edition's")
     parser.add_argument(
         "--seeds", type=integer(1).parse, default=5, help="seeds 0 to N-1", metavar="N"
     )
     parser.add_argument(
         "--epochs", type=integer(1).parse, help="default: the edition's", metavar="N"
     )
-    parser.add_argument("--dataset", choices=tuple(data.DATASETS), default="fashion_mnist")
+    parser.add_argument("--dataset", type=choice(data.DATASETS).parse, default="fashion_mnist")
     parser.add_argument("--data-dir", help="as for train.py")
     parser.add_argument("--out-dir", type=pathlib.Path, default=pathlib.Path("study"))
     parser.add_argument(

@@ -192,7 +192,9 @@ def test_the_site_fetches_nothing_from_elsewhere():
         assert "//" not in file.read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("name", [name for name in MODULES if name != "jaxsnn.experiment._checkpoints"])
+@pytest.mark.parametrize(
+    "name", [name for name in MODULES if name != "jaxsnn.experiment._checkpoints"]
+)
 def test_examples_in_docstrings(name):
     run_examples(name)
 

@@ -22,6 +22,7 @@ import zipfile
 import jax
 import numpy as np
 import optax
+import options_table
 import orbax.checkpoint as ocp
 import pytest
 import run_files
@@ -210,8 +211,8 @@ def test_the_script_can_be_read_in_one_sitting():
 
 
 def test_the_documentation_lists_the_options():
-    """`print(jaxsnn.experiment.options_table())` makes the table anew."""
-    assert experiment.options_table() in (REPOSITORY / "docs" / "train.md").read_text()
+    """`python tests/helpers/options_table.py` prints the table."""
+    assert options_table.table() in (REPOSITORY / "docs" / "train.md").read_text()
 
 
 def test_help_has_placement_in_a_group_of_its_own(capsys):

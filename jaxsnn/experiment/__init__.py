@@ -14,10 +14,11 @@ from jaxsnn.experiment._checkpoints import load_model as load_model
 from jaxsnn.experiment._command_line import OneLineParser as OneLineParser
 from jaxsnn.experiment._command_line import main as main
 from jaxsnn.experiment._config import Config as Config
+from jaxsnn.experiment._config import Placement as Placement
 from jaxsnn.experiment._config import Runtime as Runtime
 from jaxsnn.experiment._config import build_model as build_model
+from jaxsnn.experiment._config import choice as choice
 from jaxsnn.experiment._config import integer as integer
-from jaxsnn.experiment._config import options_table as options_table
 from jaxsnn.experiment._endings import one_line as one_line
 from jaxsnn.experiment._folder import lock as lock
 from jaxsnn.experiment._folder import read_config as read_config

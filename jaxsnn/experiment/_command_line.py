@@ -2,17 +2,25 @@
 
 import argparse
 import dataclasses
-import difflib
 import hashlib
 import pathlib
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
 
 from jaxsnn.experiment import _endings, _examine, _folder, devices
-from jaxsnn.experiment._config import Config, Kind, Runtime, help_of, options, spelled
+from jaxsnn.experiment._config import (
+    Config,
+    Kind,
+    Placement,
+    Runtime,
+    help_of,
+    options,
+    spelled,
+    suggestion,
+)
 from jaxsnn.models import MODELS
 
 PROGRAM = "train.py"
@@ -46,18 +54,9 @@ class OneLineParser(argparse.ArgumentParser):
         return super().parse_known_args(words, namespace)
 
     def error(self, message: str) -> NoReturn:
-        """Overrides."""
-        if found := re.search(r"invalid choice: '(.*)' \(choose from (.*)\)", message):
-            message += suggestion(found[1], re.findall(r"[^\s,']+", found[2]))
+        """Print one line."""
         print(_endings.one_line(self.prog, message), file=sys.stderr)
         raise SystemExit(2)
-
-
-def suggestion(word: str, known: Iterable[str]) -> str:
-    """Return the end of an error about an unknown word: the most similar known one, if any is."""
-    spellings = {name.lower(): name for name in known}
-    similar = difflib.get_close_matches(word.lower(), spellings, n=1)
-    return f"; did you mean {spellings[similar[0]]}?" if similar else ""
 
 
 def parse(argv: list[str]) -> tuple[dict[str, Any], Runtime]:
@@ -68,17 +67,19 @@ def parse(argv: list[str]) -> tuple[dict[str, Any], Runtime]:
     """
     parser = OneLineParser(
         prog=PROGRAM,
+        usage=f"python {PROGRAM} --model {'|'.join(MODELS)} [options]",
         description="Train a spiking network on Sequential Fashion-MNIST.",
         epilog=EPILOG,
         allow_abbrev=False,
         argument_default=argparse.SUPPRESS,
     )
-    groups: dict[str, Any] = {}
-    for heading, fields in (("hyperparameters", options(Config)), ("the run", options(Runtime))):
-        for field in fields:
-            title = field.metadata["group"] or heading
-            group = groups.setdefault(title, parser.add_argument_group(title))
-            _add(group, field)
+    hyperparameters = parser.add_argument_group("hyperparameters")
+    run = parser.add_argument_group("the run")
+    placement = parser.add_argument_group("devices, processes and placement of the data")
+    for field in options(Config):
+        _add(hyperparameters, field)
+    for field in options(Runtime):
+        _add(placement if field.name in Placement.__annotations__ else run, field)
     if not argv:
         parser.error(f"choose a network with --model {', '.join(MODELS)}; --help lists all options")
     given = vars(parser.parse_args(argv))
@@ -98,7 +99,7 @@ def _add(group: Any, field: dataclasses.Field[Any]) -> None:
         group.add_argument(*names, action="store_true", help=help_of(field))
     else:
         kind: Kind = about["kind"]
-        group.add_argument(*names, type=kind.parse, metavar=about["metavar"], help=help_of(field))
+        group.add_argument(*names, type=kind.parse, metavar=kind.metavar, help=help_of(field))
 
 
 def _contradiction(runtime: Runtime) -> str | None:

@@ -6,8 +6,10 @@ documentation are made of these fields.
 
 import argparse
 import dataclasses
+import difflib
 import math
 import os
+import re
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Literal, Self
 
@@ -17,7 +19,12 @@ from flax import nnx
 from jaxsnn.data import DATASETS, SEQUENCES
 from jaxsnn.models import MODELS
 
-OPTIMIZERS = ("sgd", "adam")
+
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """Return the end of an error about an unknown word: the most similar known one, if any is."""
+    spellings = {name.lower(): name for name in known}
+    similar = difflib.get_close_matches(word.lower(), spellings, n=1)
+    return f"; did you mean {spellings[similar[0]]}?" if similar else ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,49 +90,41 @@ def choice(names: Iterable[str]) -> Kind:
     def problem(value: Any) -> str | None:
         if value in names:
             return None
-        return f"invalid choice: {value!r} (choose from {', '.join(names)})"
+        choices = f"invalid choice: {value!r} (choose from {', '.join(names)})"
+        return choices + suggestion(str(value), names)
 
     return Kind(str, problem, "|".join(names))
 
 
-TEXT = Kind(
-    str, lambda value: None if isinstance(value, str) else f"must be text, got {value!r}", "NAME"
-)
-PATH = Kind(os.path.expanduser, TEXT.problem, "PATH")
+def text(pattern: str = ".*", *, read: Callable[[str], str] = str, metavar: str = "NAME") -> Kind:
+    """Text of a pattern."""
+
+    def problem(value: Any) -> str | None:
+        fits = isinstance(value, str) and re.fullmatch(pattern, value, re.DOTALL)
+        return None if fits else f"must be text that matches {pattern}, got {value!r}"
+
+    return Kind(read, problem, metavar)
+
+
+TEXT, SHA256 = text(), text("[0-9a-f]{64}")
+PATH = text(read=os.path.expanduser, metavar="PATH")
 FLAG = Kind(bool, lambda value: None if type(value) is bool else f"must be a bool, got {value!r}")
 
 
-def _sha256_problem(value: Any) -> str | None:
-    digits = isinstance(value, str) and len(value) == 64 and set(value) <= set("0123456789abcdef")
-    return None if digits else f"must be a SHA-256, got {value!r}"
-
-
-SHA256 = Kind(str, _sha256_problem)
-
-
 def setting(
-    default: Any,
-    kind: Kind,
-    help: str,
-    *,
-    metavar: str = "",
-    short: str | None = None,
-    group: str | None = None,
-    later: bool = False,
+    default: Any, kind: Kind, help: str = "", *, short: str | None = None, later: bool = False
 ) -> Any:
-    """Declare a field of `Config` or `Runtime`.
+    """Declare a field.
 
     Args:
         default: its value where nothing else is said; None may stand for "not set".
         kind: the values that it may have.
         help: one sentence for `--help` and the documentation; "" if it is no option.
-        metavar: how `--help` writes its value, "" for as its kind does.
         short: a second spelling, e.g. `-b`.
-        group: a heading in `--help`; None for that of its class.
         later: whether there are runs whose config.json lacks it; they had the default.
     """
-    about = {"kind": kind, "help": help, "metavar": metavar or kind.metavar, "short": short}
-    return dataclasses.field(default=default, metadata={**about, "group": group, "later": later})
+    about = {"kind": kind, "help": help, "short": short, "later": later}
+    return dataclasses.field(default=default, metadata=about)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,26 +134,21 @@ class Config:
     model: str = setting("plain", choice(MODELS), "network")
     epochs: int = setting(64, integer(1), "length of the run")
     batch_size: int = setting(256, integer(1), "images per minibatch", short="-b")
-    opt: str = setting("sgd", choice(OPTIMIZERS), "optimizer")
+    opt: str = setting("sgd", choice(("sgd", "adam")), "optimizer")
     lr: float = setting(0.1, number(0), "learning rate of the first epoch")
     momentum: float = setting(0.9, number(0, 1), "momentum of sgd")
-    clip_norm: float | None = setting(
-        None, number(1e-12), "clip the gradient to this norm (default: off)"
-    )
-    skip_nonfinite: bool = setting(
-        False, FLAG, "leave out updates that are not finite, and count them"
-    )
+    clip_norm: float | None = setting(None, number(1e-12), "clip the gradient to this norm")
+    skip_nonfinite: bool = setting(False, FLAG, "leave out and count updates that are not finite")
     amp: bool = setting(False, FLAG, "bfloat16 matrix products")
     seed: int = setting(0, integer(0, 2**32 - 1), "seed of parameters and order of the data")
     dataset: str = setting("fashion_mnist", choice(DATASETS), "data set")
     sequence: str = setting("columns", choice(SEQUENCES), "what one time step is")
-    init_from: str | None = setting(None, SHA256, "", later=True)  # of the file --init-from
+    init_from: str | None = setting(None, SHA256, later=True)  # of the content of --init-from
     validation: float | None = setting(
         None,
         number(1e-9, 1),
-        "hold out this share of the training set, and choose the best epoch by it "
-        "(default: by the test set, as the tutorial does)",
-        metavar="SHARE",
+        "hold out this share of the training set, and choose the best epoch by it instead of by "
+        "the test set, by which the tutorial chooses",
         later=True,
     )
 
@@ -170,7 +164,9 @@ class Config:
             if name not in settings:
                 if not field.metadata["later"]:
                     raise ValueError(f"is damaged: the setting {name} is missing")
-            elif not _fits(field, settings[name]):
+            elif settings[name] is None and field.default is None:
+                continue
+            elif field.metadata["kind"].problem(settings[name]):
                 raise ValueError(f"is damaged: {name} = {settings[name]!r} is not a setting")
         if unknown := settings.keys() - fields:
             raise ValueError(f"is of another version: it has settings {sorted(unknown)}")
@@ -189,78 +185,48 @@ class Config:
         return name + ("" if self.validation is None else f"_val{self.validation:g}")
 
 
-def _fits(field: dataclasses.Field[Any], value: Any) -> bool:
-    if value is None:
-        return field.default is None
-    kind: Kind = field.metadata["kind"]
-    return kind.problem(value) is None
+@dataclasses.dataclass(frozen=True)
+class Placement:
+    """Devices, processes and placement of the data."""
 
-
-_PLACEMENT = "devices, processes and placement of the data"
+    device: str = setting("auto", TEXT, "auto, cpu, gpu, or one GPU: cuda:0, cuda:1, ...")
+    devices: int | Literal["all"] = setting(
+        1, integer(1, words=("all",)), "how many devices share a minibatch"
+    )
+    data_placement: str = setting("device", choice(("device", "host")), "where the data set lives")
+    workers: int = setting(2, integer(0), "threads that read ahead on the host", short="-j")
+    distributed: bool = setting(False, FLAG, "one of several processes")
+    coordinator: str | None = setting(None, TEXT, "HOST:PORT of process 0, for --distributed")
+    num_processes: int | None = setting(None, integer(1), "how many processes there are")
+    process_id: int | None = setting(None, integer(0), "number of this process")
 
 
 @dataclasses.dataclass(frozen=True)
-class Runtime:
-    """The options: what to do, where, and how; they may differ when a run is resumed."""
+class Runtime(Placement):
+    """The options: what to do, where, and how; they may differ when a run is resumed.
 
-    resume: str | None = setting(None, PATH, "go on with the run in this folder", metavar="RUN")
-    overwrite: bool = setting(
-        False, FLAG, "remove the run of the same name, if there is one, and start anew"
-    )
+    `given` are the names of the settings that the command line names.
+    """
+
+    resume: str | None = setting(None, PATH, "go on with the run in this folder")
+    overwrite: bool = setting(False, FLAG, "remove the run of the same name, and start anew")
     init_from: str | None = setting(
-        None,
-        PATH,
-        "start from the parameters in this file: .npz, .safetensors, .pth",
-        metavar="FILE",
+        None, PATH, "start from the parameters in this file: .npz, .safetensors, .pth"
     )
-    evaluate: str | None = setting(
-        None, PATH, "print the test accuracy of the run in this folder", metavar="RUN"
-    )
+    evaluate: str | None = setting(None, PATH, "print the test accuracy of the run in this folder")
     doctor: bool = setting(
         False,
         FLAG,
         "train nothing: look at the network on the first minibatch; with --resume or --evaluate "
         "at that run's latest or best",
     )
-    data_dir: str | None = setting(
-        None, PATH, "folder with Fashion-MNIST (IDX files or prepared by TFDS)"
-    )
+    data_dir: str | None = setting(None, PATH, "folder with Fashion-MNIST")
     out_dir: str = setting("./logs", PATH, "where runs are kept, each in a folder of its own")
     save_every: float = setting(
-        60, number(0), "what a kill may cost; 0 saves after every epoch", metavar="SECONDS"
+        60, number(0), "seconds of training that a kill may cost; 0 saves after every epoch"
     )
     cupy: bool = setting(False, FLAG, "accepted and not needed")
-    device: str = setting(
-        "auto",
-        TEXT,
-        "auto, cpu, gpu, or one GPU: cuda:0, cuda:1, ...",
-        group=_PLACEMENT,
-    )
-    devices: int | Literal["all"] = setting(
-        1,
-        integer(1, words=("all",)),
-        "how many devices share a minibatch",
-        group=_PLACEMENT,
-    )
-    data_placement: str = setting(
-        "device", choice(("device", "host")), "where the data set lives", group=_PLACEMENT
-    )
-    workers: int = setting(
-        2,
-        integer(0),
-        "threads that read ahead on the host",
-        short="-j",
-        group=_PLACEMENT,
-    )
-    distributed: bool = setting(False, FLAG, "one of several processes", group=_PLACEMENT)
-    coordinator: str | None = setting(
-        None, TEXT, "process 0, for --distributed", metavar="HOST:PORT", group=_PLACEMENT
-    )
-    num_processes: int | None = setting(
-        None, integer(1), "how many processes there are", group=_PLACEMENT
-    )
-    process_id: int | None = setting(None, integer(0), "number of this process", group=_PLACEMENT)
-    given: frozenset[str] = frozenset()  # the options that the command line names
+    given: frozenset[str] = frozenset()
 
 
 def options(settings: type[Config] | type[Runtime]) -> list[dataclasses.Field[Any]]:
@@ -278,19 +244,6 @@ def help_of(field: dataclasses.Field[Any]) -> str:
     unset = field.default is None or field.default is False
     said = "" if unset else f" (default: {field.default})"
     return field.metadata["help"] + said
-
-
-def options_table() -> str:
-    """Return the options as a table in Markdown, for the documentation."""
-    lines = ["| option | effect |", "|---|---|"]
-    for field in (*options(Config), *options(Runtime)):
-        spelling = spelled(field.name)
-        if field.metadata["metavar"]:
-            spelling += " " + field.metadata["metavar"].replace("|", "\\|")
-        if field.metadata["short"]:
-            spelling += f", {field.metadata['short']}"
-        lines.append(f"| `{spelling}` | {help_of(field)} |")
-    return "\n".join(lines) + "\n"
 
 
 def build_model(config: Config) -> Any:
