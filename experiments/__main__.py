@@ -32,14 +32,9 @@ def parse(argv: list[str]) -> argparse.Namespace:
         description=__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument(
-        "edition",
-        nargs="?",
-        type=choice(EDITIONS).parse,
-        default="tutorial",
-        help=", ".join(EDITIONS),
-    )
-    parser.add_argument("--arms", nargs="+", type=choice(ARMS).parse, help="default: the edition's")
+    edition, arms = choice(EDITIONS), choice(ARMS)
+    parser.add_argument("edition", nargs="?", type=edition.parse, default="tutorial")
+    parser.add_argument("--arms", nargs="+", type=arms.parse, help="default: the edition's")
     parser.add_argument(
         "--seeds", type=integer(1).parse, default=5, help="seeds 0 to N-1", metavar="N"
     )

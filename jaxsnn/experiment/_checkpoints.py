@@ -292,7 +292,7 @@ class Checkpoints:
     def _way_out(self, step: int) -> str:
         """What can be done if a checkpoint is damaged."""
         if step == max(self._steps(), default=step):
-            return "If another one lies beside it, that takes its place when this is removed"
+            return "If it is damaged, remove it: another one that lies beside it takes its place"
         return "The latest one is another: which='latest' reads that"
 
     @contextlib.contextmanager
