@@ -33,8 +33,12 @@ def parse(argv: list[str]) -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     edition, arms = choice(EDITIONS), choice(ARMS)
-    parser.add_argument("edition", nargs="?", type=edition.parse, default="tutorial")
-    parser.add_argument("--arms", nargs="+", type=arms.parse, help="default: the edition's")
+    parser.add_argument(
+        "edition", nargs="?", type=edition.parse, default="tutorial", metavar=edition.metavar
+    )
+    parser.add_argument(
+        "--arms", nargs="+", type=arms.parse, metavar="ARM", help="default: the edition's"
+    )
     parser.add_argument(
         "--seeds", type=integer(1).parse, default=5, help="seeds 0 to N-1", metavar="N"
     )
