@@ -53,27 +53,11 @@ def _unit_interval(images: Array | np.ndarray) -> Array:
             f"images must be uint8 (0 to 255), got dtype {images.dtype}; floating images need "
             "only a transpose to [T, N, features]"
         )
-    if images.ndim != 3:
+    if images.ndim != 3 or images.shape[2] == 1:
         raise ValueError(
-            f"images must have shape [N, H, W], got {list(images.shape)}; {_remedy(images.shape)}"
-        )
-    if images.shape[2] == 1:
-        raise ValueError(
-            f"images must have shape [N, H, W] with W > 1, got {list(images.shape)}; a batch of "
-            "one image [H, W, 1] is images[None, ..., 0]"
+            f"images must have shape [N, H, W], got {list(images.shape)}; a batch of one image is "
+            "images[None], and the axis of one channel goes away with images[..., 0] or "
+            "images[:, 0]; make sequences [T, N, features] of anything else yourself"
         )
     values = images.astype(jnp.float32)
     return values * _INVERSE_HIGH + values * _INVERSE_LOW
-
-
-def _remedy(shape: tuple[int, ...]) -> str:
-    """The expression that makes images of this shape `[N, H, W]`."""
-    if len(shape) == 2:
-        return "a batch of one image is images[None]"
-    if len(shape) == 4 and shape[-1] == 1:
-        return "without the axis of the channel they are images[..., 0]"
-    if len(shape) == 4 and shape[1] == 1:
-        return "without the axis of the channel they are images[:, 0]"
-    if len(shape) == 4:
-        return "take one channel, e.g. images[..., 0], or make sequences [T, N, features] yourself"
-    return "make sequences [T, N, features] yourself"

@@ -1,47 +1,17 @@
-"""Small fake Fashion-MNIST in every format, and a machine on which every real source is hidden."""
+"""A small fake Fashion-MNIST, a server that has it, and a machine that hides every real source."""
 
 import gzip
 import hashlib
-import io
-import json
-from collections.abc import Callable
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import numpy as np
 import pytest
-import tensorflow_datasets as tfds
-from fake_files import NAMES, idx_bytes, png_bytes, tfrecord_bytes
+from fake_files import NAMES, idx_bytes
 
-import jaxsnn.data._acquire as acquire_module
-import jaxsnn.data._fashion_mnist as fashion_mnist_module
-import jaxsnn.data._published as published_module
-from jaxsnn.data import ImageDataset
-from jaxsnn.data._builder import prepare
-
-
-class FashionMnist(tfds.core.GeneratorBasedBuilder, skip_registration=True):
-    """What TFDS's own builder stores: PNG images and labels, without an index."""
-
-    VERSION = tfds.core.Version("3.0.1")
-    code_path = None
-    dataset: ImageDataset
-
-    def _info(self):
-        features = {
-            "image": tfds.features.Image(shape=(28, 28, 1)),
-            "label": tfds.features.ClassLabel(num_classes=10),
-        }
-        return tfds.core.DatasetInfo(builder=self, features=tfds.features.FeaturesDict(features))
-
-    def _split_generators(self, dl_manager):
-        return {
-            "train": self._generate_examples(*self.dataset[:2]),
-            "test": self._generate_examples(*self.dataset[2:4]),
-        }
-
-    def _generate_examples(self, images, labels):
-        for key, (image, label) in enumerate(zip(images, labels, strict=True)):
-            yield key, {"image": io.BytesIO(png_bytes(image)), "label": int(label)}
+from jaxsnn.data import ImageDataset, _idx, fashion_mnist
 
 
 @pytest.fixture
@@ -75,52 +45,16 @@ def write_idx(fake: ImageDataset) -> Callable[..., Path]:
 
 
 @pytest.fixture
-def ours(tmp_path: Path, write_idx) -> Path:
-    """Our data set, prepared from the fake files in ``tmp_path / "tfds"``."""
-    return prepare(write_idx(tmp_path / "idx"), tmp_path / "tfds")
-
-
-@pytest.fixture
-def stock(tmp_path: Path, fake: ImageDataset) -> Path:
-    """The fake data as TFDS's own data set in ArrayRecord, in ``tmp_path / "tfds"``."""
-    builder = FashionMnist(data_dir=tmp_path / "tfds", file_format="array_record")
-    builder.dataset = fake
-    builder.download_and_prepare()
-    return Path(builder.data_dir)
-
-
-@pytest.fixture
-def stock_tfrecord(stock: Path) -> Path:
-    """The same in TFRecord, which is what TFDS writes unless told otherwise."""
-    builder = tfds.builder_from_directory(stock)
-    raw = tfds.decode.DeserializeMethod.RAW_BYTES
-    for split in ("train", "test"):
-        records = list(builder.as_data_source(split, deserialize_method=raw))
-        (path,) = builder.info.splits[split].filepaths
-        Path(path).unlink()
-        new = path.name.replace(".array_record-", ".tfrecord-")
-        (stock / new).write_bytes(tfrecord_bytes(records))
-    info = json.loads((stock / "dataset_info.json").read_text())
-    info["fileFormat"] = "tfrecord"
-    (stock / "dataset_info.json").write_text(json.dumps(info))
-    return stock
-
-
-@pytest.fixture
 def published(fake: ImageDataset, monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the fake data set the one that was published, for everything that checks it."""
     for name, array in zip(NAMES, fake[:4], strict=True):
-        content = idx_bytes(array)
-        monkeypatch.setitem(published_module.SIZE, name, len(content))
-        monkeypatch.setitem(published_module.SHA256, name, hashlib.sha256(content).hexdigest())
-    for split, pair in (("train", fake[:2]), ("test", fake[2:4])):
-        digest = published_module.examples_digest(*pair)
-        monkeypatch.setitem(published_module.EXAMPLES_SHA256, split, digest)
+        monkeypatch.setitem(_idx.SHA256, name, hashlib.sha256(idx_bytes(array)).hexdigest())
+    monkeypatch.setattr(_idx, "LENGTHS", (30, 30, 20, 20))
 
 
 @pytest.fixture
 def write_sums() -> Callable[[Path], Path]:
-    """Return a function that writes SHA256SUMS into a directory, as ``sha256sum *`` does."""
+    """Return a function that writes SHA256SUMS into a directory, as `sha256sum *` does."""
 
     def write(directory: Path) -> Path:
         (directory / "SHA256SUMS").touch()  # the shell makes it before the command lists the files
@@ -148,21 +82,71 @@ def same() -> Callable[[ImageDataset, ImageDataset], None]:
 
 @pytest.fixture(autouse=True)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Give each test an empty home, no installed data set and no way to the network."""
+    """Give each test an empty home, no installed data set, no apt and no official location."""
     folder = tmp_path / "home"
     folder.mkdir()
     monkeypatch.setenv("HOME", str(folder))
     monkeypatch.setenv("XDG_CACHE_HOME", str(folder / ".cache"))
     monkeypatch.delenv("JAXSNN_DATA_DIR", raising=False)
-    monkeypatch.delenv("TFDS_DATA_DIR", raising=False)
-    monkeypatch.setattr(fashion_mnist_module, "_DEBIAN_DIRECTORY", tmp_path / "not-installed")
-
-    def no_network(directory: Path) -> None:
-        raise OSError("no network in this test")
-
-    def no_package(directory: Path) -> None:
-        raise OSError("no package in this test")
-
-    monkeypatch.setattr(acquire_module, "download_official", no_network)
-    monkeypatch.setattr(acquire_module, "fetch_debian_package", no_package)
+    monkeypatch.setenv("PATH", str(tmp_path / "bin"))
+    for variable in ("http_proxy", "HTTP_PROXY", "all_proxy", "ALL_PROXY"):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.setattr("jaxsnn.data._fashion_mnist.INSTALLED_IN", tmp_path / "not-installed")
+    monkeypatch.setattr("jaxsnn.data._fetch._OFFICIAL_URL", "http://127.0.0.1:9/")  # refused
     return folder
+
+
+class Server:
+    """A web server with four files, which can be made to fail; it notes the paths of requests."""
+
+    def __init__(self, files: Path) -> None:
+        self.answers: list[Callable[[BaseHTTPRequestHandler, bytes], None]] = []
+        self.paths: list[str] = []
+        outer = self
+
+        class Handler(BaseHTTPRequestHandler):
+            def do_GET(self) -> None:
+                outer.paths.append(self.path)
+                answer = outer.answers.pop(0) if outer.answers else whole
+                answer(self, (files / self.path[1:]).read_bytes())
+
+            def log_message(self, *arguments: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.url = f"http://127.0.0.1:{self._server.server_port}/"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+        self._thread.start()
+
+    def close(self) -> None:
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+def whole(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+    """Send a file as it is."""
+    handler.send_response(200)
+    handler.send_header("Content-Length", str(len(body)))
+    handler.end_headers()
+    handler.wfile.write(body)
+
+
+@pytest.fixture
+def server(
+    tmp_path: Path, write_idx, published: None, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[Server]:
+    """The official location, which has the fake files, compressed."""
+    server = Server(write_idx(tmp_path / "on the server", compressed=True))
+    monkeypatch.setattr("jaxsnn.data._fetch._OFFICIAL_URL", server.url)
+    monkeypatch.setattr("jaxsnn.data._fetch._PAUSES", (0.01, 0.02))
+    monkeypatch.setattr("jaxsnn.data._fetch._TIMEOUT", 0.3)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def prepared(server: Server, home: Path) -> Path:
+    """The folder in which a download is kept."""
+    fashion_mnist()
+    return home / ".cache/jaxsnn/jaxsnn_fashion_mnist/1.0.0"

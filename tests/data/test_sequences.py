@@ -43,14 +43,7 @@ def test_all_256_values_are_exact_compiled_too(sequence):
 def test_other_arrays_are_refused(sequence):
     with pytest.raises(TypeError, match="images must be uint8"):
         sequence(jnp.zeros((2, 28, 28)))
-    for shape, remedy in {
-        (28, 28): "images[None]",
-        (28, 28, 1): "images[None, ..., 0]",
-        (5, 28, 28, 1): "images[..., 0]",
-        (5, 1, 28, 28): "images[:, 0]",
-        (5, 28, 28, 3): "one channel, e.g. images[..., 0]",
-        (2, 5, 28, 28, 3): "yourself",
-    }.items():
-        message = re.escape(f"got {list(shape)}") + ".*" + re.escape(remedy)
+    for shape in ((28, 28), (28, 28, 1), (5, 28, 28, 1), (5, 1, 28, 28), (2, 5, 28, 28, 3)):
+        message = re.escape(f"got {list(shape)}; a batch of one image is images[None]")
         with pytest.raises(ValueError, match=message):
             sequence(jnp.zeros(shape, jnp.uint8))

@@ -1,9 +1,29 @@
-"""Holding out a part of the training set for validation."""
+"""A data set of images in memory: four arrays, a part held out, a fingerprint."""
+
+import hashlib
+from typing import NamedTuple
 
 import numpy as np
 from jaxtyping import Int32, UInt8
+from numpy.typing import NDArray
 
-from jaxsnn.data._types import ImageDataset
+
+class ImageDataset(NamedTuple):
+    """A training and a test set of grey images with one class label each.
+
+    Attributes:
+        train_images: `uint8 [n, H, W]`, 0 is black and 255 is white.
+        train_labels: `int32 [n]`, class numbers counted from 0.
+        test_images: `uint8 [m, H, W]`.
+        test_labels: `int32 [m]`.
+        source: where the arrays were read from, in words, for the log.
+    """
+
+    train_images: NDArray[np.uint8]
+    train_labels: NDArray[np.int32]
+    test_images: NDArray[np.uint8]
+    test_labels: NDArray[np.int32]
+    source: str
 
 
 def hold_out(
@@ -18,7 +38,7 @@ def hold_out(
         seed: of the choice. It is no run's seed: runs of different seeds keep the same images.
 
     Returns:
-        The data set without these training images, in the same order, and ``(images, labels)`` of
+        The data set without these training images, in the same order, and `(images, labels)` of
         those held out, in the order of the data set too.
 
     Raises:
@@ -45,3 +65,16 @@ def hold_out(
         train_images=images.train_images[~held], train_labels=images.train_labels[~held]
     )
     return rest, (images.train_images[held], images.train_labels[held])
+
+
+def fingerprint(images: ImageDataset) -> str:
+    """SHA-256 over shapes, dtypes and bytes of the four arrays, in hexadecimal.
+
+    Two sources with the same images in another order differ: a run that is resumed would see
+    different minibatches.
+    """
+    digest = hashlib.sha256()
+    for array in images[:4]:
+        digest.update(f"{array.shape} {array.dtype.str} ".encode())
+        digest.update(np.ascontiguousarray(array).data)
+    return digest.hexdigest()
