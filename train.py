@@ -12,27 +12,35 @@
 
 The networks and settings are those of SpikingJelly's tutorial "Recurrent Connection and Stateful
 Synapse"; its single-dash options (-model ss -b 256 -opt sgd ...) work too. The settings and their
-defaults are the fields of `jaxsnn.experiment.Config`, the networks stand in `jaxsnn/models.py`: a
-line in its `MODELS` makes one an option. The folder of a run, its checkpoints and what ends it are
-the business of `jaxsnn.experiment.Run`.
+defaults are the fields of `jaxsnn.experiment.Config`: a new field is an option, and a part of
+config.json. The networks are in `jaxsnn/models.py`: a line in its `MODELS` makes one an option.
+What surrounds the training is in `jaxsnn/experiment/`: the command line, --evaluate and --doctor,
+and `Run`, which keeps the folder with its checkpoints.
 
 Exit status: 0 the run has ended; 2 the command line, a file or the numbers are wrong; 75 something
-passing (a full disk, another process was lost), so free the disk or start anew with --resume; 130
-Ctrl-C and 143 SIGTERM, everything up to there is saved and --resume goes on.
+passing (a full disk, another process was lost): see to it and go on with --resume; 130 Ctrl-C and
+143 SIGTERM: everything up to there is saved and --resume goes on.
 """
 
+import os
 import signal
 import sys
 
-if __name__ == "__main__":  # Ctrl-C during the slow imports ends them without a traceback
-    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+def interrupted(*_: object) -> None:
+    """Ctrl-C before training has begun: nothing to save, and imports must not see an exception."""
+    print("train.py: interrupted before the first epoch", file=sys.stderr, flush=True)
+    os._exit(130)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, interrupted)
 
 import time
 from collections.abc import Callable
 from typing import Any
 
 import jax
-import numpy as np
 import optax
 
 from jaxsnn import data, experiment, losses, training
@@ -40,40 +48,44 @@ from jaxsnn.experiment import Config, Run, Runtime
 from jaxsnn.firing import firing_rates
 from jaxsnn.training import Metrics, Recipe, TrainState
 
+LOSS = losses.firing_rate_mse
+
 
 def train(config: Config, runtime: Runtime) -> None:
     """Train a network, or go on training one."""
     run = Run(config, runtime)
-    images, held_out = experiment.load_data(config, runtime)
+    images = run.load_data()
     steps = len(images.train_images) // config.batch_size  # minibatches of an epoch
+    learning_rate = training.cosine_schedule(config.lr, config.epochs, steps)
     model = experiment.new_model(config, runtime)
     recipe, state = training.create(
         model,
-        build_optimizer(config, steps),
-        loss=losses.firing_rate_mse,
+        build_optimizer(config, learning_rate),
+        loss=LOSS,
         to_sequence=data.SEQUENCES[config.sequence],
         batch_size=config.batch_size,
         seed=config.seed,
         skip_nonfinite=config.skip_nonfinite,
         devices=run.devices,
     )
-    with run.begin(state, images) as state:  # from here on there is a folder
+    with run.begin(state) as state:  # makes the folder, or restores the latest checkpoint
         print(model)
-        train_epoch, evaluate, validate = programs(run, recipe, state, images, held_out)
+        train_epoch, evaluate, validate = programs(run, recipe, state)
         rates = firing_rates(recipe, images.test_images[: config.batch_size])
-        for _ in range(len(run.history), config.epochs):
-            run.save_or_stop(state)
-            done = int(state.tally.minibatches)  # in an epoch that was left in its middle
+        for epoch in run.epochs():
+            run.save_or_stop(state)  # a checkpoint if --save-every has passed, or on a signal
+            done = int(state.tally.minibatches)  # 0, but in an epoch that was left in its middle
             begin = time.perf_counter()
             state, trained = jax.block_until_ready(train_epoch(state))
             middle = time.perf_counter()
             tested = jax.block_until_ready(evaluate(state))
             end = time.perf_counter()
-            run.record(
+            run.record(  # metrics.csv, TensorBoard, a line on the terminal; the best is held
                 state,
                 trained,
                 tested,
                 validate(state),
+                lr=float(learning_rate(epoch * steps)),
                 train_images_per_s=(steps - done) * config.batch_size / (middle - begin),
                 test_images_per_s=len(images.test_labels) / (end - middle),
                 firing_rates=rates(state),
@@ -81,40 +93,35 @@ def train(config: Config, runtime: Runtime) -> None:
         run.end(state)
 
 
-def build_optimizer(config: Config, steps: int) -> optax.GradientTransformation:
-    """SGD or Adam at a cosine learning rate, after clipping if that is asked for."""
-    rate = training.cosine_schedule(config.lr, config.epochs, steps)
+def build_optimizer(config: Config, learning_rate: Any) -> optax.GradientTransformation:
+    """SGD or Adam, after clipping if that is asked for."""
     if config.opt == "sgd":
-        optimizer = optax.sgd(rate, momentum=config.momentum)
+        optimizer = optax.sgd(learning_rate, momentum=config.momentum)
     else:
-        optimizer = optax.adam(rate)
+        optimizer = optax.adam(learning_rate)
     if config.clip_norm is None:
         return optimizer
     return optax.chain(training.clip_by_global_norm(config.clip_norm), optimizer)
 
 
 def programs(
-    run: Run,
-    recipe: Recipe,
-    state: TrainState,
-    images: data.ImageDataset,
-    held_out: tuple[np.ndarray, np.ndarray] | None,
+    run: Run, recipe: Recipe, state: TrainState
 ) -> tuple[Callable[..., Any], Callable[..., Metrics], Callable[..., Metrics | None]]:
     """Return the functions that train one epoch, `state -> (state, metrics)`, test and validate."""
-    train_set = images.train_images, images.train_labels
-    test_set = images.test_images, images.test_labels
+    train_set = run.images.train_images, run.images.train_labels
+    test_set = run.images.test_images, run.images.test_labels
     if run.runtime.data_placement == "host":
         workers = run.runtime.workers
 
         def train_epoch(state: TrainState) -> Any:
             return training.stream_epoch(
-                recipe, state, *train_set, workers=workers, between=run.between
+                recipe, state, *train_set, workers=workers, between=run.save_in_epoch
             )
 
         def test_on(arrays: Any) -> Callable[..., Metrics]:
             return lambda state: training.stream_evaluate(recipe, state, *arrays, workers=workers)
 
-        return train_epoch, test_on(test_set), test_on(held_out) if held_out else no_metrics
+        return train_epoch, test_on(test_set), test_on(run.held_out) if run.held_out else nothing
 
     def compiled(function: Any, arrays: Any) -> Callable[..., Any]:
         """Put the data on the device once and for all; one call trains or tests a whole epoch."""
@@ -125,14 +132,14 @@ def programs(
     start = time.perf_counter()
     train_epoch = compiled(training.train_epoch, train_set)
     evaluate = compiled(training.evaluate, test_set)
-    validate = compiled(training.evaluate, held_out) if held_out else no_metrics
+    validate = compiled(training.evaluate, run.held_out) if run.held_out else nothing
     print(f"compiled in {time.perf_counter() - start:.1f} s", flush=True)
     return train_epoch, evaluate, validate
 
 
-def no_metrics(state: TrainState) -> None:
-    """No images were held out."""
+def nothing(state: TrainState) -> None:
+    """Validate where no images were held out."""
 
 
 if __name__ == "__main__":
-    experiment.main(train, sys.argv[1:])
+    experiment.main(train, LOSS, sys.argv[1:])

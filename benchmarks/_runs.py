@@ -58,13 +58,14 @@ def last_state(run: pathlib.Path) -> tuple[dict[str, bytes], list[dict[str, Any]
 
     from jaxsnn import data, experiment, training
 
-    settings = experiment.read_config(run)["settings"]
-    steps = len(data.load(settings["dataset"]).train_labels) // settings["batch_size"]
+    config = experiment.Config(**experiment.read_config(run)["settings"])
+    steps = len(data.load(config.dataset).train_labels) // config.batch_size
+    schedule = training.cosine_schedule(config.lr, config.epochs, steps)
     _, like = training.create(
-        experiment.build_model(experiment.Config(**settings)),
-        train_py().build_optimizer(experiment.Config(**settings), steps),
-        to_sequence=data.SEQUENCES[settings["sequence"]],
-        batch_size=settings["batch_size"],
+        experiment.build_model(config),
+        train_py().build_optimizer(config, schedule),
+        to_sequence=data.SEQUENCES[config.sequence],
+        batch_size=config.batch_size,
         seed=0,
     )
     state, history = experiment.Checkpoints(run).restore(like)

@@ -45,7 +45,7 @@ def agree(out: pathlib.Path, arms: dict[str, Arm], fingerprint: str) -> None:
                     )
     noted["arms"] |= {name: _plain(arm) for name, arm in arms.items()}
     (out / "runs").mkdir(parents=True, exist_ok=True)
-    experiment.replace(path, json.dumps(noted, indent=2) + "\n")
+    experiment.write_text(path, json.dumps(noted, indent=2) + "\n")
 
 
 def _plain(arm: Arm) -> dict[str, Any]:
@@ -63,7 +63,7 @@ def save(out: pathlib.Path, name: str, seed: int, rows: list[Row]) -> None:
     table = csv.DictWriter(text, list(Row.__annotations__), lineterminator="\n")
     table.writeheader()
     table.writerows(rows)
-    experiment.replace(_path(out, name, seed), text.getvalue())
+    experiment.write_text(_path(out, name, seed), text.getvalue())
 
 
 def load(out: pathlib.Path, name: str, seed: int, epochs: int) -> list[Row] | None:

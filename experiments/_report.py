@@ -29,9 +29,9 @@ def report(out: pathlib.Path, title: str, arms: Mapping[str, Arm], found: Found)
     Returns:
         The table.
     """
-    experiment.replace(out / f"{title}.csv", epochs_csv(found))
+    experiment.write_text(out / f"{title}.csv", epochs_csv(found))
     text = table(arms, found)
-    experiment.replace(out / f"{title}.md", text)
+    experiment.write_text(out / f"{title}.md", text)
     draw(out, title, arms, found)
     return text
 

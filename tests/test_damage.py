@@ -481,7 +481,7 @@ def test_what_looks_like_a_later_checkpoint(undamaged, run):
     """The error says which folder is in the way."""
     (run / "checkpoints" / "999").mkdir()
     checkpoints = experiment.Checkpoints(run)
-    wrong = pytest.raises(experiment.CheckpointError, match=r"checkpoints/999: .* when this is")
+    wrong = pytest.raises(experiment.CheckpointError, match=r"checkpoints/999: .* remove it")
     for use in (
         checkpoints.step,
         lambda: checkpoints.restore(undamaged.like),

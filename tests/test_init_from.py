@@ -44,7 +44,7 @@ def ends(train, *args):
     """Runs the command line, which must end early; returns the status and what is on stderr."""
     errors = io.StringIO()
     with contextlib.redirect_stderr(errors), pytest.raises(SystemExit) as end:
-        experiment.main(train.train, [str(arg) for arg in args])
+        experiment.main(train.train, train.LOSS, [str(arg) for arg in args])
     return end.value.code, errors.getvalue()
 
 
@@ -74,7 +74,7 @@ def test_a_run_from_a_file(train, start, tmp_path, monkeypatch):
     assert status == experiment._endings.WRONG
     assert f"differs from the {digest} with which" in error
     start.unlink()
-    experiment.main(train.train, ["--resume", str(run)])
+    experiment.main(train.train, train.LOSS, ["--resume", str(run)])
     assert [row["epoch"] for row in run_files.table(run)] == [0]
     trained = spikingjelly.state_dict(experiment.load_model(run, "latest"))
     jax.tree.map(np.testing.assert_array_equal, trained, arrays)

@@ -67,16 +67,17 @@ def signed(config):
 def test_settings_of_another_making(tmp_path, name):
     for value in ("zz", -1, [1]):
         (tmp_path / "config.json").write_text(signed(run_files.config(**{name: value})))
-        with pytest.raises(ValueError, match=f"{name} = .* is not a setting"):
+        with pytest.raises(ValueError, match=f"config.json is damaged: {name} must be"):
             experiment.read_config(tmp_path)
+
+
+@pytest.mark.parametrize("name", run_files.SETTINGS)
+def test_a_run_from_before_there_was_a_setting_has_its_default(tmp_path, name):
     config = run_files.config()
     del config["settings"][name]
     (tmp_path / "config.json").write_text(signed(config))
-    if name in ("init_from", "validation"):  # there were runs before there were these settings
-        assert experiment.read_config(tmp_path)["settings"] == run_files.SETTINGS
-        return
-    with pytest.raises(ValueError, match=f"the setting {name} is missing"):
-        experiment.read_config(tmp_path)
+    default = getattr(experiment.Config, name)
+    assert experiment.read_config(tmp_path)["settings"] == run_files.SETTINGS | {name: default}
 
 
 def test_unknown_or_missing_parts(tmp_path):
@@ -277,13 +278,13 @@ def test_a_full_disk_is_named_and_the_log_closes(tmp_path, monkeypatch):
 
 def test_a_failed_write_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "config.json"
-    experiment.replace(path, signed(run_files.config()))
+    experiment.write_text(path, signed(run_files.config()))
 
     def full(descriptor):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(experiment._folder.os, "fsync", full)
     with pytest.raises(OSError, match="No space left"):
-        experiment.replace(path, "half")
+        experiment.write_text(path, "half")
     assert experiment.read_config(tmp_path) == run_files.config()
     assert [p.name for p in tmp_path.iterdir()] == ["config.json"]

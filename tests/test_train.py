@@ -78,7 +78,7 @@ train = load_train()
 
 
 def main(argv):
-    experiment.main(train.train, argv)
+    experiment.main(train.train, train.LOSS, argv)
 
 
 def refused(*args):
@@ -883,10 +883,10 @@ def test_folders_in_which_checkpoints_would_be_lost(tmp_path, monkeypatch, name)
 @pytest.mark.parametrize(
     ("args", "message"),
     [
-        (["--model", "cnn"], "invalid choice: 'cnn'"),
-        (["--opt", "sgdd"], "invalid choice: 'sgdd'"),
-        (["--dataset", "mnist"], "invalid choice: 'mnist'"),
-        (["--sequence", "pixels"], "invalid choice: 'pixels'"),
+        (["--model", "cnn"], "must be one of plain, ss, fb, got 'cnn'"),
+        (["--opt", "sgdd"], "must be one of sgd, adam, got 'sgdd'"),
+        (["--dataset", "mnist"], "fashion_mnist_mini, got 'mnist'"),
+        (["--sequence", "pixels"], "must be one of columns, rows, got 'pixels'"),
         (["--device", "tpu9"], "--device must be auto, cpu, gpu or cuda:0"),
         (["--device", "cuda:x"], "'x' is not the number of a GPU"),
         (["-b", "0"], "must be at least 1, got 0"),
@@ -918,7 +918,7 @@ def test_folders_in_which_checkpoints_would_be_lost(tmp_path, monkeypatch, name)
         (["--devices", "0"], "must be at least 1, got 0"),
         (["--devices", "some"], "must be an integer or all, got 'some'"),
         (["--device", "cuda:0", "--devices", "2"], "cuda:0 is one GPU; for 2 of them say"),
-        (["--data-placement", "disk"], "invalid choice: 'disk'"),
+        (["--data-placement", "disk"], "must be one of device, host, got 'disk'"),
         (["-j", "-1"], "must be at least 0, got -1"),
         (["--coordinator", "here", "--process-id", "0"], "HOST:PORT, got 'here'"),
         (["--evaluate", "b", "--devices", "2"], "--devices is for training, not for --evaluate"),

@@ -22,10 +22,9 @@ from jaxsnn.experiment._config import integer as integer
 from jaxsnn.experiment._endings import one_line as one_line
 from jaxsnn.experiment._folder import lock as lock
 from jaxsnn.experiment._folder import read_config as read_config
-from jaxsnn.experiment._folder import replace as replace
+from jaxsnn.experiment._folder import write_text as write_text
 from jaxsnn.experiment._log import Log as Log
 from jaxsnn.experiment._log import Row as Row
 from jaxsnn.experiment._log import best_row as best_row
 from jaxsnn.experiment._run import Run as Run
-from jaxsnn.experiment._run import load_data as load_data
 from jaxsnn.experiment._run import new_model as new_model

@@ -5,7 +5,6 @@ import dataclasses
 import hashlib
 import pathlib
 import re
-import signal
 import sys
 from collections.abc import Callable, Sequence
 from typing import Any, NoReturn
@@ -21,6 +20,7 @@ from jaxsnn.experiment._config import (
     spelled,
     suggestion,
 )
+from jaxsnn.experiment._examine import Loss
 from jaxsnn.models import MODELS
 
 PROGRAM = "train.py"
@@ -48,7 +48,8 @@ class OneLineParser(argparse.ArgumentParser):
             if not re.match("--?[a-zA-Z]", word) or name in known or attached:
                 continue
             if f"-{name}" not in known:
-                spellings = known if name.startswith("--") else [option[1:] for option in known]
+                one_dash = [option.replace("--", "-") for option in known]
+                spellings = known if name.startswith("--") else one_dash
                 self.error(f"unrecognized arguments: {name}{suggestion(name, spellings)}")
             words[place] = f"-{word}"
         return super().parse_known_args(words, namespace)
@@ -111,37 +112,39 @@ def _contradiction(runtime: Runtime) -> str | None:
         for name in ("distributed", "devices", "data_placement", "workers"):
             if name in runtime.given or (name == "distributed" and runtime.distributed):
                 return f"{spelled(name)} is for training, not for {instead}"
-    old = runtime.evaluate is not None or (runtime.doctor and runtime.resume is not None)
+    old = runtime.evaluate is not None or (runtime.doctor and runtime.run is not None)
     if old and runtime.init_from is not None:
         return "--init-from is for a new network, not for that of a run"
-    if runtime.overwrite and (old or runtime.doctor or runtime.resume is not None):
+    if runtime.overwrite and (runtime.doctor or runtime.run is not None):
         return "--overwrite is for a new run, not with --resume, --evaluate or --doctor"
     return None
 
 
-def main(train: Callable[[Config, Runtime], None], argv: list[str]) -> None:
+def main(train: Callable[[Config, Runtime], None], loss: Loss, argv: list[str]) -> None:
     """Run the command line of train.py.
 
     Args:
         train: called with the hyperparameters and the options, unless these ask for `evaluate` or
-            `doctor`.
+            `doctor`, which are in this package.
+        loss: that of the training, for these two.
         argv: the words after the program's name.
 
     Raises:
-        SystemExit: the status says how the program ended, see `_endings`.
+        SystemExit: unless the program has done its work. The statuses: 2 the command line, a file
+            or the numbers are wrong; 75 something passing, a full disk or another process that was
+            lost; 130 Ctrl-C; 143 SIGTERM; 141 nobody reads the output any more.
     """
     given, runtime = parse(argv)
-    signal.signal(signal.SIGINT, signal.default_int_handler)
     with _endings.in_one_line(PROGRAM, distributed=runtime.distributed):
         if runtime.distributed:
             devices.join(runtime.coordinator, runtime.num_processes, runtime.process_id)
         if runtime.init_from is not None:
             content = pathlib.Path(runtime.init_from).read_bytes()
             given["init_from"] = hashlib.sha256(content).hexdigest()
-        config = _folder.settled(given, runtime.resume or runtime.evaluate)
+        config = _folder.settled(given, runtime.run)
         if runtime.doctor:
-            _examine.examine(config, runtime)
+            _examine.doctor(config, runtime, loss)
         elif runtime.evaluate is not None:
-            _examine.evaluate(config, runtime)
+            _examine.evaluate(config, runtime, loss)
         else:
             train(config, runtime)

@@ -10,8 +10,8 @@ import difflib
 import math
 import os
 import re
-from collections.abc import Callable, Iterable, Mapping
-from typing import Any, Literal, Self
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
 
 import jax.numpy as jnp
 from flax import nnx
@@ -90,8 +90,8 @@ def choice(names: Iterable[str]) -> Kind:
     def problem(value: Any) -> str | None:
         if value in names:
             return None
-        choices = f"invalid choice: {value!r} (choose from {', '.join(names)})"
-        return choices + suggestion(str(value), names)
+        wrong = f"must be one of {', '.join(names)}, got {value!r}"
+        return wrong + suggestion(str(value), names)
 
     return Kind(str, problem, "|".join(names))
 
@@ -112,7 +112,7 @@ FLAG = Kind(bool, lambda value: None if type(value) is bool else f"must be a boo
 
 
 def setting(
-    default: Any, kind: Kind, help: str = "", *, short: str | None = None, later: bool = False
+    default: Any, kind: Kind, help: str = "", *, short: str | None = None, suffix: str = ""
 ) -> Any:
     """Declare a field.
 
@@ -121,15 +121,21 @@ def setting(
         kind: the values that it may have.
         help: one sentence for `--help` and the documentation; "" if it is no option.
         short: a second spelling, e.g. `-b`.
-        later: whether there are runs whose config.json lacks it; they had the default.
+        suffix: what the name of a run's folder says of another value than the default.
     """
-    about = {"kind": kind, "help": help, "short": short, "later": later}
+    about = {"kind": kind, "help": help, "short": short, "suffix": suffix}
     return dataclasses.field(default=default, metadata=about)
 
 
 @dataclasses.dataclass(frozen=True)
 class Config:
-    """The hyperparameters: what a run is, and what it keeps when it is resumed."""
+    """The hyperparameters: what a run is, and what it keeps when it is resumed.
+
+    A new one is one field here. Runs whose config.json lacks it have the default.
+
+    Raises:
+        ValueError: a value is not one that the field may have.
+    """
 
     model: str = setting("plain", choice(MODELS), "network")
     epochs: int = setting(64, integer(1), "length of the run")
@@ -137,52 +143,41 @@ class Config:
     opt: str = setting("sgd", choice(("sgd", "adam")), "optimizer")
     lr: float = setting(0.1, number(0), "learning rate of the first epoch")
     momentum: float = setting(0.9, number(0, 1), "momentum of sgd")
-    clip_norm: float | None = setting(None, number(1e-12), "clip the gradient to this norm")
+    amp: bool = setting(False, FLAG, "bfloat16 matrix products", suffix="_amp")
+    clip_norm: float | None = setting(
+        None, number(1e-12), "clip the gradient to this norm (default: off)", suffix="_clip{:g}"
+    )
     skip_nonfinite: bool = setting(False, FLAG, "leave out and count updates that are not finite")
-    amp: bool = setting(False, FLAG, "bfloat16 matrix products")
-    seed: int = setting(0, integer(0, 2**32 - 1), "seed of parameters and order of the data")
-    dataset: str = setting("fashion_mnist", choice(DATASETS), "data set")
-    sequence: str = setting("columns", choice(SEQUENCES), "what one time step is")
-    init_from: str | None = setting(None, SHA256, later=True)  # of the content of --init-from
+    seed: int = setting(
+        0, integer(0, 2**32 - 1), "seed of parameters and order of the data", suffix="_seed{}"
+    )
+    dataset: str = setting("fashion_mnist", choice(DATASETS), "data set", suffix="_{}")
+    sequence: str = setting("columns", choice(SEQUENCES), "what one time step is", suffix="_{}")
+    init_from: str | None = setting(None, SHA256, suffix="_init{:.8}")  # of what --init-from holds
     validation: float | None = setting(
         None,
         number(1e-9, 1),
-        "hold out this share of the training set, and choose the best epoch by it instead of by "
-        "the test set, by which the tutorial chooses",
-        later=True,
+        "hold out this share of the training set, and choose the best epoch by it (default: by "
+        "the test set, as the tutorial does)",
+        suffix="_val{:g}",
     )
 
-    @classmethod
-    def from_json(cls, settings: Mapping[str, Any]) -> Self:
-        """Check the settings that config.json holds.
-
-        Raises:
-            ValueError: one is missing, unknown, or has a value that it cannot have.
-        """
-        fields = {field.name: field for field in dataclasses.fields(cls)}
-        for name, field in fields.items():
-            if name not in settings:
-                if not field.metadata["later"]:
-                    raise ValueError(f"is damaged: the setting {name} is missing")
-            elif settings[name] is None and field.default is None:
-                continue
-            elif field.metadata["kind"].problem(settings[name]):
-                raise ValueError(f"is damaged: {name} = {settings[name]!r} is not a setting")
-        if unknown := settings.keys() - fields:
-            raise ValueError(f"is of another version: it has settings {sorted(unknown)}")
-        return cls(**settings)
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, kind = getattr(self, field.name), field.metadata["kind"]
+            unset = value is None and field.default is None
+            if problem := None if unset else kind.problem(value):
+                raise ValueError(f"{field.name} {problem}")
 
     @property
-    def name(self) -> str:
-        """The name of the run's folder: that of the tutorial, and then what differs from it."""
+    def folder(self) -> str:
+        """The name of the run's folder: the tutorial's, and what differs from the tutorial."""
         name = f"{self.model}_b{self.batch_size}_{self.opt}_lr{self.lr:g}"
-        name += "_amp" if self.amp else ""
-        name += "" if self.clip_norm is None else f"_clip{self.clip_norm:g}"
-        name += "" if self.seed == Config.seed else f"_seed{self.seed}"
-        name += "" if self.dataset == Config.dataset else f"_{self.dataset}"
-        name += "" if self.sequence == Config.sequence else f"_{self.sequence}"
-        name += "" if self.init_from is None else f"_init{self.init_from[:8]}"
-        return name + ("" if self.validation is None else f"_val{self.validation:g}")
+        for field in dataclasses.fields(self):
+            value = getattr(self, field.name)
+            if value != field.default:
+                name += field.metadata["suffix"].format(value)
+        return name
 
 
 @dataclasses.dataclass(frozen=True)
@@ -196,7 +191,9 @@ class Placement:
     data_placement: str = setting("device", choice(("device", "host")), "where the data set lives")
     workers: int = setting(2, integer(0), "threads that read ahead on the host", short="-j")
     distributed: bool = setting(False, FLAG, "one of several processes")
-    coordinator: str | None = setting(None, TEXT, "HOST:PORT of process 0, for --distributed")
+    coordinator: str | None = setting(
+        None, text(metavar="HOST:PORT"), "process 0, for --distributed"
+    )
     num_processes: int | None = setting(None, integer(1), "how many processes there are")
     process_id: int | None = setting(None, integer(0), "number of this process")
 
@@ -220,13 +217,18 @@ class Runtime(Placement):
         "train nothing: look at the network on the first minibatch; with --resume or --evaluate "
         "at that run's latest or best",
     )
-    data_dir: str | None = setting(None, PATH, "folder with Fashion-MNIST")
+    data_dir: str | None = setting(None, PATH, "folder with Fashion-MNIST, e.g. its four IDX files")
     out_dir: str = setting("./logs", PATH, "where runs are kept, each in a folder of its own")
     save_every: float = setting(
         60, number(0), "seconds of training that a kill may cost; 0 saves after every epoch"
     )
     cupy: bool = setting(False, FLAG, "accepted and not needed")
     given: frozenset[str] = frozenset()
+
+    @property
+    def run(self) -> str | None:
+        """The folder of the run that there is already; None for a new one."""
+        return self.evaluate if self.resume is None else self.resume
 
 
 def options(settings: type[Config] | type[Runtime]) -> list[dataclasses.Field[Any]]:

@@ -1,21 +1,24 @@
 """Two looks at a network without training it: its test accuracy, and the doctor."""
 
+from collections.abc import Callable
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 
-from jaxsnn import data, diagnosis, losses, training
+from jaxsnn import data, diagnosis, training
 from jaxsnn.experiment import _folder
 from jaxsnn.experiment._checkpoints import Checkpoints, load_model
 from jaxsnn.experiment._config import Config, Runtime
 from jaxsnn.experiment._run import load_data, new_model, select_devices
 
+Loss = Callable[[jax.Array, jax.Array], jax.Array]
 
-def evaluate(config: Config, runtime: Runtime) -> None:
-    """Print the test accuracy of the best epoch of a run, `runtime.evaluate`."""
-    run = runtime.evaluate
-    assert run is not None
+
+def evaluate(config: Config, runtime: Runtime, loss: Loss) -> None:
+    """Print the test accuracy of the best epoch of a run."""
+    run = str(runtime.run)
     select_devices(runtime)
     images, _ = load_data(config, runtime)
     if data.fingerprint(images) != _folder.read_config(run)["data"]:
@@ -23,6 +26,7 @@ def evaluate(config: Config, runtime: Runtime) -> None:
     recipe, state = training.create(
         load_model(run, "max"),
         optax.identity(),
+        loss=loss,
         to_sequence=data.SEQUENCES[config.sequence],
         batch_size=min(config.batch_size, len(images.test_images)),
         seed=0,
@@ -39,17 +43,16 @@ def evaluate(config: Config, runtime: Runtime) -> None:
     )
 
 
-def examine(config: Config, runtime: Runtime) -> None:
+def doctor(config: Config, runtime: Runtime, loss: Loss) -> None:
     """Print what `jaxsnn.doctor` says of a new network, or of that of a run."""
     select_devices(runtime)
     images, _ = load_data(config, runtime)
-    run = runtime.resume or runtime.evaluate
-    if run is None:
+    if runtime.run is None:
         model = new_model(config, runtime)
     else:
-        model = load_model(run, "latest" if runtime.evaluate is None else "max")
+        model = load_model(runtime.run, "latest" if runtime.evaluate is None else "max")
     order = training.epoch_order(jax.random.key(config.seed), 0, len(images.train_images))
     batch = np.asarray(order[: config.batch_size])
     xs = data.SEQUENCES[config.sequence](images.train_images[batch])
     print(f"first minibatch of {config.dataset}, from {images.source}", end="\n\n")
-    print(diagnosis.doctor(model, xs, images.train_labels[batch], loss=losses.firing_rate_mse))
+    print(diagnosis.doctor(model, xs, images.train_labels[batch], loss=loss))

@@ -56,7 +56,7 @@ def create(run: str | os.PathLike[str], config: dict[str, Any]) -> None:
 
 
 def refuse_occupied(path: pathlib.Path, overwrite: bool = False) -> None:
-    """A new run overwrites nothing; what a run that was killed at once has left does not count.
+    """Refuse a folder that is not empty, but for what a run leaves that is killed at once.
 
     Args:
         path: the directory of the new run.
@@ -154,10 +154,10 @@ def lock(run: str | os.PathLike[str]) -> Iterator[None]:
 
 def write_config(run: str | os.PathLike[str], config: dict[str, Any]) -> None:
     """Writes config.json in one go, with a checksum."""
-    replace(pathlib.Path(run) / "config.json", json.dumps(signed(config), indent=2) + "\n")
+    write_text(pathlib.Path(run) / "config.json", json.dumps(signed(config), indent=2) + "\n")
 
 
-def replace(path: pathlib.Path, text: str) -> None:
+def write_text(path: pathlib.Path, text: str) -> None:
     """Write a file under a temporary name and rename it, so that it is never half there."""
     _replace.replace(path, text.encode())
 
@@ -204,7 +204,7 @@ def read_config(run: str | os.PathLike[str]) -> dict[str, Any]:
     """Reads config.json and checks it.
 
     Returns:
-        `settings` (a `Settings`), `data` (fingerprint of the data set), `sessions` (a list).
+        `settings` (those of a `Config`), `data` (fingerprint of the data set), `sessions` (a list).
 
     Raises:
         FileNotFoundError: `run` is not the directory of a run.
@@ -224,10 +224,13 @@ def read_config(run: str | os.PathLike[str]) -> dict[str, Any]:
         raise ValueError(f"{path} is damaged: it holds no settings")
     if not isinstance(config.get("data"), str) or not isinstance(config.get("sessions"), list):
         raise ValueError(f"{path} is damaged: data or sessions are missing")
+    known = {field.name for field in dataclasses.fields(Config)}
+    if unknown := config["settings"].keys() - known:
+        raise ValueError(f"{path} is of another version: it has settings {sorted(unknown)}")
     try:
-        settings = Config.from_json(config["settings"])
+        settings = Config(**config["settings"])
     except ValueError as error:
-        raise ValueError(f"{path} {error}") from None
+        raise ValueError(f"{path} is damaged: {error}") from None
     return config | {"settings": dataclasses.asdict(settings)}
 
 

@@ -30,7 +30,16 @@ HeldOut = tuple[np.ndarray, np.ndarray]
 
 
 class Run:
-    """One run: made before anything is on the disk, then in `with run.begin(...)` it is trained.
+    """One run: its data, its folder, and what is written there.
+
+        run = Run(config, runtime)           # chooses the devices
+        images = run.load_data()             # nothing is on the disk yet
+        with run.begin(state) as state:      # makes the folder, or goes on in it
+            for epoch in run.epochs():
+                run.save_or_stop(state)      # a checkpoint, if it is time for one
+                ...
+                run.record(state, ...)       # metrics.csv, TensorBoard, a line on the terminal
+            run.end(state)                   # the last checkpoint
 
     Args:
         config: the hyperparameters.
@@ -39,6 +48,8 @@ class Run:
     Attributes:
         path: the folder of the run.
         devices: the devices that share a minibatch; None for one alone.
+        images: the data, after `load_data`.
+        held_out: images and labels for validation; None without `validation`.
         history: one row per epoch that has ended.
 
     Raises:
@@ -56,30 +67,39 @@ class Run:
         self._leads = jax.process_index() == 0  # of several processes one writes
         self.devices = self._chosen if len(self._chosen) > 1 else None
         self.history: list[_log.Row] = []
-        self._saved = time.monotonic()
+
+    def load_data(self) -> data.ImageDataset:
+        """Load the images, and see that the run can begin.
+
+        Raises:
+            FileExistsError: there is a run or something else in the folder.
+            ValueError: the data are damaged, or fewer than one minibatch.
+        """
+        self.images, self.held_out = load_data(self.config, self.runtime)
+        self._digest = data.fingerprint(self.images)
+        if self.runtime.resume is None:
+            _folder.refuse_occupied(self.path, self.runtime.overwrite)
+        place = str(self.path.absolute()), self.runtime.data_placement
+        _all_agree(dataclasses.asdict(self.config), self._digest, *place)
+        return self.images
 
     @contextlib.contextmanager
-    def begin(self, state: TrainState, images: data.ImageDataset) -> Iterator[TrainState]:
+    def begin(self, state: TrainState) -> Iterator[TrainState]:
         """Make the folder, or go on in it; until the end it belongs to this process alone.
 
         Args:
             state: the first state.
-            images: the data; a run that is resumed must have the same.
 
         Yields:
             The state to go on from.
 
         Raises:
-            FileExistsError: something else is in the folder.
+            FileExistsError: there is a run or something else in the folder.
             ValueError: another process trains there, the run has ended, or its data were others.
             CheckpointError: the checkpoint to go on from is damaged.
         """
-        runtime, settings = self.runtime, dataclasses.asdict(self.config)
+        runtime, settings, digest = self.runtime, dataclasses.asdict(self.config), self._digest
         config = None if runtime.resume is None else _folder.read_config(runtime.resume)
-        digest = data.fingerprint(images)
-        if config is None:
-            _folder.refuse_occupied(self.path, runtime.overwrite)
-        _all_agree(settings, digest, str(self.path.absolute()), runtime.data_placement)
         with contextlib.ExitStack() as stack:
             if self._leads:
                 stack.enter_context(_folder.lock(self.path))
@@ -93,7 +113,8 @@ class Run:
             elif config["data"] != digest:
                 raise ValueError(
                     f"the data of {self.path} had the fingerprint {config['data']}, this has "
-                    f"{digest} (from {images.source}): other images, or the same in another order"
+                    f"{digest} (from {self.images.source}): other images, or the same in another "
+                    "order"
                 )
             devices.wait_for_all()  # until the run's directory is there
             state = self._restore(state)
@@ -102,16 +123,19 @@ class Run:
                     first_epoch=len(self.history),
                     device=devices.describe(self._chosen),
                     matmul_precision=MATMUL_PRECISION,
-                    data_source=images.source,
+                    data_source=self.images.source,
                 )
             )
             if self._leads:
                 _folder.write_config(self.path, config)
             print(f"run: {self.path}, {settings}")
-            self._log = stack.enter_context(self._open_log())
-            self._steps = len(images.train_images) // self.config.batch_size
-            self._began, self._first = time.perf_counter(), len(self.history)
+            self._log = _log.Log(self.path, self.history) if self._leads else None
+            stack.enter_context(self._log or contextlib.nullcontext())
             yield state
+
+    @property
+    def _steps(self) -> int:
+        return len(self.images.train_images) // self.config.batch_size
 
     def _restore(self, state: TrainState) -> TrainState:
         """Return the state to go on from, and fill the history."""
@@ -134,20 +158,14 @@ class Run:
                 )
         return state
 
-    @contextlib.contextmanager
-    def _open_log(self) -> Iterator[_log.Log | None]:
-        """Open the log and the progress bar; there is no log where another process writes."""
-        with contextlib.ExitStack() as stack:
-            log = stack.enter_context(_log.Log(self.path, self.history)) if self._leads else None
-            self._bar = stack.enter_context(
-                tqdm(
-                    total=self.config.epochs,
-                    initial=len(self.history),
-                    unit="epoch",
-                    disable=log is None or not sys.stderr.isatty(),
-                )
-            )
-            yield log
+    def epochs(self) -> Iterator[int]:
+        """Count the epochs that are left, with a progress bar on a terminal."""
+        total, first = self.config.epochs, len(self.history)
+        self._saved, self._began = time.monotonic(), time.perf_counter()
+        self._first = first
+        no_bar = self._log is None or not sys.stderr.isatty()
+        with tqdm(total=total, initial=first, unit="epoch", disable=no_bar) as self._bar:
+            yield from range(first, total)
 
     def save_or_stop(self, state: TrainState) -> None:
         """Save the state if it is time to.
@@ -170,8 +188,12 @@ class Run:
                 self._told, f"saved in epoch {epoch}, after minibatch {done}" if done else saved
             )
 
-    def between(self, state: TrainState) -> bool:
-        """Do the same in the middle of an epoch whose data come in pieces; returns False."""
+    def save_in_epoch(self, state: TrainState) -> bool:
+        """Call `save_or_stop` in the middle of an epoch, for `training.stream_epoch`.
+
+        Raises:
+            ValueError: a number is not finite; what was right before is kept.
+        """
         if not self.config.skip_nonfinite:
             self._refuse_nonfinite(state.tally, True)
         self.save_or_stop(state)
@@ -192,7 +214,7 @@ class Run:
             trained: the figures of its training.
             tested: those on the test set.
             validated: those on the images that were held out; None if none were.
-            figures: more columns of `Row`.
+            figures: the other columns of `Row`.
 
         Raises:
             ValueError: a number is not finite; what was right before is kept.
@@ -205,12 +227,7 @@ class Run:
         for name, metrics in zip(names, measured, strict=False):
             row[f"{name}_loss"] = float(metrics.loss)
             row[f"{name}_acc"] = float(metrics.accuracy)
-        learning_rate = training.cosine_learning_rates(config.lr, config.epochs)[epoch]
-        row |= {
-            "gradient_norm": float(trained.gradient_norm),
-            "skipped": int(trained.skipped),
-            "lr": float(np.float32(learning_rate)),
-        }
+        row |= {"gradient_norm": float(trained.gradient_norm), "skipped": int(trained.skipped)}
         self.history.append(row | figures)
         if self._log is not None:
             self._log.write(self.history)  # first: a run that has ended has a complete log
@@ -227,16 +244,16 @@ class Run:
         print(f"{_log.last_line(self.history)}; {self.path}")
 
     def _refuse_nonfinite(self, seen: Metrics, finite: bool) -> None:
-        """End a run whose numbers have left the real ones; what was right before is kept."""
-        where = int(seen.first_nonfinite)
+        """End a run whose numbers are not finite; what was right before is kept."""
+        where, steps = int(seen.first_nonfinite), self._steps
         if finite and (where < 0 or seen.skipped):
             return
         message = "the loss, a parameter or the optimiser's state is not finite"
         if seen.skipped:
-            message += f" though {seen.skipped} updates of {self._steps} were left out"
+            message += f" though {seen.skipped} updates of {steps} were left out"
         if where >= 0:
             message += (
-                f" since minibatch {where} of {self._steps} (its gradient has the norm "
+                f" since minibatch {where} of {steps} (its gradient has the norm "
                 f"{seen.nonfinite_norm:.3g}, the largest finite one {seen.gradient_norm:.3g})"
             )
         self._checkpoints.save_held()
@@ -257,7 +274,7 @@ def load_data(config: Config, runtime: Runtime) -> tuple[data.ImageDataset, Held
     if config.validation is not None:
         images, held_out = data.hold_out(images, config.validation)
     size = len(images.train_images)
-    if config.batch_size > size:
+    if config.batch_size > size and runtime.evaluate is None:
         raise ValueError(
             f"--batch-size {config.batch_size} is larger than the training set of {size} images"
         )
@@ -277,7 +294,7 @@ def new_model(config: Config, runtime: Runtime) -> Any:
 
 def _path(config: Config, runtime: Runtime) -> pathlib.Path:
     """Return the folder of the run."""
-    planned = pathlib.Path(runtime.out_dir) / config.name
+    planned = pathlib.Path(runtime.out_dir) / config.folder
     if runtime.resume is None:
         return planned
     run = pathlib.Path(runtime.resume)
