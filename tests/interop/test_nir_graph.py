@@ -14,7 +14,6 @@ from flax import nnx
 
 from jaxsnn import nn
 from jaxsnn.interop.nir import Neuron, SumPool, from_nir, to_nir
-from jaxsnn.interop.nir._equations import FIELDS
 from jaxsnn.nn import Graph
 
 LINE = [("input", "a"), ("a", "output")]
@@ -83,6 +82,15 @@ def test_cycles_in_cycles():
     assert_same_outputs(back, graph)
 
 
+def test_feedback_to_two_layers_of_a_graph():
+    """The output of the container goes to both layers that its input goes to."""
+    edges = [("input", "a"), ("a", "b"), ("input", "b"), ("b", "output")]
+    net = nn.ElementWiseRecurrentContainer(Graph({"a": linear(), "b": fire()}, edges), operator.add)
+    a, b = "sub_module.a", "sub_module.b"
+    expected = {("input", a), ("input", b), (a, b), (b, a), (b, b), (b, "output")}
+    assert set(to_nir(net, (3,)).edges) == expected
+
+
 def test_layer_by_layer_equals_step_by_step():
     layers = {"a": linear(), "b": fire(), "c": nn.Delay(1)}
     edges = [("input", "a"), ("a", "b"), ("input", "c"), ("c", "b"), ("c", "output")]
@@ -137,6 +145,17 @@ def test_what_a_graph_refuses():
             graph(wrong, jnp.ones((1, 3)))
 
 
+CURRENT = ("tau_mem", "tau_syn", "r", "v_leak", "w_in")
+FIELDS = {
+    "I": ("r",),
+    "IF": ("r", "v_threshold", "v_reset"),
+    "LI": ("tau", "r", "v_leak"),
+    "LIF": ("tau", "r", "v_leak", "v_threshold", "v_reset"),
+    "CubaLI": CURRENT,
+    "CubaLIF": (*CURRENT, "v_threshold", "v_reset"),
+}
+
+
 def test_no_parameter_of_nir_is_left_out():
     for kind, names in FIELDS.items():
         there = {field.name for field in dataclasses.fields(getattr(nir, kind))}
@@ -187,16 +206,16 @@ def test_neurons_with_any_parameters():
 
 def test_what_a_neuron_refuses():
     for settings, message in {
-        "tau=0.5": "tau must be at least dt=1.0 .*smaller dt",
-        "tau=2.0": "v_leak and tau go together",
-        "tau=2.0, v_leak=0.0, w_in=1.0": "w_in and tau_syn go together",
-        "tau_syn=2.0, w_in=1.0": "tau_syn=2.0 needs a tau",
-        "v_reset=0.0": "needs a v_threshold",
-        "delayed_reset=True": "delayed_reset=True is a soft reset",
-        "tau=1.0, v_leak=0.0, v_threshold=1.0, delayed_reset=True": "subtract infinity",
-        "tau=[2.0, 3.0], v_leak=[0.0, 0.1, 0.2]": "must have one shape",
-        "v_threshold=[1.0, float('nan')]": "v_threshold must be finite",
-        "v_threshold=['a', 'b']": "v_threshold must be a number or an array",
+        "tau=0.5, v_leak=0.0": "tau must be at least dt=1.0, got 0.5; .*smaller dt",
+        "tau=2.0": "tau needs a v_leak",
+        "tau=2.0, v_leak=0.0, w_in=1.0": "w_in needs a tau_syn",
+        "tau_syn=2.0, w_in=1.0": "tau_syn needs a tau",
+        "v_reset=0.0": "v_reset needs a v_threshold",
+        "delayed_reset=True": "delayed_reset=True needs a v_threshold, no v_reset",
+        "tau=1.0, v_leak=0.0, v_threshold=1.0, delayed_reset=True": "needs a tau above dt=1.0",
+        "tau=[2.0, 3.0], v_leak=[0.0, 0.1, 0.2]": "need one shape",
+        "v_threshold=[1.0, float('nan')]": r"v_threshold must hold finite numbers, got \[ 1. nan\]",
+        "v_threshold=['a', 'b']": "v_threshold must hold finite numbers, got dtype",
     }.items():
         with pytest.raises((TypeError, ValueError), match=message):
             eval(f"Neuron(dt=1.0, r=1.0, {settings})")

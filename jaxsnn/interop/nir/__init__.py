@@ -5,11 +5,11 @@ interoperable brain-inspired computing") describes a network as a graph of nodes
 differential equations in seconds. Ours are steps; `dt` is how many seconds one takes.
 """
 
-from jaxsnn.interop.nir._export import to_nir as to_nir
-from jaxsnn.interop.nir._import import from_nir as from_nir
-from jaxsnn.interop.nir._layers import Scale as Scale
-from jaxsnn.interop.nir._layers import SumPool as SumPool
-from jaxsnn.interop.nir._layers import Threshold as Threshold
-from jaxsnn.interop.nir._neuron import Neuron as Neuron
-from jaxsnn.interop.nir._neuron import NeuronState as NeuronState
-from jaxsnn.interop.nir._strict import Strict as Strict
+from jaxsnn.interop.nir._cells import Neuron as Neuron
+from jaxsnn.interop.nir._cells import NeuronState as NeuronState
+from jaxsnn.interop.nir._cells import Scale as Scale
+from jaxsnn.interop.nir._cells import Strict as Strict
+from jaxsnn.interop.nir._cells import SumPool as SumPool
+from jaxsnn.interop.nir._cells import Threshold as Threshold
+from jaxsnn.interop.nir._convert import from_nir as from_nir
+from jaxsnn.interop.nir._convert import to_nir as to_nir

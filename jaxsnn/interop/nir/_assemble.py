@@ -1,118 +1,185 @@
-"""Layers and edges as the simplest module that has them: a stack, containers, or a `Graph`."""
+"""A module as layers and the edges between them, and the simplest module that has these again."""
 
 import itertools
 import operator
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax.numpy as jnp
+import numpy as np
 from flax import nnx
 
 from jaxsnn import nn
-from jaxsnn._graphs import INPUT, OUTPUT, Edge, schedule, sources, targets
-from jaxsnn.nn import Graph
+from jaxsnn._graphs import INPUT, OUTPUT, Edge, check, schedule, sources, targets
+from jaxsnn._parts import join, named
+from jaxsnn.interop.nir._layers import OfInput
+from jaxsnn.interop.nir._neurons import in_nodes
+
+Layers = dict[str, Any]
+Link = tuple[str, str, bool]  # an edge, and whether it takes a time step
+Inside = Callable[[Any, str], tuple[Mapping[str, Any], Sequence[Edge]] | None]
+
+_SUMS = (operator.add, jnp.add, np.add)
+_SUB = "sub_module"
 
 
-def assemble(layers: dict[str, Any], edges: list[Edge], parts: dict[str, str]) -> nn.Cell:
-    """The module of layers that are connected by edges.
+def take_apart(inside: Inside, node: Any, path: str = "") -> tuple[Layers, list[Link]]:
+    """Return the layers of a node, which may be a graph of graphs, by path, and their edges.
+
+    Args:
+        inside: returns the nodes directly inside a node at a path, by name, and their edges from
+            INPUT to OUTPUT; None for a node that is no graph.
+        node: the node.
+        path: its path.
+    """
+    found = inside(node, path)
+    if found is None:
+        return {path: node}, [(INPUT, path, False), (path, OUTPUT, False)]
+    nodes, edges = found
+    check(nodes, edges)
+    _, late = schedule(nodes, edges)
+    at = {INPUT: INPUT, OUTPUT: OUTPUT} | {name: join(path, name) for name in nodes}
+    links = [(at[a], at[b], (a, b) in late) for a, b in edges]
+    layers: Layers = {}
+    for name, part in nodes.items():
+        here = at[name]
+        within, more = take_apart(inside, part, here)
+        if twice := layers.keys() & within.keys():
+            raise ValueError(f"two layers would be called {min(twice)!r}; rename one")
+        layers |= within
+        if here not in within:  # a graph
+            into, out = f"<input of {here}>", f"<output of {here}>"
+            links = [(out if a == here else a, into if b == here else b, t) for a, b, t in links]
+            links += [(into if a == INPUT else a, out if b == OUTPUT else b, t) for a, b, t in more]
+            links = _without(out, _without(into, links))
+    return layers, links
+
+
+def _without(end: str, links: list[Link]) -> list[Link]:
+    """Connect the nodes that feed `end` with the nodes that it feeds, and drop `end`."""
+    coming = [(a, late) for a, b, late in links if b == end]
+    if any(a == end for a, _ in coming):
+        raise ValueError(f"there are no layers inside to feed back: {end}")
+    passed: list[Link] = []
+    for a, b, late in links:
+        if a == end:
+            passed += [(before, b, late or late_before) for before, late_before in coming]
+        elif b != end:
+            passed.append((a, b, late))
+    return passed
+
+
+def inside_module(layer: Any, path: str) -> tuple[Mapping[str, Any], Sequence[Edge]] | None:
+    """The layers of a stack, a container or a graph of ours, and their edges."""
+    kind = type(layer)
+    if kind is nn.Sequential:
+        layers = in_nodes(layer.layers)
+        return layers, list(itertools.pairwise([INPUT, *layers, OUTPUT]))
+    if kind is nn.Graph:
+        return dict(zip(layer.names, layer.layers, strict=True)), layer.edges
+    if kind is nn.ElementWiseRecurrentContainer:
+        f = layer.element_wise_function
+        if not any(f is known for known in _SUMS):
+            raise ValueError(
+                f"{named(layer, path)}: element_wise_function={getattr(f, '__name__', f)!r} has no "
+                "NIR node; use operator.add or jnp.add"
+            )
+        return {_SUB: layer.sub_module}, [(_SUB, _SUB), (INPUT, _SUB), (_SUB, OUTPUT)]
+    if kind is not nn.LinearRecurrentContainer:
+        return None
+    n, rc = layer.in_features, layer.rc
+    feedback = [("rc", _SUB), (_SUB, "rc"), (_SUB, OUTPUT)]
+    if layer.feedback_only:
+        return {"rc": rc, _SUB: layer.sub_module}, [(INPUT, _SUB), *feedback]
+    of_input = OfInput(_with(rc, rc.kernel[:n], rc.bias), join(path, "rc"))
+    of_feedback = _with(rc, rc.kernel[n:], None)
+    parts = {"rc_input": of_input, "rc": of_feedback, _SUB: layer.sub_module}
+    return parts, [(INPUT, "rc_input"), ("rc_input", _SUB), *feedback]
+
+
+def _with(linear: nn.Linear, kernel: Any, bias: Any) -> nn.Linear:
+    """A copy with these weights."""
+    copy: nn.Linear = nnx.merge(*nnx.split(linear))
+    copy.kernel, copy.bias = nnx.Param(kernel), bias
+    copy.in_features, copy.use_bias = len(kernel), bias is not None
+    return copy
+
+
+def assemble(layers: Layers, edges: list[Edge], parts: Mapping[str, str]) -> nn.Cell:
+    """The module of layers that are connected by edges: a stack, containers, or a `Graph`.
 
     Args:
         layers: by name.
         edges: checked.
-        parts: of a `Linear`, which other one it was in the `LinearRecurrentContainer` that was
-            written.
+        parts: pairs of two `Linear` by name that were the `rc` of one container when written.
     """
-    layers = dict(layers)
     while True:
         order, late = schedule(layers, edges)
-        loop = next((found for edge in late if (found := _loop(layers, edges, late, edge))), None)
-        if loop is None:
+        folded = (_folded(layers, edges, late, back, parts) for back in late)
+        found = next((graph for graph in folded if graph is not None), None)
+        if found is None:
             break
-        layers, edges = _fold(layers, edges, loop, parts)
-    steps = [INPUT, *order, OUTPUT]
-    if sorted(edges) == sorted(itertools.pairwise(steps)):
+        layers, edges = found
+    if sorted(edges) == sorted(itertools.pairwise([INPUT, *order, OUTPUT])):
         return nn.Sequential(*(layers[name] for name in order))
-    return Graph(layers, edges)
+    return nn.Graph(layers, edges)
 
 
-def _loop(
-    layers: dict[str, Any], edges: list[Edge], late: list[Edge], back: Edge
-) -> tuple[list[str], str | None] | None:
-    """The nodes that a container goes round, and its linear layer if it has one; None if the late
-    edge `back` does not close a loop of that form.
+def _folded(
+    layers: Layers, edges: list[Edge], late: list[Edge], back: Edge, parts: Mapping[str, str]
+) -> tuple[Layers, list[Edge]] | None:
+    """The graph with a container in the place of the nodes of a loop; None if the late edge `back`
+    does not close a loop of that form.
     """
     end, entry = back
-    way = [end]
-    while way[0] != entry:
-        before = sources(way[0], edges)
-        if len(before) != 1 or before[0] in (INPUT, *way):
+    inside = [end]
+    while inside[0] != entry:
+        before = sources(inside[0], edges)
+        if len(before) != 1 or before[0] in (INPUT, *inside):
             return None
-        way.insert(0, before[0])
-    others = [edge for edge in late if edge[1] == entry and edge != back]
-    linear = isinstance(layers[end], nn.Linear) and targets(end, edges) == [entry] and len(way) > 1
-    if not linear and any(isinstance(layers[a], nn.Linear) for a, _ in others):
+        inside.insert(0, before[0])
+    linear, first = None, None
+    if isinstance(layers[end], nn.Linear) and targets(end, edges) == [entry] and len(inside) > 1:
+        linear = inside.pop()
+        before = [a for a in sources(entry, edges) if a != linear]
+        if len(before) == 1 and _were_one(layers, edges, before[0], linear, parts):
+            first = before[0]
+    elif any(isinstance(layers[a], nn.Linear) for a, b in late if b == entry and a != end):
         return None  # the sum goes round the linear layer: that one first
-    inside = way[:-1] if linear else way
     if any(len(targets(name, edges)) != 1 for name in inside[:-1]):
         return None  # an output inside
-    return inside, end if linear else None
-
-
-def _fold(
-    layers: dict[str, Any],
-    edges: list[Edge],
-    loop: tuple[list[str], str | None],
-    parts: dict[str, str],
-) -> tuple[dict[str, Any], list[Edge]]:
-    """Puts a container in the place of the nodes of a loop."""
-    inside, linear = loop
-    sub_module = (
-        layers[inside[0]] if len(inside) == 1 else nn.Sequential(*(layers[name] for name in inside))
-    )
-    name = inside[0].split(".sub_module")[0]
-    gone = set(inside)
-    first = None
+    several = [layers[name] for name in inside]
+    sub_module = several[0] if len(several) == 1 else nn.Sequential(*several)
     if linear is None:
         container: Any = nn.ElementWiseRecurrentContainer(sub_module, operator.add)
     else:
-        gone.add(linear)
-        before = [a for a in sources(inside[0], edges) if a != linear]
-        if _was_one(before, linear, layers, edges, parts):
-            first = before[0]
-            gone.add(first)
         container = _linear_container(sub_module, layers[linear], layers.get(first or ""))
-    while name in layers.keys() - gone:
+    way = [name for name in (first, *inside, linear) if name is not None]
+    within = {*itertools.pairwise([*way, entry])}
+    name = entry.split(f".{_SUB}")[0]
+    while name in layers.keys() - set(way):
         name += "_"
-    way = [first, *inside, linear, inside[0]]
-    within = set(itertools.pairwise(node for node in way if node is not None))
-    kept: list[Edge] = []
-    for a, b in edges:
-        if (a, b) not in within:
-            kept.append((name if a in gone else a, name if b in gone else b))
-    together: dict[str, Any] = {}
-    for old, layer in layers.items():
-        if old == inside[0]:
-            together[name] = container
-        elif old not in gone:
-            together[old] = layer
-    return together, kept
+    called = dict.fromkeys(way, name)
+    edges = [(called.get(a, a), called.get(b, b)) for a, b in edges if (a, b) not in within]
+    layers = {
+        called.get(old, old): container if old == entry else layer
+        for old, layer in layers.items()
+        if old == entry or old not in way
+    }
+    return layers, edges
 
 
-def _was_one(
-    before: list[str],
-    linear: str,
-    layers: dict[str, Any],
-    edges: list[Edge],
-    parts: dict[str, str],
+def _were_one(
+    layers: Layers, edges: list[Edge], first: str, linear: str, parts: Mapping[str, str]
 ) -> bool:
     """True if the layer before a loop and the linear layer in it were one when it was written."""
+    one, other = layers.get(first), layers[linear]
     return (
-        len(before) == 1
-        and parts.get(before[0]) == linear
-        and isinstance(layers.get(before[0]), nn.Linear)
-        and len(targets(before[0], edges)) == 1
-        and layers[linear].bias is None
-        and layers[before[0]].dtype == layers[linear].dtype
-        and layers[before[0]].precision == layers[linear].precision
+        parts.get(first) == linear
+        and isinstance(one, nn.Linear)
+        and len(targets(first, edges)) == 1
+        and other.bias is None
+        and (one.dtype, one.precision) == (other.dtype, other.precision)
     )
 
 
@@ -120,22 +187,15 @@ def _linear_container(
     sub_module: Any, feedback: nn.Linear, first: nn.Linear | None
 ) -> nn.LinearRecurrentContainer:
     """The container whose weights are those of one layer, or of two."""
-    inputs = feedback.out_features if first is None else first.in_features
-    bias = feedback.bias if first is None else first.bias
-    dtype = feedback.kernel[...].dtype
+    kernel, bias, inputs = feedback.kernel[...], feedback.bias, feedback.out_features
+    if first is not None:
+        kernel = jnp.concatenate([first.kernel[...], kernel])
+        bias, inputs = first.bias, first.in_features
     container = nn.LinearRecurrentContainer(
         sub_module,
-        inputs,
-        feedback.in_features,
-        bias is not None,
+        *(inputs, feedback.in_features, bias is not None),
         feedback_only=first is None,
-        dtype=feedback.dtype,
-        param_dtype=dtype,
         rngs=nnx.Rngs(0),
     )
-    container.rc.precision = feedback.precision
-    kernels = [layer.kernel[...] for layer in (first, feedback) if layer is not None]
-    container.rc.kernel[...] = jnp.concatenate(kernels)
-    if bias is not None and container.rc.bias is not None:
-        container.rc.bias[...] = bias[...]
+    container.rc = _with(feedback, kernel, bias)
     return container

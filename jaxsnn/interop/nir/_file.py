@@ -1,11 +1,21 @@
-"""Reading a .nir file, which may be damaged or come from anyone."""
+"""Reading a .nir file, which may be damaged or come from anyone; and the package `nir`."""
 
 import os
 from typing import Any
 
-from jaxsnn.interop.nir._package import package
-
 UNPACKED = 2000  # times what a file holds: gzip gets to about 1000
+
+
+def package() -> Any:
+    """The module `nir`, imported when it is needed."""
+    try:
+        import nir  # inside this package too the name is absolute: it is the one from PyPI
+    except ImportError as error:
+        raise ImportError(
+            'jaxsnn.interop.nir needs the package nir: pip install "jaxsnn-nnx[nir]", or from '
+            'source pip install -e ".[nir]"'
+        ) from error
+    return nir
 
 
 def read(path: str | os.PathLike[str]) -> Any:
@@ -26,17 +36,14 @@ def read(path: str | os.PathLike[str]) -> Any:
             if claimed > UNPACKED * os.path.getsize(path):
                 raise ValueError(f"it claims to hold {claimed} bytes, more than fit into it")
             found = nir.serialization.hdf2dict(file["node"])
-        unknown = sorted(_unknown(nir, found))
-        if unknown:
+        if found["type"] != "NIRGraph":
+            raise ValueError(f"it holds one {found['type']!r} and no graph")
+        if unknown := sorted(_unknown(nir, found)):
             raise ValueError(f"it has nodes of types that NIR {nir.version} lacks: {unknown}")
-        if found.get("type") != "NIRGraph":
-            raise ValueError(f"it holds one {found.get('type')!r} and no graph")
         return nir.NIRGraph.from_dict({**found, "type_check": False})
     except Exception as error:  # whatever is wrong inside it, HDF5 and nir raise all kinds
-        raise ValueError(
-            f"{path} is not a NIR file that can be read ({type(error).__name__}: {error}); write "
-            "it again with nir.write"
-        ) from error
+        reason = f"{type(error).__name__}: {error}"
+        raise ValueError(f"{path} is not a NIR file that can be read ({reason})") from error
 
 
 def _sizes(group: Any, seen: set[Any]) -> list[int]:
@@ -66,13 +73,12 @@ def _sizes(group: Any, seen: set[Any]) -> list[int]:
     return sizes
 
 
-def _unknown(nir: Any, found: Any) -> list[str]:
+def _unknown(nir: Any, graph: Any) -> list[str]:
     """The types in a graph that are not nodes of NIR."""
-    nodes = found.get("nodes") if isinstance(found, dict) else None
     types = []
-    for name, node in nodes.items() if isinstance(nodes, dict) else ():
-        kind = node.get("type") if isinstance(node, dict) else None
-        if not isinstance(kind, str) or kind not in nir.ir.__all__:
-            types.append(f"{kind} ({name})")
-        types += _unknown(nir, node)
+    for name, node in graph["nodes"].items():
+        if node["type"] == "NIRGraph":
+            types += _unknown(nir, node)
+        elif node["type"] not in nir.ir.__all__:
+            types.append(f"{node['type']} ({name})")
     return types
