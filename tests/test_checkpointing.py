@@ -70,7 +70,7 @@ def test_a_state_before_the_latest_is_not_written(tmp_path, epoch):
     """It would take the place of `max`, or never be the latest."""
     _, state = make()
     checkpoints = save_all(tmp_path, state, [0.5, 0.4])
-    other = marked(state, epoch)._replace(best_accuracy=jnp.float32(0.7))
+    other = marked(state, epoch)._replace(epoch=jnp.int32(7))
     with pytest.raises(experiment.CheckpointError, match="remove all that are not before"):
         checkpoints.save(other, history([0.5, 0.4][: epoch + 1]))
     assert_states_equal(checkpoints.restore(state)[0], marked(state, 1))

@@ -87,7 +87,7 @@ def test_standardized_pixels(images):
 
 
 def test_a_ruined_network_ends_the_study(images, monkeypatch):
-    ruined = training.Metrics(jnp.float32(0.1), jnp.float32(0.1), finite=jnp.bool_(False))
+    ruined = training.Metrics(*map(jnp.float32, (8, 80, 8.0, 40, 1.0, 1, 0, 7, 2.0)))
     monkeypatch.setattr(training, "train_epoch", lambda recipe, state, *data: (state, ruined))
     monkeypatch.setattr(training, "evaluate", lambda recipe, state, *data: ruined)
     with pytest.raises(ValueError, match=r"seed 0, epoch 0: .*not finite"):

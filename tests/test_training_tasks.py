@@ -167,7 +167,9 @@ def test_labels_and_inputs_that_are_no_arrays():
             run(recipe, state, XS.tolist(), labels)
         with pytest.raises(ValueError, match=r"\[24, 5, 3\] and none"):
             run(recipe, state, XS, None)
-        with pytest.raises(ValueError, match=r"must be made one array, e\.g\. by np\.stack"):
+        with pytest.raises(
+            ValueError, match=r"make one array of a list of examples, e\.g\. by np\.stack"
+        ):
             run(recipe, state, list(XS), labels)
     assert not jax.tree.leaves(state.params)[0].is_deleted()
 

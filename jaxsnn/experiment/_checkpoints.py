@@ -36,12 +36,14 @@ import numpy as np
 import orbax.checkpoint as ocp
 from flax import nnx
 
-from jaxsnn.experiment import _folder
+from jaxsnn.experiment import _earlier, _folder
 from jaxsnn.experiment._config import Config, build_model
 from jaxsnn.experiment._log import Row, best_row
 from jaxsnn.training import TrainState
 
 Which = Literal["latest", "max"]
+
+FORM = 2  # of what a checkpoint holds; the record of the first form does not name it
 
 
 class CheckpointError(ValueError):
@@ -133,6 +135,7 @@ class Checkpoints:
         if history and best_row(history) == len(history) - 1 and int(state.tally.minibatches) == 0:
             best = step
         record = {"step": step, "rows": list(history), "best": best, "sha256": digests}
+        record["form"] = FORM
         try:
             with _quiet_threads():
                 self._orbax.save(
@@ -198,10 +201,24 @@ class Checkpoints:
         """
         step = self._existing(which)
         record = self._record(step)
-        read = self._arrays(step, record, {"params": like.params, "progress": _progress(like)})
+        progress, earlier = _progress(like), "form" not in record
+        parts = {
+            "params": like.params,
+            "progress": _earlier.form(progress) if earlier else progress,
+        }
+        read = self._arrays(step, record, parts)
         progress = dict(read["progress"])
+        if earlier:
+            with self._reading(self.directory / str(step), self._way_out(step)):
+                progress = _earlier.convert(progress, self._batch_size())
         key = jax.random.wrap_key_data(progress.pop("key"), impl=jax.random.key_impl(like.key))
         return TrainState(params=read["params"], key=key, **progress), record["rows"]
+
+    def _batch_size(self) -> int | None:
+        """That of the run, None where there is no run of train.py."""
+        run = self.directory.parent
+        there = (run / "config.json").is_file()
+        return _folder.read_config(run)["settings"]["batch_size"] if there else None
 
     def restore_params(self, like: Any, which: Which = "max") -> Any:
         """Reads the parameters alone; `like` is a nested dict of arrays of the same shapes."""

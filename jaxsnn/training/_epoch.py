@@ -9,19 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 from jaxtyping import Array, Integer, Key
 
-from jaxsnn.training import _shares
-from jaxsnn.training._metrics import (
-    EpochMetrics,
-    Metrics,
-    Sums,
-    are_classes,
-    end_epoch,
-    no_sums,
-    tested,
-)
-from jaxsnn.training._recipe import Recipe, TrainState, merge, refuse_donated
-from jaxsnn.training._step import add_test, counted_update, examples
+from jaxsnn.training import _parallel
+from jaxsnn.training._state import Metrics, Recipe, TrainState, no_metrics
+from jaxsnn.training._step import add_test, begin_test, counted_update, examples, for_labels
 
+T = TypeVar("T")
 Compiled = TypeVar("Compiled", bound=Callable[..., Any])
 
 
@@ -30,8 +22,7 @@ def _checked(compiled: Compiled) -> Compiled:
 
     @functools.wraps(compiled)
     def call(recipe: Recipe, state: TrainState, inputs: Any, labels: Any) -> Any:
-        refuse_donated(state)
-        examples(inputs, labels)
+        examples(state, inputs, labels)
         return compiled(recipe, state, inputs, labels)
 
     jitted: Any = compiled  # its type does not show what jax.jit adds
@@ -43,7 +34,7 @@ def _checked(compiled: Compiled) -> Compiled:
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
 def train_epoch(
     recipe: Recipe, state: TrainState, inputs: Any, labels: Any
-) -> tuple[TrainState, EpochMetrics]:
+) -> tuple[TrainState, Metrics]:
     """One pass over the data in a fresh order; the last partial minibatch is dropped.
 
     Epoch e visits the examples in the order `permutation(fold_in(key, e), n)`. The random key of
@@ -59,29 +50,20 @@ def train_epoch(
 
     Returns:
         The new state, and the figures of the epoch. A state that was kept in the middle of an
-        epoch goes on there.
+        epoch resumes there.
 
     Raises:
         TypeError: inputs or labels are not arrays.
         ValueError: inputs and labels differ in length or are fewer than one minibatch, `state` was
             donated before; or what `train_step` raises.
     """
-    n = examples(inputs, labels)
-    steps = minibatches(recipe, n)
-
-    def epoch(state: TrainState, inputs: Any, labels: Any) -> TrainState:
-        order = epoch_order(state.key, state.epoch, n)[: steps * recipe.batch_size]
-        order = order.reshape(steps, recipe.batch_size)
-
-        def body(k: jax.Array, state: TrainState) -> TrainState:
-            batch = _shares.part(recipe.mesh, order[k])
-            return counted_update(recipe, state, _pick(inputs, batch), _pick(labels, batch))
-
-        return jax.lax.fori_loop(state.tally.minibatches, steps, body, state)
-
-    whole = _shares.WHOLE
-    state = _shares.everywhere(recipe.mesh, epoch, whole, whole, whole)(state, inputs, labels)
-    return end_epoch(state, recipe.batch_size, are_classes(labels))
+    n = examples(state, inputs, labels)
+    batches = training_batches(recipe, state.key, state.epoch, n)
+    done, steps = state.tally.minibatches, len(batches)
+    data = inputs, labels, batches, batches < n
+    state = over_minibatches(recipe, counted_update, state, data, ON_DEVICE, done, steps)
+    state, metrics = end_epoch(state)
+    return state, for_labels(metrics, labels)
 
 
 @_checked
@@ -100,23 +82,11 @@ def evaluate(recipe: Recipe, state: TrainState, inputs: Any, labels: Any) -> Met
         TypeError: inputs or labels are not arrays.
         ValueError: inputs and labels differ in length or are empty, or `state` was donated before.
     """
-    n = examples(inputs, labels)
+    n = examples(state, inputs, labels)
     batches = jnp.asarray(test_batches(recipe, n))
-
-    def all_batches(state: TrainState, inputs: Any, labels: Any) -> Sums:
-        model = merge(recipe, state)
-
-        def body(sums: Sums, batch: jax.Array) -> tuple[Sums, None]:
-            batch = _shares.part(recipe.mesh, batch)
-            seen = jnp.minimum(batch, n - 1)
-            picked = _pick(inputs, seen), _pick(labels, seen)
-            return add_test(recipe, model, sums, *picked, batch < n), None
-
-        return jax.lax.scan(body, no_sums(), batches)[0]
-
-    whole = _shares.WHOLE
-    sums = _shares.everywhere(recipe.mesh, all_batches, whole, whole, whole)(state, inputs, labels)
-    return tested(sums, n, state, are_classes(labels))
+    test, data = begin_test(state), (inputs, labels, batches, batches < n)
+    _, metrics = over_minibatches(recipe, add_test, test, data, ON_DEVICE, 0, len(batches))
+    return for_labels(metrics, labels)
 
 
 def epoch_order(
@@ -139,22 +109,52 @@ def epoch_order(
     return jax.random.permutation(jax.random.fold_in(key, epoch), n)
 
 
-def minibatches(recipe: Recipe, n: int) -> int:
-    """How many minibatches an epoch of `n` examples has."""
-    if n < recipe.batch_size:
+# The layout of `(inputs, labels, rows, counts)` on several devices, all data on each.
+ON_DEVICE = _parallel.WHOLE, _parallel.WHOLE, _parallel.SHARED, _parallel.SHARED
+
+
+def over_minibatches(
+    recipe: Recipe, body: Callable[..., T], carry: T, data: Any, specs: Any, first: Any, end: Any
+) -> T:
+    """Run `carry = body(recipe, carry, inputs, labels, counts)` for minibatches `first : end`.
+
+    `data` is `(inputs, labels, rows, counts)`: minibatch k holds the rows `rows[k]` of inputs and
+    labels, of which those count that `counts[k]` names. `specs` is its layout on several devices.
+    """
+
+    def loop(carry: T, data: Any, first: jax.Array, end: jax.Array) -> T:
+        inputs, labels, rows, counts = data
+
+        def step(k: jax.Array, carry: T) -> T:
+            pick = functools.partial(jnp.take, indices=rows[k], axis=0, mode="clip")
+            batch = *jax.tree.map(pick, (inputs, labels)), counts[k]
+            # The barrier keeps XLA from fusing the fetching of a minibatch with the computation on
+            # it, so that streamed epochs and epochs on the device are bitwise equal.
+            return body(recipe, carry, *jax.lax.optimization_barrier(batch))
+
+        return jax.lax.fori_loop(first, end, step, carry)
+
+    specs = _parallel.WHOLE, specs, _parallel.WHOLE, _parallel.WHOLE
+    return _parallel.on_each_device(recipe.mesh, loop, specs)(carry, data, first, end)
+
+
+def training_batches(recipe: Recipe, key: jax.Array, epoch: jax.Array, n: int) -> jax.Array:
+    """The numbers of the examples of each minibatch of an epoch, `[steps, batch_size]`."""
+    size = recipe.batch_size
+    if n < size:
         raise ValueError(
-            f"batch_size={recipe.batch_size} is larger than the training set of {n} examples; "
-            f"choose at most {n}"
+            f"batch_size={size} is larger than the training set of {n} examples; choose at most {n}"
         )
-    return n // recipe.batch_size
+    return epoch_order(key, epoch, n)[: n // size * size].reshape(-1, size)
 
 
 def test_batches(recipe: Recipe, n: int) -> np.ndarray:
-    """The examples of each minibatch of a test; numbers from `n` on fill the last one up."""
+    """The numbers of the examples of each minibatch of a test, from `n` on to fill the last one."""
     size = -(-min(recipe.batch_size, n) // recipe.shares) * recipe.shares
     steps = -(-n // size)
     return np.arange(steps * size, dtype=np.int32).reshape(steps, size)
 
 
-def _pick(tree: Any, batch: jax.Array) -> Any:
-    return jax.tree.map(lambda array: array[batch], tree)
+def end_epoch(state: TrainState) -> tuple[TrainState, Metrics]:
+    """Begin a new epoch; return the figures of the one before."""
+    return state._replace(epoch=state.epoch + 1, tally=no_metrics()), state.tally

@@ -1,6 +1,8 @@
-"""One minibatch: forward, backward, update; and the test of one."""
+"""One minibatch: forward, backward, update; and its test."""
 
+import functools
 import inspect
+import itertools
 from typing import Any
 
 import jax
@@ -12,26 +14,15 @@ from jaxtyping import Array, Key
 
 from jaxsnn import losses, nn
 from jaxsnn._captured import no_captured_variables
+from jaxsnn._dtypes import state_dtype
 from jaxsnn._norm import global_norm
-from jaxsnn.training import _shares
-from jaxsnn.training._metrics import StepMetrics, Sums, all_finite, are_classes
-from jaxsnn.training._recipe import (
-    Params,
-    Recipe,
-    Tally,
-    TrainState,
-    merge,
-    refuse_donated,
-)
+from jaxsnn.training import _parallel
+from jaxsnn.training._state import Metrics, Recipe, TrainState, check_not_donated, merge, no_metrics
 
 
 def train_step(
-    recipe: Recipe,
-    state: TrainState,
-    inputs: Any,
-    labels: Any,
-    key: Key[Array, ""] | None = None,
-) -> tuple[TrainState, StepMetrics]:
+    recipe: Recipe, state: TrainState, inputs: Any, labels: Any, key: Key[Array, ""] | None = None
+) -> tuple[TrainState, Metrics]:
     """One minibatch: forward, backward, update. Pure; jit it or scan it.
 
     It counts `state.step`, but does not know where an epoch ends:
@@ -57,36 +48,33 @@ def train_step(
     """
     if recipe.mesh is not None:
         raise ValueError(
-            f"train_step is for a recipe made without devices=, this one has {recipe.shares}; use "
-            "train_epoch"
+            f"train_step is for one device, but recipe has {recipe.shares}; use train_epoch"
         )
-    examples(inputs, labels)
-    refuse_donated(state)
-    return update(recipe, state, inputs, labels, key)
+    examples(state, inputs, labels)
+    state, metrics = update(recipe, state, inputs, labels, key)
+    return state, for_labels(metrics, labels)
 
 
 @no_captured_variables(static=1)
 def update(
     recipe: Recipe, state: TrainState, inputs: Any, labels: Any, key: jax.Array | None = None
-) -> tuple[TrainState, StepMetrics]:
+) -> tuple[TrainState, Metrics]:
     """`train_step`; with several devices, on each with its part of the minibatch."""
     if key is None:  # no epoch has the number 2^32 - 1
         key = jax.random.fold_in(jax.random.fold_in(state.key, 2**32 - 1), state.step)
 
-    def objective(params: Params) -> tuple[jax.Array, tuple[Any, Any]]:
+    def objective(params: optax.Params) -> tuple[jax.Array, Any]:
         model = merge(recipe, state._replace(params=params))
         outputs, statistics = _run(recipe, model, inputs, key)
-        return jnp.mean(_losses(recipe, outputs, labels)), (outputs, statistics)
+        return jnp.mean(_losses(recipe, outputs, labels)), (_correct(outputs, labels), statistics)
 
     gradient = jax.value_and_grad(objective, has_aux=True)
-    (loss, (outputs, statistics)), grads = gradient(state.params)
-    right = None
-    if are_classes(labels):  # float32, so that it joins the same all-reduce
-        right = jnp.sum(_correct(outputs, labels), dtype=jnp.float32)
-    loss, grads, right = _shares.total(recipe.mesh, (loss, grads, right))
+    (loss, (right, statistics)), grads = gradient(state.params)
+    right = jnp.sum(right, dtype=jnp.float32)  # floating, so that it joins the same all-reduce
+    loss, grads, right = _parallel.total(recipe.mesh, (loss, grads, right))
     if recipe.shares > 1:
         loss, grads = jax.tree.map(lambda array: array / recipe.shares, (loss, grads))
-    value_fn = _shares.mean_of(recipe.mesh, lambda params: objective(params)[0])
+    value_fn = _parallel.mean_of(recipe.mesh, lambda params: objective(params)[0])
     offered = {
         "value": loss,
         "grad": grads,
@@ -95,60 +83,58 @@ def update(
         "obj_fn": value_fn,
     }
     with jax.numpy_dtype_promotion("standard"):  # optax mixes dtypes in its schedules and adam
-        updates, opt_state = _transform(recipe.optimizer, grads, state, offered)
+        updates, opt_state = _transform(recipe.optimizer, state, offered)
         params = optax.apply_updates(state.params, updates)
     norm = global_norm(grads)
+    finite = jnp.isfinite(loss) & jnp.isfinite(norm) & all_finite((params, statistics))
+    finite &= all_finite(opt_state, state.opt_state)
     after = state._replace(params=params, statistics=statistics, opt_state=opt_state)
-    finite = jnp.isfinite(loss) & jnp.isfinite(norm) & all_finite(after)
-    finite &= _stayed_finite(state.opt_state, opt_state)
     if recipe.skip_nonfinite:
         after = jax.tree.map(lambda new, old: jnp.where(finite, new, old), after, state)
-    if norm.dtype != jnp.float32:
-        bounded = jnp.minimum(norm, float(np.finfo(np.float32).max))
-        norm = jnp.where(jnp.isfinite(norm), bounded, norm).astype(jnp.float32)
-    right = None if right is None else right.astype(jnp.int32)
-    return after._replace(step=state.step + 1), StepMetrics(loss, right, norm, finite)
+    counts = finite if recipe.skip_nonfinite else jnp.bool_(True)
+    size = len(jax.tree.leaves(labels)[0]) * recipe.shares
+    loss_sum = loss.astype(state_dtype(loss.dtype)) * size
+    bounded = jnp.minimum(norm, float(np.finfo(np.float32).max))
+    metrics = no_metrics(finite)._replace(
+        minibatches=jnp.int32(1),
+        examples=jnp.where(counts, jnp.int32(size), 0),
+        loss_sum=jnp.where(counts, loss_sum, 0),
+        correct=jnp.where(counts, right, 0).astype(jnp.int32),
+        gradient_norm=jnp.where(jnp.isfinite(norm), bounded, 0).astype(jnp.float32),
+        skipped=(~counts).astype(jnp.int32),
+        nonfinite_norm=jnp.where(finite, 0, norm).astype(jnp.float32),
+    )
+    return after._replace(step=state.step + 1), metrics
 
 
-def counted_update(recipe: Recipe, state: TrainState, inputs: Any, labels: Any) -> TrainState:
+def counted_update(
+    recipe: Recipe, state: TrainState, inputs: Any, labels: Any, _: jax.Array
+) -> TrainState:
     """Train on a minibatch of an epoch: `update`, counted in the tally."""
-    # Keeps XLA from fusing the fetching of a minibatch with the computation on it, so that streamed
-    # epochs and epochs on the device are bitwise equal.
-    inputs, labels = jax.lax.optimization_barrier((inputs, labels))
-    state, seen = update(recipe, state, inputs, labels)
-    return state._replace(tally=_count(state.tally, seen, recipe.skip_nonfinite))
+    state, metrics = update(recipe, state, inputs, labels)
+    return state._replace(tally=state.tally.add(metrics))
+
+
+def begin_test(state: TrainState) -> tuple[TrainState, Metrics]:
+    """The state, and the figures of a test of no examples."""
+    return state, no_metrics(all_finite((state.params, state.statistics)))
 
 
 @no_captured_variables(static=1)
 def add_test(
-    recipe: Recipe, model: Any, sums: Sums, inputs: Any, labels: Any, counts: jax.Array
-) -> Sums:
-    """Adds a minibatch of a test to its sums; of the examples `[N]`, those that `counts` names."""
-    inputs, labels = jax.lax.optimization_barrier((inputs, labels))
-    outputs, _ = _run(recipe, model, inputs, None)
+    recipe: Recipe, test: tuple[TrainState, Metrics], inputs: Any, labels: Any, counts: jax.Array
+) -> tuple[TrainState, Metrics]:
+    """Add the figures of a minibatch: of its examples `[N]`, those that `counts` names."""
+    state, metrics = test
+    outputs, _ = _run(recipe, merge(recipe, state), inputs, None)
     loss = jnp.sum(jnp.where(counts, _losses(recipe, outputs, labels), 0))
-    right = jnp.zeros((), jnp.int32)
-    if are_classes(labels):
-        right = jnp.sum(_correct(outputs, labels) & counts, dtype=jnp.int32)
-    loss, right = _shares.total(recipe.mesh, (loss, right))
-    return Sums(sums.loss + loss.astype(sums.loss.dtype), sums.correct + right)
-
-
-def _count(tally: Tally, seen: StepMetrics, skip: bool) -> Tally:
-    """The tally with one more minibatch; a skipped one adds neither loss nor examples."""
-    counts = seen.finite if skip else jnp.bool_(True)
-    first = ~seen.finite & (tally.first_nonfinite < 0)
-    norm = jnp.where(jnp.isfinite(seen.gradient_norm), seen.gradient_norm, 0)
-    correct = 0 if seen.correct is None else jnp.where(counts, seen.correct, 0)
-    return Tally(
-        minibatches=tally.minibatches + 1,
-        loss=tally.loss + jnp.where(counts, seen.loss, 0).astype(tally.loss.dtype),
-        correct=tally.correct + correct,
-        gradient_norm=jnp.maximum(tally.gradient_norm, norm),
-        skipped=tally.skipped + (~counts).astype(jnp.int32),
-        first_nonfinite=jnp.where(first, tally.minibatches, tally.first_nonfinite),
-        nonfinite_norm=jnp.where(first, seen.gradient_norm, tally.nonfinite_norm),
+    right = jnp.sum(_correct(outputs, labels) & counts, dtype=jnp.int32)
+    number = jnp.sum(counts, dtype=jnp.int32)
+    number, loss, right = _parallel.total(recipe.mesh, (number, loss, right))
+    seen = no_metrics(jnp.isfinite(loss))._replace(
+        minibatches=jnp.int32(1), examples=number, loss_sum=loss, correct=right
     )
+    return state, metrics.add(seen)
 
 
 def _losses(recipe: Recipe, outputs: Any, labels: Any) -> jax.Array:
@@ -163,102 +149,104 @@ def _losses(recipe: Recipe, outputs: Any, labels: Any) -> jax.Array:
     return loss
 
 
-def examples(inputs: Any, labels: Any) -> int:
-    """The number of examples, checked."""
+def examples(state: TrainState, inputs: Any, labels: Any) -> int:
+    """Check what a user passes; return the number of examples."""
+    check_not_donated(state)
     for name, tree in (("inputs", inputs), ("labels", labels)):
         for leaf in jax.tree.leaves(tree):
             if not getattr(leaf, "shape", ()):
                 raise TypeError(
-                    f"{name} must be an array [n, ...] or a pytree of arrays, or have a shape as "
-                    f"arrays do, got {leaf!r} ({type(leaf).__name__}) in it; make an array of it, "
-                    f"e.g. jnp.asarray({name})"
+                    f"{name} must be an array [n, ...] or a pytree of arrays, got {leaf!r} "
+                    f"({type(leaf).__name__}) in it; make an array, e.g. jnp.asarray({name})"
                 )
-    shapes, targets = ([leaf.shape for leaf in jax.tree.leaves(t)] for t in (inputs, labels))
-    sizes = {shape[0] for shape in shapes + targets}
-    if not shapes or not targets or len(sizes) != 1 or 0 in sizes:
-        some = [", ".join(map(str, map(list, few[:4]))) or "none" for few in (shapes, targets)]
+    shapes = [[list(leaf.shape) for leaf in jax.tree.leaves(tree)] for tree in (inputs, labels)]
+    sizes = {shape[0] for shape in itertools.chain(*shapes)}
+    if not all(shapes) or len(sizes) != 1 or 0 in sizes:
+        some = [", ".join(map(str, few[:4])) or "none" for few in shapes]
         raise ValueError(
-            "inputs [n, ...] and labels [n, ...] must hold the same number of examples, at least "
-            f"one; got shapes {' and '.join(some)}; a list of arrays, one per example, must be "
-            "made one array, e.g. by np.stack"
+            "inputs and labels must hold the same number n of examples, at least one, got shapes "
+            f"{' and '.join(some)}; make one array of a list of examples, e.g. by np.stack"
         )
     return int(sizes.pop())
 
 
 def _transform(
-    optimizer: optax.GradientTransformation,
-    grads: Params,
-    state: TrainState,
-    offered: dict[str, Any],
-) -> tuple[Params, optax.OptState]:
-    """Call the optimiser with those of the offered arguments for which it asks."""
-    parameters = inspect.signature(optimizer.update).parameters
-    choices = [[name for name in parameters if name in offered]]
-    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values()):
-        # A chain takes whatever comes, but its members may not, and they cannot be seen. Optax's
-        # line searches refuse all but the first three.
-        choices = [list(offered), list(offered)[:3]]
-    errors = []
-    for names in [*choices, []]:
-        given = {name: offered[name] for name in names}
+    optimizer: optax.GradientTransformation, state: TrainState, offered: dict[str, Any]
+) -> tuple[optax.Params, optax.OptState]:
+    """Call the optimiser with the offered arguments for which it asks."""
+    asked = inspect.signature(optimizer.update).parameters
+    transform = functools.partial(optimizer.update, offered["grad"], state.opt_state, state.params)
+    if not any(parameter.kind is parameter.VAR_KEYWORD for parameter in asked.values()):
+        return transform(**{name: offered[name] for name in asked if name in offered})
+    # A chain takes any argument and passes it to its members, which may refuse it and cannot be
+    # seen. Optax's line searches refuse all but the first three.
+    for names in (list(offered), list(offered)[:3]):
         try:
-            return optimizer.update(grads, state.opt_state, state.params, **given)
+            return transform(**{name: offered[name] for name in names})
         except TypeError as error:
-            errors.append(error)
             if "unexpected keyword argument" not in str(error).lower():
-                break
-    raise errors[0] if len(errors) > len(choices) else errors[-1]
+                raise
+    return transform()
 
 
-def _stayed_finite(before: optax.OptState, after: optax.OptState) -> jax.Array:
-    """Return whether every number that was finite still is; infinity may be a first value."""
-    stayed = jnp.bool_(True)
-    for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True):
+def all_finite(tree: Any, before: Any = None) -> jax.Array:
+    """Return whether all numbers are finite; with `before`, all that were so before."""
+    finite = jnp.bool_(True)
+    earlier = itertools.repeat(0.0) if before is None else jax.tree.leaves(before)
+    for new, old in zip(jax.tree.leaves(tree), earlier, strict=False):
         if jnp.issubdtype(new.dtype, jnp.inexact):
-            stayed &= jnp.all(jnp.isfinite(new) | ~jnp.isfinite(old))
-    return stayed
+            finite &= jnp.all(jnp.isfinite(new) | ~jnp.isfinite(old))
+    return finite
 
 
-def _check_unchanged(model: Any, variables: dict[Any, Any]) -> None:
-    """Raise if a call of the model has changed its variables, which would be lost."""
-    for path, leaf in jax.tree.leaves_with_path(model):
-        if variables.get(path, leaf) is not leaf:
-            raise ValueError(
-                f"{type(model).__name__} changes its variable {jax.tree_util.keystr(path)} when it "
-                "is called, and the change would be lost: keep state in the carry of a cell, and "
-                "use the BatchNorm and Dropout of jaxsnn.nn instead of Flax's"
-            )
+def _correct(outputs: Any, labels: Any) -> jax.Array:
+    """True for each example that is classified correctly; False if labels are not class numbers.
 
-
-def _correct(outputs: Any, labels: jax.Array) -> jax.Array:
-    """Whether each example is classified correctly; outputs of every step are averaged."""
+    Outputs of every step are averaged.
+    """
+    if not are_classes(labels):
+        return jnp.zeros(len(jax.tree.leaves(labels)[0]), bool)
     shape: tuple[int, ...] = getattr(outputs, "shape", ())
     if len(shape) not in (2, 3) or shape[-1] < 2:
         raise ValueError(
-            "labels [N] of integers are class numbers, so the model must return outputs [N, "
-            f"classes] or [T, N, classes], got {list(shape) or type(outputs).__name__}; for "
-            "another task give floating targets, e.g. labels.astype(jnp.float32)"
+            "for class numbers as labels the model must return [N, classes] or [T, N, classes], "
+            f"got {list(shape) or type(outputs).__name__}; for another task give floating targets"
         )
     return losses.correct(outputs.mean(0) if outputs.ndim == 3 else outputs, labels)
 
 
+def for_labels(metrics: Metrics, labels: Any) -> Metrics:
+    """Leave out the number of correct classifications if labels are not class numbers."""
+    return metrics if are_classes(labels) else metrics._replace(correct=None)
+
+
+def are_classes(labels: Any) -> bool:
+    """Return whether labels are one array `[N]` of integers, and so class numbers."""
+    shape = getattr(labels, "shape", ())  # a tree of targets has none
+    return len(shape) == 1 and jnp.issubdtype(labels.dtype, jnp.integer)
+
+
 def _run(recipe: Recipe, model: Any, inputs: Any, key: jax.Array | None) -> tuple[Any, Any]:
     """The outputs of a model and its running statistics after them."""
-    xs = recipe.to_sequence(inputs)
-    xs = xs if isinstance(xs, tuple) else (xs,)
-    if isinstance(model, nn.Module) and len(xs) > 2:
-        raise ValueError(
-            f"to_sequence must return xs or (xs, mask) for a {type(model).__name__}, which is an "
-            f"nn.Module; got {len(xs)} arrays"
-        )
-    mask = xs[1] if len(xs) > 1 else None
+    made = recipe.to_sequence(inputs)
+    xs = made if isinstance(made, tuple) else (made,)
     if not isinstance(model, nn.Module):
-        variables = dict(jax.tree.leaves_with_path(model))
+        before = dict(jax.tree.leaves_with_path(model))
         outputs = model(*xs)
-        _check_unchanged(model, variables)
-    elif key is None:
-        outputs = nn.unroll(model, xs[0], mask=mask)[1]
+        for path, leaf in jax.tree.leaves_with_path(model):
+            if before.get(path, leaf) is not leaf:
+                raise ValueError(
+                    f"{type(model).__name__} changes its variable {jax.tree_util.keystr(path)} "
+                    "when it is called, which would be lost: keep state in the carry of a cell, "
+                    "and use the BatchNorm and Dropout of jaxsnn.nn instead of Flax's"
+                )
+    elif len(xs) > 2:
+        raise ValueError(
+            f"to_sequence must return xs or (xs, mask) for an nn.Module, got {len(xs)} arrays"
+        )
     else:
-        _, outputs, extras = nn.unroll(model, xs[0], mask=mask, key=key, axis_name=recipe.axis_name)
-        model = extras.module
+        xs, mask = (*xs, None)[:2]
+        axis = None if recipe.mesh is None else _parallel.AXIS
+        _, outputs, *extras = nn.unroll(model, xs, mask=mask, key=key, axis_name=axis)
+        model = extras[0].module if extras else model
     return outputs, nnx.to_pure_dict(nnx.state(model, nnx.BatchStat))

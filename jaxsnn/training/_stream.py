@@ -2,8 +2,8 @@
 
 Grain reads ahead in threads. A chunk holds as many minibatches as fit into a few MiB, so that the
 device is called seldom; while it computes on one, the next is fetched and sent. The order of the
-examples is that of `train_epoch`, and so are all numbers, to the last bit. Nothing but the state
-has to be kept to go on in the middle of an epoch.
+examples is that of `train_epoch`, and all numbers are bitwise equal. Nothing but the state has to
+be kept to resume in the middle of an epoch.
 """
 
 import functools
@@ -12,29 +12,18 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from jaxsnn import _checks
-from jaxsnn.training import _shares
-from jaxsnn.training._epoch import epoch_order, minibatches, test_batches
-from jaxsnn.training._metrics import (
-    EpochMetrics,
-    Metrics,
-    Sums,
-    are_classes,
-    end_epoch,
-    no_sums,
-    tested,
-)
-from jaxsnn.training._recipe import Recipe, TrainState, merge, refuse_donated
-from jaxsnn.training._step import add_test, counted_update, examples
+from jaxsnn.training import _epoch, _parallel
+from jaxsnn.training._state import Metrics, Recipe, TrainState
+from jaxsnn.training._step import add_test, begin_test, counted_update, examples, for_labels
 
 CHUNK_BYTES = 4 * 2**20
 
 
 def import_grain() -> Any:
-    """Imports Grain.
+    """Import Grain.
 
     Raises:
         ImportError: it is not installed; the message says how to.
@@ -57,11 +46,11 @@ def stream_epoch(
     *,
     workers: int = 2,
     between: Callable[[TrainState], bool] = lambda state: False,
-) -> tuple[TrainState, EpochMetrics | None]:
+) -> tuple[TrainState, Metrics | None]:
     """`train_epoch` over data that need not fit on the device.
 
     The same numbers as `train_epoch` gives. The epoch begins with minibatch
-    `state.tally.minibatches`, so a state that was kept in the middle of an epoch goes on there.
+    `state.tally.minibatches`, so a state that was kept in the middle of an epoch resumes there.
 
     Args:
         recipe: from `create`.
@@ -83,17 +72,16 @@ def stream_epoch(
         ValueError: inputs and labels differ in length or are fewer than one minibatch, or `state`
             was donated before.
     """
-    refuse_donated(state)
-    n = examples(inputs, labels)
-    steps, size = minibatches(recipe, n), recipe.batch_size
-    order = np.asarray(_order(state.key, state.epoch, n))[: steps * size].reshape(steps, size)
-    rest = order[int(state.tally.minibatches) :]
+    n = examples(state, inputs, labels)
+    batches = np.asarray(_training_batches(recipe, state.key, state.epoch, n))
+    rest = batches[int(state.tally.minibatches) :]
     for chunk, count in _chunks(recipe, inputs, labels, rest, workers):
         jax.block_until_ready(state)  # while the chunk was fetched and sent
         if between(state):
             return state, None
-        state = _train_chunk(recipe, state, *chunk, count)
-    return _end_epoch(state, size, are_classes(labels))
+        state = _train_chunk(recipe, state, chunk, count)
+    state, metrics = _end_epoch(state)
+    return state, for_labels(metrics, labels)
 
 
 def stream_evaluate(
@@ -113,115 +101,65 @@ def stream_evaluate(
         TypeError: inputs or labels are not arrays.
         ValueError: inputs and labels differ in length or are empty, or `state` was donated before.
     """
-    refuse_donated(state)
-    n = examples(inputs, labels)
-    batches = test_batches(recipe, n)
-    sums = _shares.put_whole(recipe.mesh, no_sums())
-    first = 0
-    for chunk, count in _chunks(recipe, inputs, labels, np.minimum(batches, n - 1), workers):
-        jax.block_until_ready(sums)
-        sums = _test_chunk(recipe, state, sums, *chunk, count, first, n)
-        first += int(count) * batches.shape[1]
-    return _tested(sums, n, state, are_classes(labels))
+    n = examples(state, inputs, labels)
+    test = _begin_test(state)
+    for chunk, count in _chunks(recipe, inputs, labels, _epoch.test_batches(recipe, n), workers):
+        jax.block_until_ready(test)
+        test = _test_chunk(recipe, test, chunk, count)
+    return for_labels(test[1], labels)
+
+
+# The layout of a chunk on several devices, a part of each minibatch on each.
+_IN_CHUNK = _parallel.SHARED, _parallel.SHARED, _parallel.WHOLE, _parallel.SHARED
 
 
 @functools.partial(jax.jit, static_argnums=0, donate_argnums=1)
-def _train_chunk(
-    recipe: Recipe, state: TrainState, inputs: Any, labels: Any, count: jax.Array
-) -> TrainState:
-    """Trains on the first `count` minibatches of a chunk `[K, N, ...]`."""
-
-    def chunk(state: TrainState, inputs: Any, labels: Any, count: jax.Array) -> TrainState:
-        def body(k: jax.Array, state: TrainState) -> TrainState:
-            return counted_update(recipe, state, _at(inputs, k), _at(labels, k))
-
-        return jax.lax.fori_loop(0, count, body, state)
-
-    specs = _shares.WHOLE, _shares.SHARED, _shares.SHARED, _shares.WHOLE
-    return _shares.everywhere(recipe.mesh, chunk, *specs)(state, inputs, labels, count)
+def _train_chunk(recipe: Recipe, state: TrainState, chunk: Any, count: jax.Array) -> TrainState:
+    """Train on the first `count` minibatches of a chunk."""
+    return _epoch.over_minibatches(recipe, counted_update, state, chunk, _IN_CHUNK, 0, count)
 
 
 @functools.partial(jax.jit, static_argnums=0)
 def _test_chunk(
-    recipe: Recipe,
-    state: TrainState,
-    sums: Sums,
-    inputs: Any,
-    labels: Any,
-    count: jax.Array,
-    first: jax.Array,
-    n: jax.Array,
-) -> Sums:
-    """Tests the first `count` minibatches of a chunk, whose first example is number `first`."""
-
-    def chunk(
-        state: TrainState,
-        sums: Sums,
-        inputs: Any,
-        labels: Any,
-        count: jax.Array,
-        first: jax.Array,
-        n: jax.Array,
-    ) -> Sums:
-        model = merge(recipe, state)
-        size = jax.tree.leaves(labels)[0].shape[1] * recipe.shares
-
-        def body(k: jax.Array, sums: Sums) -> Sums:
-            numbers = _shares.part(recipe.mesh, first + k * size + jnp.arange(size))
-            return add_test(recipe, model, sums, _at(inputs, k), _at(labels, k), numbers < n)
-
-        return jax.lax.fori_loop(0, count, body, sums)
-
-    whole, shared = _shares.WHOLE, _shares.SHARED
-    specs = whole, whole, shared, shared, whole, whole, whole
-    run = _shares.everywhere(recipe.mesh, chunk, *specs)
-    return run(state, sums, inputs, labels, count, first, n)
+    recipe: Recipe, test: tuple[TrainState, Metrics], chunk: Any, count: jax.Array
+) -> tuple[TrainState, Metrics]:
+    """Test the first `count` minibatches of a chunk."""
+    return _epoch.over_minibatches(recipe, add_test, test, chunk, _IN_CHUNK, 0, count)
 
 
-_order = jax.jit(epoch_order, static_argnums=2)
-_end_epoch = jax.jit(end_epoch, static_argnums=(1, 2), donate_argnums=0)
-_tested = jax.jit(tested, static_argnums=(1, 3))
-
-
-class _Chunks:
-    """The chunks of a list of minibatches, for Grain: `len()` of them, each to be had by number."""
-
-    def __init__(self, inputs: Any, labels: Any, batches: np.ndarray, length: int) -> None:
-        self._inputs, self._labels = inputs, labels
-        self._batches, self._length = batches, length
-
-    def __len__(self) -> int:
-        return math.ceil(len(self._batches) / self._length)
-
-    def __getitem__(self, number: int) -> tuple[tuple[Any, Any], np.int32]:
-        """`((inputs [K, N, ...], labels [K, N]), how many of the K count)`."""
-        rows = self._batches[number * self._length :][: self._length]
-        count = len(rows)
-        rows = np.concatenate([rows, np.repeat(rows[:1], self._length - count, axis=0)])
-
-        def pick(array: Any) -> np.ndarray:
-            return np.asarray(array[rows.ravel()]).reshape(*rows.shape, *array.shape[1:])
-
-        return jax.tree.map(pick, (self._inputs, self._labels)), np.int32(count)
+_training_batches = jax.jit(_epoch.training_batches, static_argnums=(0, 3))
+_end_epoch = jax.jit(_epoch.end_epoch, donate_argnums=0)
+_begin_test = jax.jit(begin_test)
 
 
 def _chunks(
     recipe: Recipe, inputs: Any, labels: Any, batches: np.ndarray, workers: int
-) -> Iterator[tuple[tuple[Any, Any], np.int32]]:
-    """The minibatches, in chunks that lie on the device, and how many of each chunk count."""
+) -> Iterator[tuple[Any, np.int32]]:
+    """Yield chunks that lie on the device, and how many of the K minibatches of each count.
+
+    A chunk is `(inputs [K, N, ...], labels [K, N, ...], rows [K], which examples count [K, N])`.
+    """
     workers, grain = _checks.count("workers", workers), import_grain()
-    mine = batches[:, _shares.own_share(recipe.mesh, batches.shape[1])]
-    size = sum(
-        math.prod(array.shape[1:]) * np.dtype(array.dtype).itemsize
-        for array in jax.tree.leaves((inputs, labels))
-    )
+    mine = batches[:, _parallel.own_share(recipe.mesh, batches.shape[1])]
+    arrays = jax.tree.leaves((inputs, labels))
+    size = sum(math.prod(array.shape[1:]) * np.dtype(array.dtype).itemsize for array in arrays)
     share = -(-batches.shape[1] // jax.process_count())  # the same in all, whatever they compute
-    length = max(1, min(len(mine), CHUNK_BYTES // (size * share)))
+    length, n = max(1, min(len(mine), CHUNK_BYTES // (size * share))), arrays[0].shape[0]
+    rows = _parallel.put(recipe.mesh, np.arange(length, dtype=np.int32))
+
+    def read(number: int) -> tuple[Any, np.int32]:
+        numbers = mine[number * length :][:length]
+        count = len(numbers)
+        numbers = np.pad(numbers, ((0, length - count), (0, 0)), mode="edge")
+
+        def pick(array: Any) -> np.ndarray:
+            picked = np.asarray(array[np.minimum(numbers, n - 1).ravel()])
+            return picked.reshape(*numbers.shape, *array.shape[1:])
+
+        return (*jax.tree.map(pick, (inputs, labels)), numbers < n), np.int32(count)
+
     options = grain.ReadOptions(num_threads=workers, prefetch_buffer_size=max(1, workers))
-    chunks = grain.MapDataset.source(_Chunks(inputs, labels, mine, length))
+    chunks = grain.MapDataset.range(-(-len(mine) // length)).map(read)
     for chunk, count in chunks.to_iter_dataset(options):
-        yield _shares.put_shares(recipe.mesh, chunk), count
-
-
-def _at(inputs: Any, k: jax.Array) -> Any:
-    return jax.tree.map(lambda array: array[k], inputs)
+        *sent, counts = _parallel.put(recipe.mesh, chunk, _parallel.SHARED)
+        yield (*sent, rows, counts), count

@@ -263,7 +263,7 @@ def check_what_cannot_be_shared_out():
     for make_it, message in (
         (lambda: make(8, batch_size=60), "batch_size=60 cannot be shared out evenly among 8"),
         (lambda: make(0), "devices must hold at least one device"),
-        (lambda: training.train_step(*make(8), *TRAIN), "made without devices=, this one has 8"),
+        (lambda: training.train_step(*make(8), *TRAIN), "for one device, but recipe has 8"),
     ):
         with pytest.raises(ValueError, match=message):
             make_it()

@@ -1,4 +1,4 @@
-"""What stays fixed while training, what changes, and how both come out of a model."""
+"""The three records of training (its figures, its state, its recipe), and their making."""
 
 import dataclasses
 from collections.abc import Callable, Sequence
@@ -8,34 +8,88 @@ import jax
 import jax.numpy as jnp
 import optax
 from flax import nnx
-from jaxtyping import Array, Float, Integer, Key
+from jaxtyping import Array, Bool, Float, Integer, Key
 
 from jaxsnn import _checks, losses, nn
-from jaxsnn.training import _shares
-
-Params = Any  # nested dict of arrays
+from jaxsnn.training import _parallel
 
 
-class Tally(NamedTuple):
-    """What has been counted in the epoch under way; see `EpochMetrics` for what becomes of it.
+class Metrics(NamedTuple):
+    """The figures of a minibatch, of an epoch (also of one under way), or of a test.
+
+    They are sums over examples, so `one.add(other)` has the figures of both; means are properties.
+
+    A skipped minibatch (`skip_nonfinite`) counts in `minibatches`, but its examples, its loss and
+    its correct classifications do not.
 
     Attributes:
-        minibatches: number of minibatches so far, int32.
-        loss: sum of their losses, float32.
-        correct: number of examples classified correctly, int32.
-        gradient_norm: largest finite norm of a gradient, also of skipped updates, float32.
-        skipped: number of updates left out because they were not finite, int32.
-        first_nonfinite: number of the first minibatch whose update was not finite, int32; or -1.
-        nonfinite_norm: norm of its gradient, float32; or 0.
+        minibatches: number of minibatches, int32.
+        examples: number of examples, int32.
+        loss_sum: sum of their losses; in training each loss is that before the update.
+        correct: number of examples classified correctly, int32; None if the labels are not class
+            numbers, `[N]`, integers. In `TrainState.tally` it is 0 then.
+        gradient_norm: largest finite Euclidean norm of a gradient over all parameters, before any
+            clipping, also of skipped minibatches; 0 in a test.
+        nonfinite: number of minibatches that were not finite, int32. In training a minibatch is
+            finite if its loss, its gradient, and the parameters and running statistics after it
+            are, and if the optimiser's state stayed so: Adam, for example, stands still once the
+            square of a gradient has overflowed in its state. In a test it is finite if its loss
+            is; parameters or running statistics that are not finite count as one more.
+        skipped: number of minibatches whose update was left out as not finite, int32.
+        first_nonfinite: number of the first minibatch that was not finite, counted from 0, int32;
+            -1 if there was none.
+        nonfinite_norm: norm of the gradient of that minibatch; 0 if there was none.
     """
 
     minibatches: Integer[Array, ""]
-    loss: Float[Array, ""]
-    correct: Integer[Array, ""]
+    examples: Integer[Array, ""]
+    loss_sum: Float[Array, ""]
+    correct: Integer[Array, ""] | None
     gradient_norm: Float[Array, ""]
+    nonfinite: Integer[Array, ""]
     skipped: Integer[Array, ""]
     first_nonfinite: Integer[Array, ""]
     nonfinite_norm: Float[Array, ""]
+
+    @property
+    def loss(self) -> Float[Array, ""]:
+        """Mean loss of the examples; NaN if there are none."""
+        return jnp.divide(self.loss_sum, self.examples.astype(self.loss_sum.dtype))
+
+    @property
+    def accuracy(self) -> Float[Array, ""] | None:
+        """Share of the examples classified correctly; None if labels are not class numbers."""
+        if self.correct is None:
+            return None
+        return jnp.divide(self.correct.astype(jnp.float32), self.examples.astype(jnp.float32))
+
+    @property
+    def finite(self) -> Bool[Array, ""]:
+        """True if the mean loss is finite, and all minibatches that were not skipped are.
+
+        The loss alone does not show it: a membrane potential of NaN does not fire, so the loss of
+        a ruined spiking network is finite. Therefore parameters, running statistics and the
+        optimiser's state are examined too, see `nonfinite`.
+        """
+        return jnp.isfinite(self.loss) & jnp.equal(self.nonfinite, self.skipped)
+
+    def add(self, other: "Metrics") -> "Metrics":
+        """Return the figures of both; the minibatches of `other` come after those of `self`."""
+        sums = jax.tree.map(lambda one, more: one + more.astype(one.dtype), self, other)
+        first = (self.first_nonfinite < 0) & (other.first_nonfinite >= 0)
+        number = self.minibatches + other.first_nonfinite
+        return sums._replace(
+            gradient_norm=jnp.maximum(self.gradient_norm, other.gradient_norm),
+            first_nonfinite=jnp.where(first, number, self.first_nonfinite),
+            nonfinite_norm=jnp.where(first, other.nonfinite_norm, self.nonfinite_norm),
+        )
+
+
+def no_metrics(finite: bool | jax.Array = True) -> Metrics:
+    """The figures of no minibatch; `nonfinite` is 1 if `finite` is False."""
+    zero, none = jnp.zeros((), jnp.float32), jnp.zeros((), jnp.int32)
+    nonfinite = jnp.where(finite, none, none + 1)
+    return Metrics(none, none, zero, none, zero, nonfinite, none, nonfinite - 1, zero)
 
 
 class TrainState(NamedTuple):
@@ -49,20 +103,18 @@ class TrainState(NamedTuple):
         epoch: number of epochs that have ended, int32; `train_epoch` and `stream_epoch` count
             them. A loop over `train_step` ends one by `state._replace(epoch=state.epoch + 1)`.
         step: number of minibatches since the start, int32.
-        tally: what has been counted in the epoch under way.
-        best_accuracy: best test accuracy so far, float32; -1 before the first test.
+        tally: figures of the epoch under way.
         constants: arrays of the model that are not learned, e.g. fixed recurrent weights, a nested
             dict; `{}` if it has none.
     """
 
-    params: Params
+    params: Any
     statistics: Any
     opt_state: optax.OptState
     key: Key[Array, ""]
     epoch: Integer[Array, ""]
     step: Integer[Array, ""]
-    tally: Tally
-    best_accuracy: Float[Array, ""]
+    tally: Metrics
     constants: Any = {}  # noqa: RUF012  (never changed in place)
 
 
@@ -104,11 +156,6 @@ class Recipe:
         """The number of parts into which a minibatch is divided, one per device."""
         return 1 if self.mesh is None else self.mesh.size
 
-    @property
-    def axis_name(self) -> str | None:
-        """The axis of the mesh over which a minibatch is divided; None for one device."""
-        return None if self.mesh is None else _shares.AXIS
-
 
 def create(
     model: nnx.Module,
@@ -121,7 +168,7 @@ def create(
     skip_nonfinite: bool = False,
     devices: Sequence[jax.Device] | None = None,
 ) -> tuple[Recipe, TrainState]:
-    """Splits a model into what stays fixed while training and what changes.
+    """Split a model into what stays fixed while training and what changes.
 
     Args:
         model: an `nn.Module` from a sequence to outputs, e.g. `jaxsnn.models.Classifier`, run by
@@ -141,7 +188,7 @@ def create(
         to_sequence: makes the model's `xs` of a minibatch of inputs, or `(xs, mask)`.
         batch_size: examples per minibatch, on all devices together.
         seed: of the order of the data.
-        skip_nonfinite: leave out an update that is not finite (`StepMetrics.finite`), and count
+        skip_nonfinite: leave out an update that is not finite (`Metrics.nonfinite`), and count
             it, instead of letting it ruin the network.
         devices: share every minibatch out among these, e.g. `jax.devices()`: each device takes
             an equal part, and the gradients are averaged. The data then go through `put`. None
@@ -156,49 +203,43 @@ def create(
             but holds dropout or batch normalisation; `batch_size` is below 1 or not a multiple of
             the number of devices, or `seed` is not one of the 2^32 that JAX tells apart.
     """
+    kind = type(model).__name__
     if hasattr(model, "initialize_carry") and not isinstance(model, nn.Module):
         raise TypeError(
-            f"model must take a whole sequence, model(xs), but {type(model).__name__} is a cell; "
-            f"give it a readout: jaxsnn.models.Classifier({type(model).__name__}(...))"
+            f"model must take a whole sequence, model(xs), but {kind} is a cell; give it a "
+            f"readout: jaxsnn.models.Classifier({kind}(...))"
         )
-    split: Any = nnx.split(model, nnx.Param, nnx.BatchStat, ...)
-    graphdef, params, statistics, rest = split
-    random = {type(v).__name__ for _, v in nnx.to_flat_state(rest) if isinstance(v, nnx.RngState)}
+    split: Any = nnx.split(model, nnx.Param, nnx.BatchStat, nnx.RngState, ...)
+    graphdef, params, statistics, random, constants = split[0], *map(nnx.to_pure_dict, split[1:])
     if random:
         raise ValueError(
-            f"{type(model).__name__} holds variables that are neither nnx.Param nor nnx.BatchStat "
-            f"({', '.join(sorted(random))}), and that change when it is called: state must be a "
-            "carry, not a variable; use jaxsnn.nn.Dropout instead of Flax's"
+            f"{kind} holds random state (nnx.RngState), which changes when it is called; use "
+            "jaxsnn.nn.Dropout instead of Flax's"
         )
-    arrays, running, constants = map(nnx.to_pure_dict, (params, statistics, rest))
     apart = [part for _, part in nnx.iter_modules(model) if hasattr(part, "trains_apart")]
     if apart and not isinstance(model, nn.Module):
         raise ValueError(
-            f"{type(model).__name__} holds a {type(apart[0]).__name__}, which must know that it "
-            f"is in training, but {type(model).__name__} is no nn.Module: derive it from "
-            "jaxsnn.nn.Module and run its parts in forward(self, xs, run), or use "
-            "jaxsnn.models.Classifier"
+            f"{kind} holds a {type(apart[0]).__name__}, which must know that it is in training, "
+            f"but {kind} is no nn.Module: derive it from jaxsnn.nn.Module and run its parts in "
+            "forward(self, xs, run), or use jaxsnn.models.Classifier"
         )
-    mesh = None if devices is None else _shares.mesh_of(devices)
+    mesh = None if devices is None else _parallel.mesh_of(devices)
     recipe = Recipe(graphdef, optimizer, loss, to_sequence, batch_size, skip_nonfinite, mesh)
+    zero = jnp.zeros((), jnp.int32)
     state = TrainState(
-        params=arrays,
-        statistics=running,
-        opt_state=optimizer.init(arrays),
+        params=params,
+        statistics=statistics,
+        opt_state=optimizer.init(params),
         key=jax.random.key(_checks.seed(seed)),
-        epoch=jnp.zeros((), jnp.int32),
-        step=jnp.zeros((), jnp.int32),
-        tally=no_tally(),
-        best_accuracy=jnp.full((), -1, jnp.float32),
+        epoch=zero,
+        step=zero,
+        tally=no_metrics(),
         constants=constants,
     )
-    return recipe, put(recipe, jax.tree.map(_own, state))
-
-
-def _own(leaf: Any) -> jax.Array:
-    """A copy: all leaves are donated, so that none may be shared, nor be one of the model."""
-    leaf = jnp.asarray(leaf)
-    return jnp.array(leaf, dtype=leaf.dtype)  # with dtype= not weakly typed: compiled once
+    # All leaves are donated, so none may be shared, nor belong to the model. With dtype= they are
+    # not weakly typed, so that an epoch is compiled once.
+    copy = jax.tree.map(lambda leaf: jnp.array(leaf, dtype=jnp.asarray(leaf).dtype), state)
+    return recipe, put(recipe, copy)
 
 
 def merge(recipe: Recipe, state: TrainState) -> Any:
@@ -211,43 +252,29 @@ def merge(recipe: Recipe, state: TrainState) -> Any:
     Raises:
         ValueError: `state` was donated to an earlier call.
     """
-    refuse_donated(state)
+    check_not_donated(state)
     return nnx.merge(recipe.graphdef, state.params, state.statistics, state.constants)
 
 
 def put(recipe: Recipe, tree: Any) -> Any:
-    """Puts arrays on the devices of a recipe, whole on each; with several processes, on all.
+    """Put arrays on the devices of a recipe, whole on each; with several processes, on all.
 
     Args:
         recipe: from `create`.
         tree: a pytree of arrays, e.g. the training set `(inputs, labels)`; with several processes
             the same in each.
     """
-    refuse_donated(tree)
-    return _shares.put_whole(recipe.mesh, tree)
+    check_not_donated(tree)
+    return _parallel.put(recipe.mesh, tree)
 
 
-def no_tally() -> Tally:
-    """The tally of an epoch that begins."""
-    return Tally(
-        minibatches=jnp.zeros((), jnp.int32),
-        loss=jnp.zeros((), jnp.float32),
-        correct=jnp.zeros((), jnp.int32),
-        gradient_norm=jnp.zeros((), jnp.float32),
-        skipped=jnp.zeros((), jnp.int32),
-        first_nonfinite=jnp.full((), -1, jnp.int32),
-        nonfinite_norm=jnp.zeros((), jnp.float32),
-    )
-
-
-def refuse_donated(state: Any) -> None:
-    """Raise if the memory of this state, or of other arrays, was given to an earlier call."""
-    for leaf in jax.tree.leaves(state):
+def check_not_donated(tree: Any) -> None:
+    """Raise if the memory of one of these arrays was given to an earlier call."""
+    for leaf in jax.tree.leaves(tree):
         array = isinstance(leaf, jax.Array) and not isinstance(leaf, jax.core.Tracer)
         if array and leaf.is_deleted():
             raise ValueError(
                 "this state was donated to an earlier call, e.g. of train_epoch, which used its "
-                "memory again: continue with the state that the call returned, `state, metrics = "
-                "train_epoch(recipe, state, ...)`; to keep a state, pass a copy, "
+                "memory again: continue with the state that the call returned, or pass a copy, "
                 "jax.tree.map(jnp.copy, state)"
             )
