@@ -560,6 +560,10 @@ def test_long_epochs_are_saved_on_the_way(tmp_path, small_chunks, monkeypatch):
     assert saved == [10, 20, 30, 31]
 
 
+def with_accuracy(metrics, accuracy):
+    return types.SimpleNamespace(loss=metrics.loss, finite=metrics.finite, accuracy=accuracy)
+
+
 def test_short_epochs_are_saved_now_and_then(tmp_path, monkeypatch):
     """And what was the best in between is not lost, nor anything else."""
     saved, write = [], experiment.Checkpoints._write
@@ -577,7 +581,7 @@ def test_short_epochs_are_saved_now_and_then(tmp_path, monkeypatch):
         train_epoch, evaluate, validate = programs(*args)
 
         def rigged_evaluate(state):
-            return evaluate(state)._replace(accuracy=np.float32(next(accuracies)))
+            return with_accuracy(evaluate(state), next(accuracies))
 
         return train_epoch, rigged_evaluate, validate
 
@@ -595,7 +599,11 @@ def test_what_was_good_is_kept_when_the_numbers_are_not(tmp_path, monkeypatch):
 
     def rigged(*args):
         train_epoch, evaluate, validate = programs(*args)
-        return train_epoch, lambda state: evaluate(state)._replace(finite=next(finite)), validate
+
+        def rigged_evaluate(state):
+            return evaluate(state)._replace(nonfinite=np.int32(not next(finite)))
+
+        return train_epoch, rigged_evaluate, validate
 
     monkeypatch.setattr(train, "programs", rigged)
     line = refused("--epochs", 3, *MINI, "--out-dir", tmp_path)
@@ -611,7 +619,7 @@ def test_validation_chooses_the_epoch(tmp_path, monkeypatch, capsys):
     tested, validated = iter([0.7, 0.4, 0.5]), iter([0.25, 0.625, 0.5])
 
     def rig(measure, accuracies):
-        return lambda state: measure(state)._replace(accuracy=np.float32(next(accuracies)))
+        return lambda state: with_accuracy(measure(state), next(accuracies))
 
     def rigged(*args):
         train_epoch, evaluate, validate = programs(*args)

@@ -201,12 +201,9 @@ class Checkpoints:
         """
         step = self._existing(which)
         record = self._record(step)
-        progress, earlier = _progress(like), "form" not in record
-        parts = {
-            "params": like.params,
-            "progress": _earlier.form(progress) if earlier else progress,
-        }
-        read = self._arrays(step, record, parts)
+        earlier = "form" not in record
+        progress = _earlier.form(_progress(like)) if earlier else _progress(like)
+        read = self._arrays(step, record, {"params": like.params, "progress": progress})
         progress = dict(read["progress"])
         if earlier:
             with self._reading(self.directory / str(step), self._way_out(step)):
@@ -292,6 +289,8 @@ class Checkpoints:
             record = _folder.verified(json.loads(text))
             if record["step"] != step:
                 raise ValueError(f"it was written as {record['step']}, not as {step}")
+            if record.get("form", 1) > FORM:
+                raise ValueError("it is of a later version of jaxsnn")
             self._bests[step] = record["best"]
             return record
 

@@ -226,7 +226,7 @@ class Run:
         names = ("train", "test", "val")
         for name, metrics in zip(names, measured, strict=False):
             row[f"{name}_loss"] = float(metrics.loss)
-            row[f"{name}_acc"] = float(metrics.accuracy)
+            row[f"{name}_acc"] = float(metrics.accuracy)  # type: ignore[arg-type]  # of classes
         row |= {"gradient_norm": float(trained.gradient_norm), "skipped": int(trained.skipped)}
         self.history.append(row | figures)
         if self._log is not None:
