@@ -7,13 +7,15 @@ import functools
 import math
 import numbers
 import types
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, TypeVar
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import nnx
+
+Number = TypeVar("Number", int, float)
 
 
 class _Required:
@@ -26,15 +28,13 @@ class _Required:
 REQUIRED: Any = _Required()
 
 
-def not_traced(name: str, value: Any) -> None:
+def not_traced(name: str, value: object) -> None:
     """`value` must not depend on what `jax.grad`, `jax.jit` or `jax.vmap` runs over."""
     if isinstance(value, jax.core.Tracer):
         raise TypeError(
-            f"{name} must be known when it is set, got a traced array ({value.aval.str_short()}): "
-            "it is a Python value, over which jax.grad, jax.vmap and jax.jit cannot run. The "
-            "constants of neurons and synapses may be traced, and so may the arguments of the "
-            "functions of jaxsnn.functional. To compare several values of another setting, make "
-            "one module for each in a Python loop"
+            f"{name} must be known when it is set, got a traced array ({value.aval.str_short()}). "
+            "The constants of neurons and synapses may be traced, and the arguments of "
+            "jaxsnn.functional; to compare other settings, make one module for each"
         )
 
 
@@ -50,30 +50,6 @@ def real(name: str, value: Any) -> float:
     return float(value)
 
 
-def positive(name: str, value: Any) -> float:
-    """Returns `value` as a float that is greater than 0."""
-    number = real(name, value)
-    if number <= 0:
-        raise ValueError(f"{name} must be greater than 0, got {value!r}")
-    return number
-
-
-def non_negative(name: str, value: Any) -> float:
-    """Returns `value` as a float of at least 0."""
-    number = real(name, value)
-    if number < 0:
-        raise ValueError(f"{name} must be at least 0, got {value!r}")
-    return number
-
-
-def negative(name: str, value: Any) -> float:
-    """Returns `value` as a float that is less than 0."""
-    number = real(name, value)
-    if number >= 0:
-        raise ValueError(f"{name} must be less than 0, got {value!r}")
-    return number
-
-
 def less(name: str, value: Any, other_name: str, other: Any) -> None:
     """`value` must be less than `other`, unless one of them is None, or traced."""
     traced = any(isinstance(number, jax.core.Tracer) for number in (value, other))
@@ -87,17 +63,6 @@ def probability(name: str, value: Any, *, below_one: bool = False) -> float:
     if number < 0 or number > 1 or (below_one and number == 1):
         allowed = "at least 0 and below 1" if below_one else "between 0 and 1"
         raise ValueError(f"{name} must be {allowed}, got {value!r}")
-    return number
-
-
-def time_constant(name: str, value: Any) -> float:
-    """Returns `value` as a time constant in time steps, greater than 1."""
-    number = real(name, value)
-    if number <= 1:
-        raise ValueError(
-            f"{name} must be greater than 1 (a time constant in time steps: each step decays by "
-            f"1/{name}), got {value!r}"
-        )
     return number
 
 
@@ -117,20 +82,43 @@ def integer(name: str, value: Any) -> int:
     return int(value)
 
 
-def size(name: str, value: Any) -> int:
-    """Returns `value` as an int of at least 1."""
-    number = integer(name, value)
-    if number < 1:
-        raise ValueError(f"{name} must be at least 1, got {value!r}")
-    return number
+def _range(
+    kind: Callable[[str, Any], Number], fits: Callable[[Number], bool], expected: str
+) -> Callable[[str, Any], Number]:
+    """A check that returns `value` as a number that `fits`."""
+
+    def check(name: str, value: Any) -> Number:
+        number = kind(name, value)
+        if not fits(number):
+            raise ValueError(f"{name} must be {expected}, got {value!r}")
+        return number
+
+    return check
 
 
-def count(name: str, value: Any) -> int:
-    """Returns `value` as an int of at least 0."""
-    number = integer(name, value)
-    if number < 0:
-        raise ValueError(f"{name} must be at least 0, got {value!r}")
-    return number
+positive = _range(real, lambda number: number > 0, "greater than 0")
+non_negative = _range(real, lambda number: number >= 0, "at least 0")
+negative = _range(real, lambda number: number < 0, "less than 0")
+time_constant = _range(
+    real,
+    lambda number: number > 1,
+    "greater than 1 (a time constant in time steps: each step decays by its inverse)",
+)
+trace_constant = _range(
+    real, lambda number: number >= 1, "at least 1 (a time constant in time steps)"
+)
+size = _range(integer, lambda number: number >= 1, "at least 1")
+count = _range(integer, lambda number: number >= 0, "at least 0")
+
+
+def interval(name: str, value: Any) -> tuple[float, float]:
+    """Returns `value` as two numbers, the smaller first."""
+    if np.shape(value) != (2,):
+        raise ValueError(f"{name} must be two numbers, e.g. (-1.0, 1.0), got {value!r}")
+    low, high = (real(name, number) for number in value)
+    if low >= high:
+        raise ValueError(f"{name} must have the smaller number first, got {value!r}")
+    return low, high
 
 
 def seed(value: Any) -> int:
@@ -146,17 +134,16 @@ def function(name: str, value: Any) -> Any:
     if not callable(value):
         raise TypeError(f"{name} must be callable, got {value!r} ({type(value).__name__})")
     if isinstance(value, type):
-        raise TypeError(
-            f"{name} must be an instance, got the class {value.__name__}; write {value.__name__}()"
-        )
+        kind = value.__name__
+        raise TypeError(f"{name} must be an instance, got the class {kind}; write {kind}()")
     if dataclasses.is_dataclass(value) and not isinstance(value, nnx.Module):
         for field in dataclasses.fields(value):
             not_traced(f"{field.name} of {name}", getattr(value, field.name))
     for module in _names(value):
         if isinstance(module, nnx.Module):
             raise TypeError(
-                f"{name} is a function that holds the module {type(module).__name__}, whose "
-                "parameters would be neither trained nor kept up to date; pass the module itself"
+                f"{name} is a function that holds the module {type(module).__name__}, which would "
+                "not be trained; pass the module itself"
             )
     return value
 
@@ -183,19 +170,13 @@ def _names(function: Any) -> list[Any]:
 def floating(name: str, array: jax.Array | jax.ShapeDtypeStruct) -> None:
     """`array` must have a floating dtype."""
     if not jnp.issubdtype(array.dtype, jnp.floating):
-        raise TypeError(
-            f"{name} must be floating, got dtype {array.dtype}; convert it, e.g. with "
-            ".astype(jnp.float32)"
-        )
+        raise TypeError(f"{name} must be floating, got dtype {array.dtype}; use .astype")
 
 
 def streams(value: Any) -> nnx.Rngs:
     """Returns `value`, which must be random streams."""
     if value is REQUIRED:
-        raise TypeError(
-            "rngs is missing: the first weights are drawn at random; pass rngs=nnx.Rngs(0) "
-            "(from flax import nnx), with a seed of your choice"
-        )
+        raise TypeError("rngs is missing; pass rngs=nnx.Rngs(0) (from flax import nnx)")
     if not isinstance(value, nnx.Rngs):
         raise TypeError(f"rngs must be flax.nnx.Rngs, e.g. nnx.Rngs(0), got {value!r}")
     return value
@@ -215,8 +196,8 @@ def mask(value: Any, xs: jax.Array) -> jax.Array:
         raise TypeError(f"mask must be bool (True for the steps that count), got {value.dtype}")
     if value.ndim == 0 or value.shape != xs.shape[: value.ndim]:
         raise ValueError(
-            f"mask must have the shape of the leading axes of xs {list(xs.shape)}, usually "
-            f"[T, N], got {list(value.shape)}"
+            f"mask must have the shape of the leading axes of the sequence {list(xs.shape)}, "
+            f"usually [T, N], got {list(value.shape)}"
         )
     return value
 
@@ -225,8 +206,5 @@ def paths(name: str, value: Any) -> tuple[str, ...]:
     """One path, or several."""
     several = (value,) if isinstance(value, str) else value
     if not isinstance(several, Sequence | set) or not all(isinstance(p, str) for p in several):
-        raise TypeError(
-            f"{name} must be a path or several, e.g. {name}='1.v' or {name}=['1.v', '2'], got "
-            f"{value!r}"
-        )
+        raise TypeError(f"{name} must be a path or several, e.g. ['1.v', '2'], got {value!r}")
     return tuple(sorted(several)) if isinstance(several, set) else tuple(several)

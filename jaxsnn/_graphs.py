@@ -12,27 +12,17 @@ def check(names: Collection[str], edges: Sequence[Edge]) -> None:
     """Raise unless every node is on a path from INPUT to OUTPUT, and every edge is unique."""
     for edge in edges:
         a, b = edge
-        for name, wrong in ((a, OUTPUT), (b, INPUT)):
-            if name == wrong or name not in {INPUT, OUTPUT, *names}:
-                raise ValueError(
-                    f"the edge {edge} needs nodes that are there, from {INPUT!r} to {OUTPUT!r}: "
-                    f"{name!r} is not one of {sorted(names)}"
-                )
-    if len(set(edges)) < len(edges):
-        twice = next(edge for edge in edges if edges.count(edge) > 1)
-        raise ValueError(
-            f"the edge {twice} is given twice, which is not possible; put a layer "
-            "that doubles its input between the two nodes, or leave one out"
-        )
+        if a not in {INPUT, *names} or b not in {OUTPUT, *names}:
+            raise ValueError(f"edge {edge} must lead from input to output among {sorted(names)}")
+        if edges.count(edge) > 1:
+            raise ValueError(f"edge {edge} is given twice; leave one out, or double its input")
     fed = _reachable(INPUT, edges)
     used = _reachable(OUTPUT, [(b, a) for a, b in edges])
     for name in [*names, OUTPUT]:
         if name not in fed or name not in used:
             missing = "from the input" if name not in fed else "to the output"
-            raise ValueError(
-                f"no edges lead {missing} {'to' if name not in fed else 'from'} the node "
-                f"{name!r}; leave it out, or connect it"
-            )
+            there = "to" if name not in fed else "from"
+            raise ValueError(f"no edges lead {missing} {there} the node {name!r}; connect it")
 
 
 def schedule(names: Collection[str], edges: Sequence[Edge]) -> tuple[list[str], list[Edge]]:
@@ -50,8 +40,7 @@ def schedule(names: Collection[str], edges: Sequence[Edge]) -> tuple[list[str], 
             if len(entries) != 1:
                 raise ValueError(
                     f"signals enter the cycle of {sorted(cycle)} at {sorted(entries)}; it must be "
-                    "one node, because the edges back to it are those that take a time step; put "
-                    "a layer before the cycle in which they meet, e.g. one that returns its input"
+                    "one node, the edges back to which take a time step: put a layer before it"
                 )
             (entry,) = entries
             back = [(a, b) for a, b in there if b == entry and a in cycle]

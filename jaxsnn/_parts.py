@@ -65,14 +65,10 @@ def path_of(part: Any, module: Any) -> str | None:
     if not isinstance(module, nnx.Module):
         return None
     found = children(module) | entries(module)
-    for name, value in found.items():
-        if value is part:
-            return name
-    for name, value in found.items():
-        inside = path_of(part, value)
-        if inside is not None:
-            return join(name, inside)
-    return None
+    direct = (name for name, value in found.items() if value is part)
+    inside = ((name, path_of(part, value)) for name, value in found.items())
+    deeper = (join(name, path) for name, path in inside if path is not None)
+    return next(direct, None) or next(deeper, None)
 
 
 def parts(module: Any, path: str = "") -> Iterator[tuple[str, Any]]:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Bool, Float
 
+from jaxsnn import _checks
 from jaxsnn._dtypes import state_dtype
 from jaxsnn._masks import over
 from jaxsnn._ties import largest
@@ -245,15 +246,7 @@ def _mean(ys: jax.Array, mask: jax.Array | None) -> jax.Array:
 
 def _spread(mask: jax.Array, ys: jax.Array) -> jax.Array:
     """`mask` `[T, N]`, checked, with axes of size 1 up to the rank of `ys` `[T, N, ...]`."""
-    mask = jnp.asarray(mask)
-    if mask.dtype != bool:
-        raise TypeError(f"mask must be bool, got dtype {mask.dtype}; e.g. write mask > 0")
-    if mask.ndim == 0 or mask.shape != ys.shape[: mask.ndim]:
-        raise ValueError(
-            f"mask must have the first axes of the sequence, [T, N] of {list(ys.shape)}, got "
-            f"shape {list(mask.shape)}"
-        )
-    return over(mask, ys)
+    return over(_checks.mask(mask, ys), ys)
 
 
 def _if_any(counted: jax.Array, out: jax.Array) -> jax.Array:

@@ -726,12 +726,22 @@ def test_the_report_as_text_and_as_data():
         (healthy, UNIFORM[0], {}, r"\[T, N, ...\] .* got shape \[8, 4\]"),
         (healthy, UNIFORM, {"labels": LABELS[:5]}, r"N = 8 examples .* got shape \[5\]"),
         (healthy, UNIFORM, {"labels": jnp.zeros(T, int)}, "is the batch the first axis"),
-        (healthy, UNIFORM, {"labels": jnp.eye(N, F)}, r"float32 of .* \[8, 4\]; .*argmax\(-1\)"),
-        (healthy, UNIFORM, {"labels": jnp.zeros(N)}, "class numbers, 8 integers, got float32"),
-        (healthy, UNIFORM, {"labels": LABELS + 1}, "from 0 to 3, .* has 4 outputs, got 1 to 4"),
+        (
+            healthy,
+            UNIFORM,
+            {"labels": jnp.eye(N, F)},
+            r"argmax\(-1\)\), got float32 of .* \[8, 4\]",
+        ),
+        (healthy, UNIFORM, {"labels": jnp.zeros(N)}, "class numbers, 8 integers .* got float32"),
+        (
+            healthy,
+            UNIFORM,
+            {"labels": LABELS + 1},
+            "labels go from 1 to 4, but .* classes 0 to 3; count",
+        ),
         (
             lambda: models.Classifier(healthy(), None),
-            *(UNIFORM, {"labels": LABELS}, r"\[10, 8, 4\], not \[N, classes\]"),
+            *(UNIFORM, {"labels": LABELS}, r"outputs \[N, classes\] for .*, got \[10, 8, 4\]"),
         ),
     ],
 )
@@ -1106,11 +1116,7 @@ def never(u):
         (lambda: nn.Sequential(nn.LIFNode()), UNIFORM, 0.1, "no spiking layer with a Linear"),
         (
             lambda: nn.Sequential(linear(), nn.contrib.DSRIFNode()),
-            *(
-                UNIFORM,
-                0.1,
-                r"and 1 \(DSRIFNode\) of .*Choose a smaller v_threshold",
-            ),
+            *(UNIFORM, 0.1, r"for 1 \(DSRIFNode\), choose another v_threshold"),
         ),
         (healthy, UNIFORM, 1.5, "layer 1 cannot be brought to rate=1.5"),
         (lambda: alone(never), UNIFORM, 0.1, "between 0 and 0;"),

@@ -211,7 +211,7 @@ def test_a_loss_of_all_steps_fits_training():
                 jnp.zeros((3, 2, 4)), jnp.zeros(2, int), "polynomial", "bce", 2
             ),
             ValueError,
-            "not a polynomial kernel",
+            "not with a polynomial kernel",
         ),
         (
             lambda: losses.spike_similar_loss(
@@ -228,7 +228,7 @@ def test_a_loss_of_all_steps_fits_training():
         (
             lambda: losses.kernel_dot_product(jnp.zeros((2, 2)), jnp.zeros((2, 2)), "gaussian"),
             TypeError,
-            "needs its parameter, the width sigma",
+            "gaussian kernel takes the width sigma, got",
         ),
         (
             lambda: losses.kernel_dot_product(jnp.zeros((2, 2)), jnp.zeros((2, 2)), "linear", 1.0),

@@ -117,5 +117,5 @@ def test_a_mask_that_does_not_fit():
     ys = jnp.ones((3, 2, 4))
     with pytest.raises(TypeError, match="mask must be bool"):
         readouts.firing_rate(ys, mask=jnp.ones((3, 2)))
-    with pytest.raises(ValueError, match="first axes"):
+    with pytest.raises(ValueError, match="leading axes"):
         readouts.last_membrane(ys, mask=jnp.ones((2, 3), bool))

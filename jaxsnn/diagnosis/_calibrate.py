@@ -17,7 +17,7 @@ from jaxsnn.diagnosis._drives import LARGEST, Drive, drives_of, in_loops, scale,
 from jaxsnn.diagnosis._measure import spikes_of
 from jaxsnn.diagnosis._report import table
 
-HALVINGS = 40
+ROUNDS = 60  # of a search: 30 doublings, then halvings down to the precision of float32
 SWEEPS = 5
 
 
@@ -62,27 +62,22 @@ class Calibration(NamedTuple):
 
     def __str__(self) -> str:
         rows = [("layer", "rate before", "rate", "factor", "of the weights of")]
+        kept, bound = [], []
         for layer in self.layers:
+            name = layer.path or layer.kind
             done = (f"{layer.before:.3f}", f"{layer.rate:.3f}", f"{layer.factor:.3g}")
-            rows.append((layer.path or layer.kind, *done, ", ".join(layer.scaled) or "none"))
-        lines = [table(rows)]
-        kept = [
-            f"{path} (its feedback)" if path in layer.scaled else path
-            for layer in self.layers
-            for path in layer.recurrent
-            if layer.limit is None
-        ]
-        if kept:
-            lines.append(f"recurrent weights left as they are: {', '.join(kept)}")
-        for layer in self.layers:
-            if layer.limit is not None:
-                reached = "not reached, at" if layer.factor == layer.limit else "bound by"
-                lines.append(
-                    f"{layer.path or layer.kind}: all its weights are recurrent; {reached} a "
-                    f"factor of {layer.limit:.3g}, which leaves their largest singular value at "
-                    "most 1, or as it was"
-                )
-        return "\n".join(lines)
+            rows.append((name, *done, ", ".join(layer.scaled) or "none"))
+            if layer.limit is None:
+                scaled = layer.scaled
+                kept += [f"{p} (its feedback)" if p in scaled else p for p in layer.recurrent]
+                continue
+            reached = "not reached, at" if layer.factor == layer.limit else "bound by"
+            bound.append(
+                f"{name}: all its weights are recurrent; {reached} a factor of {layer.limit:.3g}, "
+                "which leaves their largest singular value at most 1, or as it was"
+            )
+        left = [f"recurrent weights left as they are: {', '.join(kept)}"] if kept else []
+        return "\n".join([table(rows), *left, *bound])
 
 
 def calibrate(
@@ -139,11 +134,9 @@ def calibrate(
         >>> print(f"{done[0].before:.2f} -> {done[0].rate:.2f}")
         0.01 -> 0.21
     """
-    xs = _watch.check_input(xs)
+    xs, key = _watch.check_input(xs, key)
     _checks.floating("xs", xs)
     rate, tolerance = _checks.positive("rate", rate), _checks.positive("tolerance", tolerance)
-    key = jax.random.key(0) if key is None else key
-    _checks.random_key("key", key)
     if not jnp.all(jnp.isfinite(xs)) or not jnp.any(xs):
         raise ValueError(
             "xs must be finite and not 0 everywhere: no weights make it drive a neuron"
@@ -155,15 +148,13 @@ def calibrate(
     chosen = [path for drive in drives for path, _ in drive.chosen]
     if not chosen:
         _refuse(parts)
-    layers = [id(parts[path]) for path in chosen]
-    for path, layer in zip(chosen, layers, strict=True):
-        if layers.count(layer) > 1:
-            raise ValueError(
-                f"layer {_watch.name_of(path, parts[path])} is used in two places, which cannot be "
-                "scaled one by one; give each place a layer of its own"
-            )
-    numbered = [(k, *chosen) for k, drive in enumerate(drives) for chosen in drive.chosen]
-    places = tuple((k, _watch.place(path), rows) for k, path, rows in numbered)
+    for path in chosen:
+        if sum(parts[other] is parts[path] for other in chosen) > 1:
+            name = _watch.name_of(path, parts[path])
+            raise ValueError(f"layer {name} is used in two places; give each a layer of its own")
+    places = tuple(
+        (k, _watch.place(p), rows) for k, drive in enumerate(drives) for p, rows in drive.chosen
+    )
     spiking = tuple(drive.path for drive in drives)
     names = [_watch.name_of(path, parts[path]) for path in spiking]
 
@@ -190,16 +181,10 @@ def _refuse(parts: dict[str, Any]) -> NoReturn:
         for path, part in parts.items()
         if isinstance(part, _watch.WITHOUT_SURROGATE)
     ]
-    if not apart:
-        raise ValueError(
-            "model has no spiking layer with a Linear, Conv or normalisation before it whose "
-            "weights could be scaled"
-        )
     raise ValueError(
-        "calibrate scales the weights before neurons that have a surrogate function, and "
-        f"{', '.join(apart)} of this model has none: its v_threshold, usually learned, sets how "
-        "often it fires. Choose a smaller v_threshold for more spikes, a larger one for fewer, or "
-        "scale the weights before it yourself"
+        "model has no spiking layer with a Linear, Conv or normalisation before it whose weights "
+        "could be scaled"
+        + (f"; for {', '.join(apart)}, choose another v_threshold instead" if apart else "")
     )
 
 
@@ -215,85 +200,59 @@ def _balance(
     rates = fire(factors)
     before = list(rates)
 
-    def fire_at(k: int, factor: float) -> float:
-        factors[k] = factor
-        rates[:] = fire(factors)
-        return rates[k]
-
     def settled(k: int) -> bool:
-        at_limit = factors[k] >= drives[k].limit and rates[k] < rate
-        return not drives[k].chosen or at_limit or _close(rates[k], rate, tolerance)
+        at_limit = LARGEST > drives[k].limit <= factors[k] and rates[k] < rate
+        return not drives[k].chosen or at_limit or abs(rates[k] - rate) <= tolerance * rate
+
+    def search(k: int) -> None:
+        """Change one factor until the rate is close, or too low at the drive's limit."""
+        start, too_low, limit = factors[k], rates[k] < rate, drives[k].limit
+        inner, outer = start, 0.0  # the rate is between the rates at these two; 0 is not found yet
+        seen = [rates[k]]
+        for _ in range(ROUNDS):
+            step = inner * (2.0 if too_low else 0.5)
+            if not outer and not 1 / LARGEST <= step <= LARGEST:
+                break
+            factors[k] = (inner * outer) ** 0.5 if outer else min(step, limit)
+            rates[:] = fire(factors)
+            seen.append(rates[k])
+            if settled(k):
+                return
+            if (rates[k] < rate) == too_low:
+                inner = factors[k]
+            else:
+                outer = factors[k]
+        if not outer:
+            recurrent = ", ".join(drives[k].recurrent)
+            raise ValueError(
+                f"layer {names[k]} cannot be brought to rate={rate:g}: with weights from "
+                f"{start:.2g} to {inner:.2g} times as large its rate is between {min(seen):.3g} "
+                f"and {max(seen):.3g}; ask for another rate. Neurons whose current is negative, or "
+                "which a silent layer feeds, are silent at any scale: a bias, or more neurons in "
+                "the layer before, may help"
+                + (f"; recurrent weights are not scaled: {recurrent}" if recurrent else "")
+            )
+        raise ValueError(
+            f"layer {names[k]} cannot be brought to rate={rate:g} within tolerance={tolerance:g}: "
+            f"at a factor of {factors[k]:.4g} of its weights the rate jumps, here to "
+            f"{rates[k]:.3g}; use more examples, or a larger tolerance"
+        )
 
     for sweep in range(SWEEPS):
-        for k, drive in enumerate(drives):
+        for k in range(len(drives)):
             if sweep == 0:
                 before[k] = rates[k]
             if not settled(k):
-                start = factors[k], rates[k]
-                _search(functools.partial(fire_at, k), names[k], *start, rate, tolerance, drive)
+                search(k)
         # Feedback may have changed the rates of those that were done before.
         off = [f"{name} ({rates[k]:.3g})" for k, name in enumerate(names) if not settled(k)]
         if not off:
             return factors, before, rates
     raise ValueError(
-        "the neurons of this model change the rates of one another, so that after "
-        f"{SWEEPS} sweeps some are not at rate={rate:g} within tolerance={tolerance:g}: "
-        f"{', '.join(off)}; use a larger tolerance, or scale their layers yourself"
+        f"the neurons of this model change the rates of one another: after {SWEEPS} sweeps some "
+        f"are not at rate={rate:g} within tolerance={tolerance:g}: {', '.join(off)}; use a larger "
+        "tolerance, or scale their layers yourself"
     )
-
-
-def _close(reached: float, rate: float, tolerance: float) -> bool:
-    return abs(reached - rate) <= tolerance * rate
-
-
-def _search(
-    fire: Callable[[float], float],
-    name: str,
-    start: float,
-    before: float,
-    rate: float,
-    tolerance: float,
-    drive: Drive,
-) -> None:
-    """Run with one factor after the other, from `start` on, until the rate is close.
-
-    It stops at the drive's limit, if the rate is still too low.
-    """
-    reached = before
-    step = 2.0 if before < rate else 0.5
-    inner, outer = start, start  # the rate is between the rates at these two
-    seen = [before]
-    kept = f"; recurrent weights are not scaled: {', '.join(drive.recurrent)}"
-    while (reached < rate) == (before < rate) and not _close(reached, rate, tolerance):
-        if outer == drive.limit < LARGEST and step > 1:
-            return
-        inner, outer = outer, outer * step
-        if not 1 / LARGEST <= outer <= LARGEST:
-            raise ValueError(
-                f"layer {name} cannot be brought to rate={rate:g}: with weights from {start:.2g} "
-                f"to {outer / step:.2g} times as large its rate is between {min(seen):.3g} and "
-                f"{max(seen):.3g}; ask for another rate. Neurons whose current is negative, or "
-                "which a silent layer feeds, are silent at any scale: a bias, or more neurons in "
-                f"the layer before, may help{kept if drive.recurrent else ''}"
-            )
-        outer = min(outer, drive.limit)
-        reached = fire(outer)
-        seen.append(reached)
-    for _ in range(HALVINGS):
-        if _close(reached, rate, tolerance):
-            return
-        factor = (inner * outer) ** 0.5
-        reached = fire(factor)
-        if (reached < rate) == (before < rate):
-            inner = factor
-        else:
-            outer = factor
-    if not _close(reached, rate, tolerance):
-        raise ValueError(
-            f"layer {name} cannot be brought to rate={rate:g} within tolerance={tolerance:g}: at a "
-            f"factor of {factor:.4g} of its weights the rate jumps, here to {reached:.3g}; use "
-            "more examples, or a larger tolerance"
-        )
 
 
 @functools.partial(jax.jit, static_argnums=(0, 1))

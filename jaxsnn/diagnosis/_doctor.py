@@ -62,23 +62,18 @@ def doctor(
         >>> [(found.what, found.path) for found in report.warnings]
         [('silent_output', '1')]
     """
-    given = _watch.check_input(xs)
+    given, key = _watch.check_input(xs, key)
     xs = given if jnp.issubdtype(given.dtype, jnp.floating) else given.astype(jnp.float32)
-    if key is None:
-        key = jax.random.key(0)
-    _checks.random_key("key", key)
     arguments = [] if labels is None else [_check_labels(labels, xs, numbers=loss is None)]
-    default = loss is None and labels is not None
     loss, loss_name = _loss(loss, labels)
     watch = _watch.look("doctor", model, xs, key)
-    inputs = [(path, watch.whole[path]) for path in watch.chain]
-    floating = [
-        (path, x) for path, x in inputs if jnp.issubdtype(getattr(x, "dtype", bool), jnp.floating)
-    ]
-    shifts = {path: jnp.zeros(x.shape, x.dtype) for path, x in floating}
+    inputs = {path: watch.whole[path] for path in watch.chain}
+    shifts = {
+        path: jnp.zeros(x.shape, x.dtype)
+        for path, x in inputs.items()
+        if jnp.issubdtype(getattr(x, "dtype", bool), jnp.floating)
+    }
     whole, numbers = jax.device_get(measure(loss, model, xs, shifts, *arguments, key))
-    if default:
-        _check_range(arguments[0], whole["outputs"].shape[-1])
     parts, outside = _shown(model, watch)
     rows = tuple(_row(path, part, numbers[path]) for path, part in parts.items())
     whole["examples"] = xs.shape[1]
@@ -92,10 +87,14 @@ def doctor(
         input_dtype=str(given.dtype),
         labels=np.asarray(arguments[0]) if arguments else None,
     )
+    warnings = findings(seen)
+    for found in warnings:
+        if found.what == "label_range" and loss is _firing_rate_mse:  # which is NaN for them
+            raise ValueError(f"{found.message}; {found.advice}, or pass another loss=")
     counted = {row.path for row in rows if row.dense is not None}
     return Report(
         layers=rows,
-        warnings=findings(seen),
+        warnings=warnings,
         loss=float(whole["loss"]),
         loss_name=loss_name,
         steps=xs.shape[0],
@@ -146,8 +145,8 @@ def _loss(loss: Any, labels: Any) -> tuple[Callable[..., jax.Array], str]:
 def _firing_rate_mse(outputs: jax.Array, labels: jax.Array) -> jax.Array:
     if outputs.ndim != 2:
         raise ValueError(
-            f"the outputs of the model have shape {list(outputs.shape)}, not [N, classes], so that "
-            "firing_rate_mse cannot be their loss; pass the one you train with, loss=..."
+            "the model must have outputs [N, classes] for firing_rate_mse, got "
+            f"{list(outputs.shape)}; pass the loss that you train with, loss=..."
         )
     return losses.firing_rate_mse(outputs, labels)
 
@@ -156,32 +155,20 @@ def _check_labels(labels: Any, xs: jax.Array, *, numbers: bool) -> jax.Array:
     """Labels as an array, `[N]` integers if they must be class `numbers`."""
     labels = jnp.asarray(labels)
     steps, examples = xs.shape[:2]
-    if labels.ndim == 0 or len(labels) != examples:
-        message = (
+    if labels.shape[:1] != (examples,):
+        batch_first = "; is the batch the first axis of xs? jnp.swapaxes(xs, 0, 1) puts time first"
+        raise ValueError(
             f"labels must be those of the N = {examples} examples in xs [T, N, ...] "
             f"{list(xs.shape)}, got shape {list(labels.shape)}"
+            + (batch_first if labels.shape[:1] == (steps,) else "")
         )
-        if labels.ndim and len(labels) == steps:
-            message += "; is the batch the first axis of xs? jnp.swapaxes(xs, 0, 1) puts time first"
-        raise ValueError(message)
     if numbers and (labels.ndim > 1 or not jnp.issubdtype(labels.dtype, jnp.integer)):
-        one_hot = "; of one-hot labels, labels.argmax(-1)" if labels.ndim == 2 else ""
         raise ValueError(
-            f"labels must be class numbers, {examples} integers, got {labels.dtype} of shape "
-            f"{list(labels.shape)}{one_hot}; for labels of another kind pass the loss that you "
-            "train with, loss=..."
-        )
-    return labels
-
-
-def _check_range(labels: jax.Array, classes: int) -> None:
-    low, high = int(labels.min()), int(labels.max())
-    if not 0 <= low <= high < classes:
-        raise ValueError(
-            f"labels must be from 0 to {classes - 1}, as the model has {classes} outputs, got "
-            f"{low} to {high}; count classes from 0 and have an output for each, or pass the "
+            f"labels must be class numbers, {examples} integers (of one-hot labels, "
+            f"labels.argmax(-1)), got {labels.dtype} of shape {list(labels.shape)}; or pass the "
             "loss that you train with, loss=..."
         )
+    return labels
 
 
 _NUMBERS = "rate", "dead", "saturated", "window", "gradient", "additions", "multiply_adds", "dense"
@@ -198,29 +185,23 @@ def _row(path: str, part: Any, numbers: dict[str, Any]) -> LayerReport:
         early_late=None if by_step is None else _early_late(by_step),
         param_dtype=_narrowest(numbers["parameters"]),
         state_dtype=_narrowest(numbers["states"]),
-        learned={name: _range(getattr(part, name)) for name in _learned(part)},
+        learned=_learned(part) if isinstance(part, nn.ElementwiseCell) else {},
         **{name: float(numbers[name]) if name in numbers else None for name in _NUMBERS},
     )
 
 
-def _learned(part: Any) -> tuple[str, ...]:
-    """The names of the constants that a neuron or synapse learns."""
-    return tuple(part.learned) if isinstance(part, nn.ElementwiseCell) else ()
-
-
-def _range(constant: Any) -> tuple[float, float, float]:
-    """The least, the median and the largest of the values of a constant."""
-    values = np.asarray(constant, np.float64)
-    return float(np.min(values)), float(np.median(values)), float(np.max(values))
+def _learned(part: nn.ElementwiseCell) -> dict[str, tuple[float, float, float]]:
+    """The least, the median and the largest value of each constant that a part learns."""
+    found = {name: np.asarray(getattr(part, name), np.float64) for name in part.learned}
+    ranges = {name: np.quantile(values, (0, 0.5, 1)).tolist() for name, values in found.items()}
+    return {name: tuple(values) for name, values in ranges.items()}
 
 
 def _early_late(by_step: Sequence[float]) -> float | None:
     """The gradient of the first fifth of the steps over that of the last; None for 0 / 0."""
     some = math.ceil(len(by_step) / 5)
     early, late = math.hypot(*by_step[:some]), math.hypot(*by_step[-some:])  # whose squares fit
-    if late == 0 or not math.isfinite(late):
-        return None
-    return early / late
+    return early / late if 0 < late < math.inf else None
 
 
 def _narrowest(arrays: list[np.ndarray]) -> str | None:

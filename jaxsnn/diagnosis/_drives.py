@@ -166,16 +166,20 @@ def _in_loops(path: str, cell: Any, xs: Any, key: jax.Array) -> set[str]:
         for v, need in zip(program.invars, [*states, *values, None], strict=True)
     }
     nothing: frozenset[Any] = frozenset()
+
+    def needed(values: list[Any]) -> list[frozenset[Any]]:
+        return [nothing if isinstance(v, Literal) else needs.get(v, nothing) for v in values]
+
     meets = dict.fromkeys(names, nothing)  # what is multiplied with the weights
     for equation in program.eqns:
-        read = [needs.get(v, nothing) for v in equation.invars if not isinstance(v, Literal)]
+        read = needed(equation.invars)
         met = nothing.union(*(need for need in read if need - names)) - names
         for name in nothing.union(*(need for need in read if not need - names)):
             meets[name] |= met
         needs |= dict.fromkeys(equation.outvars, nothing.union(*read))
 
     # The states that each new state depends on, of the last step, then of all steps before.
-    after = [nothing if isinstance(v, Literal) else needs.get(v, nothing) for v in program.outvars]
+    after = needed(program.outvars)
     history = [set(after[k] - names - {None}) | {k} for k in states]
     for through in states:
         for k in states:

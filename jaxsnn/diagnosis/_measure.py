@@ -63,11 +63,12 @@ def measure(
 
     grad = jax.value_and_grad(value, argnums=(0, 1), has_aux=True)
     (lost, (outputs, sight)), (to_params, to_inputs) = grad(params, shifts)
+    by_example = outputs.shape[:1] == xs.shape[1:2]
     whole = {
         "loss": lost,
         "outputs": outputs[:0],  # empty: it carries the shape alone
         "outputs_finite": _finite(outputs),
-        "same_output": _same_for_all(outputs, xs.shape[1]),
+        "same_output": jnp.any(outputs) & _alike(outputs, 0, 1e-6) & by_example,
         "input_finite": _finite(xs),
         "input_largest": jnp.max(jnp.abs(xs)),
         "input_same": jnp.all(xs == xs[:, :1]),
@@ -96,7 +97,7 @@ def measure(
             ys = sight.outputs[path]
             here["shape"] = ys[:0]  # empty: it carries the shape alone
             if any(within(path, layer) for layer in chain):
-                here["finite"] = _finite(ys)
+                here["outputs_finite"] = _finite(ys)
         here["states"] = [state[:0] for state in _states(path, part, sight)]
         around = parts.get(path.rpartition(".")[0])
         here |= _operations(path, part, around, sight, first=path in before)
@@ -127,20 +128,11 @@ def _finite(array: jax.Array) -> jax.Array:
     return jnp.all(jnp.isfinite(array))
 
 
-def _alike(potentials: jax.Array) -> jax.Array:
-    """True if all neurons, or channels, have the same potentials but for rounding."""
-    if potentials.ndim == 0 or potentials.shape[-1] == 1:
+def _alike(array: jax.Array, axis: int, tolerance: float = 1e-5) -> jax.Array:
+    """True if the entries along an axis are the same but for rounding, and more than one."""
+    if array.ndim == 0 or array.shape[axis] == 1:
         return jnp.array(False)
-    size = jnp.max(jnp.abs(potentials))
-    return jnp.all(jnp.ptp(potentials, axis=-1) <= size * 1e-5)
-
-
-def _same_for_all(outputs: jax.Array, examples: int) -> jax.Array:
-    """True if outputs `[N, ...]` are those of one example, but for rounding, and not all 0."""
-    if outputs.shape[:1] != (examples,):
-        return jnp.array(False)
-    size = jnp.max(jnp.abs(outputs))
-    return (size > 0) & jnp.all(jnp.ptp(outputs, axis=0) <= size * 1e-6)
+    return jnp.all(jnp.ptp(array, axis=axis) <= jnp.max(jnp.abs(array)) * tolerance)
 
 
 def _comes_out(path: str, sight: Sight) -> jax.Array:
@@ -171,7 +163,8 @@ def _activity(path: str, part: Any, sight: Sight) -> Numbers:
         here["dead"] = jnp.mean(share == 0, dtype=jnp.float32)
         here["saturated"] = jnp.mean(share >= NEARLY_ALWAYS, dtype=jnp.float32)
     potentials = [u for called in sight.potentials.get(path, {}).values() for u in called]
-    here["same_neurons"] = jnp.all(jnp.array([bool(potentials), *map(_alike, potentials)]))
+    same = [_alike(u, -1) for u in potentials]
+    here["same_neurons"] = jnp.all(jnp.array([bool(potentials), *same]))
     for name, called in sight.potentials.get(path, {}).items():
         share, peak = _window(surrogates(part)[name], jnp.concatenate([*map(jnp.ravel, called)]))
         # With several surrogates, the one that lets the least through.
@@ -225,13 +218,9 @@ def _operations(path: str, layer: Any, around: Any, sight: Sight, *, first: bool
         counted = jnp.sum(_reached(layer, events), dtype=jnp.float32) / xs.shape[1]
         one = jnp.ones((1, 1, *xs.shape[2:]), jnp.float32)
         dense = len(xs) * jnp.sum(_reached(layer, one), dtype=jnp.float32)
-        zero = jnp.zeros_like(dense)
         spikes &= counted <= dense  # or else it is cheaper to multiply
-        here = {
-            "additions": jnp.where(spikes, counted, zero),
-            "multiply_adds": jnp.where(spikes, zero, dense),
-            "dense": dense,
-        }
+        additions, products = jnp.where(spikes, counted, 0), jnp.where(spikes, 0, dense)
+        here = {"additions": additions, "multiply_adds": products, "dense": dense}
         total = {name: total.get(name, 0) + here[name] for name in here}
     return total
 

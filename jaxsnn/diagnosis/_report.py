@@ -2,10 +2,11 @@
 
 import functools
 import math
-import statistics
 import textwrap
 from collections.abc import Sequence
 from typing import Any, NamedTuple
+
+import numpy as np
 
 ADD_PJ = 0.9
 """Energy of adding two 32-bit floats in picojoules: 45 nm, 0.9 V (Horowitz 2014)."""
@@ -75,6 +76,11 @@ class LayerReport(NamedTuple):
         return self.path or self.kind
 
     @property
+    def title(self) -> str:
+        """Its path, where it has one, and its class."""
+        return f"{self.path} {self.kind}".strip()
+
+    @property
     def growth(self) -> float | None:
         """Factor between the gradient at its input at one step and at the step after.
 
@@ -82,15 +88,12 @@ class LayerReport(NamedTuple):
         the first fifth and the last fifth of the steps at which `gradient_by_step` is neither 0
         nor infinite; None for fewer than two such steps.
         """
-        known = [
-            (t, math.log(g)) for t, g in enumerate(self.gradient_by_step or ()) if 0 < g < math.inf
-        ]
-        some = math.ceil(len(known) / 5)
+        gradients = enumerate(self.gradient_by_step or ())
+        known = np.array([(t, math.log(g)) for t, g in gradients if 0 < g < math.inf])
         if len(known) < 2:
             return None
-        (first, early), (last, late) = (
-            map(statistics.fmean, zip(*part, strict=True)) for part in (known[:some], known[-some:])
-        )
+        some = math.ceil(len(known) / 5)
+        (first, early), (last, late) = known[:some].mean(0), known[-some:].mean(0)
         return math.exp((early - late) / (last - first))
 
     @property
@@ -177,29 +180,18 @@ class Report(NamedTuple):
         return str(self)
 
     def _activity(self) -> str:
-        rows = [
-            ("layer", "shape", "rate", "dead", "full", "window", "gradient", "early/late", "dtype")
-        ]
+        rows = [("layer", "shape", *_MEASURED, "dtype")]
         for layer in self.layers:
-            dtypes = layer.param_dtype, layer.state_dtype
-            rows.append(
-                (
-                    f"{layer.path} {layer.kind}".strip(),
-                    "" if layer.shape is None else "x".join(map(str, layer.shape)),
-                    _written(layer.rate, ".3f"),
-                    _written(layer.dead, ".1%"),
-                    _written(layer.saturated, ".1%"),
-                    _written(layer.window, ".1%"),
-                    _written(layer.gradient, ".2g"),
-                    _written(layer.early_late, ".2g"),
-                    "/".join(dict.fromkeys(d.replace("float", "f") for d in dtypes if d)),
-                )
-            )
+            shape = "x".join(map(str, layer.shape or ()))
+            values = [(getattr(layer, field), form) for field, form in _MEASURED.values()]
+            numbers = ["" if value is None else format(value, form) for value, form in values]
+            dtypes = [d.replace("float", "f") for d in (layer.param_dtype, layer.state_dtype) if d]
+            rows.append((layer.title, shape, *numbers, "/".join(dict.fromkeys(dtypes))))
         return f"{table(rows)}\n{LEGEND}"
 
     def _learned(self) -> str:
         rows = [
-            (f"{layer.path} {layer.kind}".strip(), name, *map("{:.4g}".format, values))
+            (layer.title, name, *map("{:.4g}".format, values))
             for layer in self.layers
             for name, values in layer.learned.items()
         ]
@@ -207,34 +199,27 @@ class Report(NamedTuple):
         return table([head, *rows]) if rows else ""
 
     def _operations(self) -> str:
+        counted = [layer for layer in self.layers if layer.energy is not None]
         rows = [("synapses", "parameters", "additions", "multiply-adds", "of dense", "energy")]
-        for layer in self.layers:
-            if not layer.dense:
-                continue
-            additions, products = layer.additions or 0, layer.multiply_adds or 0
+        for title, layers in [
+            *((layer.title, [layer]) for layer in counted if layer.dense),
+            ("for one example", counted),
+        ]:
+            additions = sum(layer.additions or 0 for layer in layers)
+            products = sum(layer.multiply_adds or 0 for layer in layers)
+            dense = f"{(additions + products) / (layers[0].dense or 1):.1%}"
             rows.append(
                 (
-                    f"{layer.path} {layer.kind}".strip(),
-                    f"{layer.parameters:,}",
+                    title,
+                    f"{sum(layer.parameters for layer in layers):,}",
                     f"{additions:,.0f}",
                     f"{products:,.0f}",
-                    f"{(additions + products) / layer.dense:.1%}",
-                    _energy(layer.energy or 0),
+                    "" if layers is counted else dense,
+                    _energy(sum(layer.energy or 0 for layer in layers)),
                 )
             )
-        if len(rows) == 1:
+        if len(rows) == 2:
             return "no Linear or Conv whose synaptic operations could be counted"
-        counted = [layer for layer in self.layers if layer.energy is not None]
-        rows.append(
-            (
-                "for one example",
-                f"{sum(layer.parameters for layer in counted):,}",
-                f"{sum(layer.additions or 0 for layer in counted):,.0f}",
-                f"{sum(layer.multiply_adds or 0 for layer in counted):,.0f}",
-                "",
-                _energy(self.energy),
-            )
-        )
         names = [layer.name for layer in self.layers if layer.path in self.uncounted]
         note = f"\nnot counted: {', '.join(names)}" if names else ""
         return f"{table(rows)}\n{SOURCE}{note}"
@@ -242,10 +227,10 @@ class Report(NamedTuple):
     def _found(self) -> str:
         if not self.warnings:
             return "no warnings"
-        kinds = {layer.path: layer.kind for layer in self.layers}
+        titles = {layer.path: layer.title for layer in self.layers}
         same: dict[tuple[str, str], list[str]] = {}  # what is said of several layers is said once
         for found in self.warnings:
-            where = [] if found.path is None else [f"{found.path} {kinds[found.path]}".strip()]
+            where = [] if found.path is None else [titles[found.path]]
             same.setdefault((found.message, found.advice), []).extend(where)
         lines = []
         wrap = functools.partial(textwrap.wrap, width=WIDTH, break_long_words=False)
@@ -256,8 +241,15 @@ class Report(NamedTuple):
         return "\n".join(lines)
 
 
-def _written(value: float | None, form: str) -> str:
-    return "" if value is None else format(value, form)
+# The columns of the first table: a field of LayerReport and its format.
+_MEASURED = {
+    "rate": ("rate", ".3f"),
+    "dead": ("dead", ".1%"),
+    "full": ("saturated", ".1%"),
+    "window": ("window", ".1%"),
+    "gradient": ("gradient", ".2g"),
+    "early/late": ("early_late", ".2g"),
+}
 
 
 def _energy(picojoules: float) -> str:
@@ -268,13 +260,10 @@ def _energy(picojoules: float) -> str:
 
 
 def table(rows: Sequence[tuple[str, ...]]) -> str:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    lines = []
-    for row in rows:
-        first, *others = (
-            text.ljust(width) if k == 0 else text.rjust(width)
-            for k, (text, width) in enumerate(zip(row, widths, strict=True))
-        )
-        lines.append("  ".join([first, *others]).rstrip())
+    first, *others = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    lines = [
+        "  ".join([head.ljust(first), *map(str.rjust, texts, others)]).rstrip()
+        for head, *texts in rows
+    ]
     lines.insert(1, "-" * max(map(len, lines)))
     return "\n".join(lines)

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from flax import nnx
 from jax.extend.core import get_opaque_trace_state
 
-from jaxsnn import nn
+from jaxsnn import _checks, nn
 from jaxsnn._parts import children, is_final, join
 from jaxsnn._repr import Printable
 from jaxsnn.surrogate import Surrogate
@@ -80,26 +80,23 @@ class Watch(nn.Run):
         ys = self._go("", model, None, xs)[1]
         sight = Sight({}, {"": ys}, {}, {}, {})
         for key, value in self._seen.records.items():
-            path, *note = key.split("\n")
-            if not note and path not in self.calls:
-                sight.states[path] = value
-            elif not note:
-                sight.outputs.update({path: value} if hasattr(value, "shape") else {})
-            elif note[0] == "input":
+            path, kind, name = (*key.split("\n"), "", "")[:3]
+            if kind == "input":
                 sight.inputs.setdefault(path, []).append(value)
-            else:
-                called = sight.potentials if note[0] == "potential" else sight.spikes
-                called.setdefault(path, {}).setdefault(note[1], []).append(value)
+            elif kind:
+                called = sight.potentials if kind == "potential" else sight.spikes
+                called.setdefault(path, {}).setdefault(name, []).append(value)
+            elif path not in self.calls:
+                sight.states[path] = value
+            elif hasattr(value, "shape"):
+                sight.outputs[path] = value
         return ys, sight
 
     @property
     def chain(self) -> tuple[str, ...]:
         """Paths of the parts that were given all steps and did not pass them on to their parts."""
-        return tuple(
-            path
-            for path in self.whole
-            if not any(other != path and within(other, path) for other in self.whole)
-        )
+        inner = {path: [p for p in self.whole if within(p, path)] for path in self.whole}
+        return tuple(path for path, found in inner.items() if found == [path])
 
     def parts(self, model: Any) -> dict[str, Any]:
         """All parts of a model by path, in the order of their first calls.
@@ -205,16 +202,14 @@ class _Tap:
 
 def _replace(module: Any, child: Any, tap: _Tap) -> None:
     """Put a tap where a child is: an attribute, or an entry of a list or dictionary."""
-    for name, value in vars(module).items():
-        entries: Any = {}
-        if isinstance(value, nnx.List | list):
-            entries = enumerate(value)
-        elif isinstance(value, nnx.Dict | dict):
-            entries = value.items()
-        for key in [key for key, entry in entries if entry is child]:
-            value[key] = tap
+    for name, value in list(vars(module).items()):
         if value is child:
             setattr(module, name, tap)
+        elif isinstance(value, nnx.List | list | nnx.Dict | dict):
+            keys = range(len(value)) if isinstance(value, nnx.List | list) else list(value)
+            for key in keys:
+                if value[key] is child:
+                    value[key] = tap
 
 
 def look(caller: str, model: Any, xs: jax.Array, key: jax.Array) -> Watch:
@@ -226,10 +221,8 @@ def look(caller: str, model: Any, xs: jax.Array, key: jax.Array) -> Watch:
     """
     if not isinstance(model, nnx.RNNCellBase):
         raise TypeError(
-            f"model must be a cell such as a Sequential, or another jaxsnn.nn.Module, got "
-            f"{type(model).__name__}; {caller} sees the parts that a Module runs by run(part, x): "
-            "derive the model from jaxsnn.nn.Module, with a forward(x, run), or put the layers "
-            "into jaxsnn.nn.Sequential"
+            f"model must be a cell such as a Sequential, got {type(model).__name__}; {caller} sees "
+            "what is run by run(part, x): derive the model from jaxsnn.nn.Module"
         )
     watches: list[Watch] = []
 
@@ -242,8 +235,8 @@ def look(caller: str, model: Any, xs: jax.Array, key: jax.Array) -> Watch:
     return watches[0]
 
 
-def check_input(xs: Any) -> jax.Array:
-    """`xs` as an array `[T, N, ...]`."""
+def check_input(xs: Any, key: Any) -> tuple[jax.Array, jax.Array]:
+    """`xs` as an array `[T, N, ...]`, and a random key, `jax.random.key(0)` for None."""
     if isinstance(xs, tuple | list):
         raise TypeError(
             f"xs must be one array [T, N, ...], got a {type(xs).__name__}; of padded sequences "
@@ -251,11 +244,10 @@ def check_input(xs: Any) -> jax.Array:
         )
     xs = jnp.asarray(xs)
     if xs.ndim < 3 or 0 in xs.shape:
-        raise ValueError(
-            "xs must be a batch of sequences [T, N, ...] (time, batch, features), with something "
-            f"in it, got shape {list(xs.shape)}"
-        )
-    return xs
+        raise ValueError(f"xs must be [T, N, ...] and not empty, got shape {list(xs.shape)}")
+    key = jax.random.key(0) if key is None else key
+    _checks.random_key("key", key)
+    return xs, key
 
 
 def within(path: str, around: str) -> bool:

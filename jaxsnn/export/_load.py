@@ -1,12 +1,10 @@
 """`load` reads a file of programs and makes a network of it again."""
 
-import contextlib
 import io
 import json
 import os
 import pathlib
 import zipfile
-from collections.abc import Iterator
 from typing import Any
 
 import jax
@@ -14,7 +12,18 @@ import jax.export
 import numpy as np
 from jaxtyping import Array, Shaped
 
-from jaxsnn.export._format import FORMAT, METADATA, VERSION, check_flatbuffers
+FORMAT, VERSION = "jaxsnn.export", 1
+METADATA = "metadata.json"
+
+
+def check_flatbuffers() -> None:
+    try:
+        import flatbuffers  # noqa: F401  (JAX imports it, too late for a clear error)
+    except ImportError as error:
+        raise ImportError(
+            "jaxsnn.export needs flatbuffers, in which JAX writes programs: "
+            'pip install "jaxsnn-nnx[export]", or in a clone pip install -e ".[export]"'
+        ) from error
 
 
 def load(path: str | os.PathLike[str]) -> "Network":
@@ -32,14 +41,43 @@ def load(path: str | os.PathLike[str]) -> "Network":
     """
     check_flatbuffers()
     content = pathlib.Path(path).read_bytes()
-    with _reading(path), zipfile.ZipFile(io.BytesIO(content)) as file:
-        metadata = json.loads(file.read(METADATA))
-        _check_versions(metadata)
-        programs = {
-            name: jax.export.deserialize(bytearray(file.read(f"{name}.bin")))
-            for name in metadata["programs"]
-        }
+    try:
+        with zipfile.ZipFile(io.BytesIO(content)) as file:
+            metadata = json.loads(file.read(METADATA))
+            other = _other_version(metadata)
+            programs = {
+                name: jax.export.deserialize(bytearray(file.read(f"{name}.bin")))
+                for name in ([] if other else metadata["programs"])
+            }
+    except Exception as error:  # zipfile, json and JAX raise many kinds
+        raise ValueError(
+            f"cannot read {path}: it is damaged, no file of jaxsnn.export, or one for other "
+            f"versions ({type(error).__name__}: {error})"
+        ) from error
+    if other:
+        raise ValueError(f"cannot read {path}: {other}")
     return Network(path, metadata, programs)
+
+
+def _other_version(metadata: dict[str, Any]) -> str:
+    """The reason why another version is needed to read a file, else an empty string."""
+    version, convention = metadata["version"], metadata["calling_convention"]
+    if metadata["format"] != FORMAT or not isinstance(version, int) or version < VERSION:
+        raise ValueError(f"format {metadata['format']!r}, version {version!r}")
+    if version > VERSION:
+        return (
+            f"a newer jaxsnn wrote it, in version {version} of the format, and this one reads "
+            f"version {VERSION}; upgrade, pip install -U jaxsnn-nnx"
+        )
+    first = jax.export.minimum_supported_calling_convention_version
+    last = jax.export.maximum_supported_calling_convention_version
+    if first <= convention <= last:
+        return ""
+    age, remedy = ("a newer", "upgrade jax") if convention > last else ("an older", "install it")
+    return (
+        f"{age} jax wrote it, {metadata['jax']}, with calling convention {convention}, and jax "
+        f"{jax.__version__} here runs {first} to {last}; {remedy}, or save the network again"
+    )
 
 
 class Network:
@@ -110,56 +148,11 @@ class Network:
 
     def _call(self, name: str, *inputs: Any) -> Any:
         if name not in self._compiled:
-            raise ValueError(
-                f"{self._path} has no {name}: it was saved with stream=False and runs whole "
-                "sequences only, with run(xs)"
-            )
+            raise ValueError(f"{self._path} has no {name}: it was saved with stream=False; use run")
         try:
             return self._compiled[name](*inputs)
         except Exception as error:
             if self.metadata["jax"] != jax.__version__:
-                error.add_note(
-                    f"{self._path} was written by jax {self.metadata['jax']}, and this is jax "
-                    f"{jax.__version__}; an older one may not know what a newer one writes."
-                )
+                written = f"{self._path} was written by jax {self.metadata['jax']}"
+                error.add_note(f"{written}, and this is jax {jax.__version__}.")
             raise
-
-
-class _OtherVersionError(Exception):
-    """Nothing is wrong with the file."""
-
-
-def _check_versions(metadata: dict[str, Any]) -> None:
-    if metadata["format"] != FORMAT:
-        raise ValueError(f"its format is {metadata['format']!r}, not {FORMAT!r}")
-    if metadata["version"] != VERSION:
-        if isinstance(metadata["version"], int) and metadata["version"] > VERSION:
-            raise _OtherVersionError(
-                f"a newer jaxsnn wrote it, in version {metadata['version']} of the format, and "
-                f"this one reads version {VERSION}; upgrade, pip install -U jaxsnn-nnx, or save "
-                "the network again with this one"
-            )
-        raise ValueError(f"there is no version {metadata['version']!r} of the format")
-    first = jax.export.minimum_supported_calling_convention_version
-    last = jax.export.maximum_supported_calling_convention_version
-    if not first <= metadata["calling_convention"] <= last:
-        newer = metadata["calling_convention"] > last
-        raise _OtherVersionError(
-            f"{'a newer' if newer else 'an older'} jax wrote it, {metadata['jax']}, with calling "
-            f"convention {metadata['calling_convention']}, and jax {jax.__version__} here runs "
-            f"{first} to {last}; {'upgrade jax' if newer else 'install that one'}, or save the "
-            "network again with this one"
-        )
-
-
-@contextlib.contextmanager
-def _reading(path: str | os.PathLike[str]) -> Iterator[None]:
-    try:
-        yield
-    except _OtherVersionError as error:
-        raise ValueError(f"cannot read {path}: {error}") from None
-    except Exception as error:  # zipfile, json and JAX raise many kinds
-        raise ValueError(
-            f"cannot read {path}: it is damaged, no file of jaxsnn.export, or one for other "
-            f"versions ({type(error).__name__}: {error})"
-        ) from error

@@ -32,9 +32,8 @@ def whole(module: Any, xs: jax.ShapeDtypeStruct) -> Program:
     def run(xs: jax.Array) -> jax.Array:
         ys = unroll(module, xs)[1] if hasattr(module, "initialize_carry") else module(xs)
         if not hasattr(ys, "shape"):
-            raise ValueError(
-                f"{type(module).__name__} must give one array, got {jax.tree.structure(ys)}"
-            )
+            kind = type(module).__name__
+            raise ValueError(f"{kind} must return one array, got {jax.tree.structure(ys)}")
         return ys
 
     return Program(run, (xs,), ("xs",), ("ys",))
@@ -49,8 +48,8 @@ def streaming(module: Any, xs: jax.ShapeDtypeStruct) -> list[Program]:
         cell = module.fc
     if not hasattr(cell, "initialize_carry"):
         raise ValueError(
-            f"{type(cell).__name__} has no state to go from step to step; save the Sequential of "
-            "its layers, or a Classifier of them, or whole sequences only with stream=False"
+            f"{type(cell).__name__} has no state to go from step to step; save a Sequential or a "
+            "Classifier of its layers, or whole sequences only with stream=False"
         )
     stack = Sequential(cell)  # which runs Flax's cells and layers without state as well
     x = jax.ShapeDtypeStruct(xs.shape[1:], xs.dtype)

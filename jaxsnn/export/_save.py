@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jaxsnn import _checks
 from jaxsnn._replace import replace
-from jaxsnn.export._format import FORMAT, METADATA, VERSION, check_flatbuffers
+from jaxsnn.export._load import FORMAT, METADATA, VERSION, check_flatbuffers
 from jaxsnn.export._programs import sequence, streaming, whole
 
 PLATFORMS = ("cpu", "cuda", "rocm", "tpu")
@@ -68,40 +68,36 @@ def save(
     check_flatbuffers()
     xs = sequence(input_shape, steps, dtype)
     platforms = _check_platforms(platforms)
+    members: dict[str, bytes] = {}
+    described: dict[str, dict[str, list[dict[str, Any]]]] = {}
     try:
         programs = [whole(module, xs)]
         if _checks.boolean("stream", stream):
             programs = [*streaming(module, xs), *programs]
-        with _without_paths():
-            exported = [
-                jax.export.export(jax.jit(program.function), platforms=platforms)(*program.inputs)
-                for program in programs
-            ]
-        members = {
-            f"{program.name}.bin": bytes(lowered.serialize())
-            for program, lowered in zip(programs, exported, strict=True)
-        }
+        for program in programs:
+            with _without_paths():
+                export = jax.export.export(jax.jit(program.function), platforms=platforms)
+                lowered = export(*program.inputs)
+            members[f"{program.name}.bin"] = bytes(lowered.serialize())
+            described[program.name] = {
+                "inputs": _described(program.takes, lowered.in_avals),
+                "outputs": _described(program.gives, lowered.out_avals),
+            }
     except Exception as error:
         error.add_note(
-            f"This came of exporting {type(module).__name__} with input_shape={input_shape!r} and "
-            f"steps={steps!r}. A name leaves a size open: what needs to know it needs a number. "
-            "A module that needs all time steps together has no step: stream=False leaves it out."
+            f"In the export of {type(module).__name__} with input_shape={input_shape!r} and "
+            f"steps={steps!r}. A name leaves a size open, where a layer may need a number; a "
+            "module that needs all time steps together has no step: stream=False leaves it out."
         )
         raise
     metadata = {
         "format": FORMAT,
         "version": VERSION,
         "jax": jax.__version__,
-        "calling_convention": exported[0].calling_convention_version,
-        "platforms": list(exported[0].platforms),
+        "calling_convention": lowered.calling_convention_version,
+        "platforms": list(lowered.platforms),
         "module": type(module).__name__,
-        "programs": {
-            program.name: {
-                "inputs": _described(program.takes, lowered.in_avals),
-                "outputs": _described(program.gives, lowered.out_avals),
-            }
-            for program, lowered in zip(programs, exported, strict=True)
-        },
+        "programs": described,
     }
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w") as file:

@@ -44,7 +44,7 @@ INPUT = Flow("features", at="the input")  # of the network: a Flatten there may 
 
 # Layers that keep the last axis, whatever it is.
 _KEEPERS: tuple[type, ...] = (
-    *(nn.MaxPool, nn.AvgPool, nn.Dropout, nn.Dropout2d, nn.Delay, nnx.GroupNorm, Leaky),
+    *(nn.MaxPool, nn.AvgPool, nn.Dropout, nn.Dropout2d, nn.Delay, nnx.GroupNorm),
     *(nn.PSN, nn.contrib.MaskedPSN, nn.SlidingPSN, nn.contrib.NeuNorm, nn.contrib.GatedLIFNode),
     *(nn.contrib.DSRIFNode, nn.contrib.DSRLIFNode, nn.contrib.ActivationAwareIFNode),
     *(nn.contrib.TemporalWiseAttention, nn.contrib.MultiDimensionalAttention),
@@ -68,20 +68,17 @@ class Orders:
         self._asked: dict[str, str] = {}  # those where it must be, and a layer that reads it there
 
     def check(self) -> None:
-        """All that has to be said must be, and about a layer of which it can be."""
+        """Raise unless all that had to be said was, and nothing else."""
         if self._asked:
             say = ", ".join(f"{at!r}: ..." for at in self._asked)
             raise ValueError(
                 f"{', '.join(self._asked.values())} read features whose order in torch depends on "
-                "the number of channels of the images that were flattened, which cannot be told; "
-                f"say it, flatten_channels={{{say}}} (of a normalisation of images its "
-                "num_features; 1 if there is no axis of channels)"
+                f"the number of channels of a flattened image: pass flatten_channels={{{say}}} (1 "
+                "if there is no axis of channels)"
             )
         if unknown := set(self._said) - self._places:
-            raise ValueError(
-                f"flatten_channels names {sorted(unknown)}; layers of which the channels may have "
-                f"to be said are {sorted(self._places)}"
-            )
+            places = sorted(self._places)
+            raise ValueError(f"flatten_channels names {sorted(unknown)}, which must be of {places}")
 
     def flatten(self, name: str, flow: Flow) -> Flow:
         """The flow after a `Flatten`."""
@@ -105,10 +102,12 @@ class Orders:
             return Flow("image", None, name, len(layer.window_shape))
         if not flow.sorted and flow.channels != 1 and _tells_features_apart(layer):
             raise ValueError(
-                f"{name} ({type(layer).__name__}) does not treat all features alike, and torch has "
-                f"those of {flow.at} in another order; put it before that, or after a Linear"
+                f"{name} ({type(layer).__name__}) reads the features of {flow.at}, which torch has "
+                "in another order; put it before that, or after a Linear"
             )
-        if _is_elementwise(layer) or isinstance(layer, _KEEPERS):
+        # A class may have replaced the step of ours.
+        elementwise = isinstance(layer, nn.ElementwiseCell) and is_final(type(layer).__call__)
+        if elementwise or isinstance(layer, _KEEPERS):
             return flow
         known = flow.kind == "features" and not _may_flatten(layer, flow)
         return flow if known else self.unclear(name)
@@ -133,17 +132,12 @@ class Orders:
             return None
         if features % flow.channels:
             raise ValueError(
-                f"{name} reads {features} features, which cannot be the positions of "
-                f"{flow.channels} channels of {flow.at}; correct flatten_channels"
+                f"{name} reads {features} features, not a multiple of the {flow.channels} channels "
+                f"of {flow.at}; correct flatten_channels"
             )
         if flow.channels in (1, features):
             return None
         return np.arange(features).reshape(flow.channels, -1).T.reshape(-1)
-
-
-def _is_elementwise(layer: Any) -> bool:
-    """True if a cell treats each feature alone; a class may have replaced the step of ours."""
-    return isinstance(layer, nn.ElementwiseCell) and is_final(type(layer).__call__)
 
 
 def _may_flatten(layer: Any, flow: Flow) -> bool:
@@ -159,10 +153,6 @@ def _may_flatten(layer: Any, flow: Flow) -> bool:
 def _tells_features_apart(layer: Any) -> bool:
     if isinstance(layer, nn.contrib.GatedLIFNode):
         return layer.inplane is not None
-    if isinstance(layer, nn.contrib.ActivationAwareIFNode):
-        return np.ndim(layer.v_threshold) > 0 or np.ndim(layer.v_offset) > 0
-    if isinstance(layer, nn.ExponentialSynapse):
-        return np.ndim(layer.tau) > 0
-    if isinstance(layer, Leaky):
-        return any(np.ndim(getattr(layer, name)) > 0 for name in layer.numbers)
+    if isinstance(layer, nn.contrib.ActivationAwareIFNode | nn.ExponentialSynapse | Leaky):
+        return any(np.ndim(getattr(layer, name)) > 0 for name in layer.printed)
     return isinstance(layer, nn.VotingLayer | nnx.GroupNorm)

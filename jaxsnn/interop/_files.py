@@ -10,10 +10,8 @@ import numpy as np
 
 from jaxsnn._replace import replace
 
-_TORCH = (".pth", ".pt")
 
-
-def read(source: Any) -> dict[str, np.ndarray]:
+def read(source: Mapping[str, Any] | str | os.PathLike[str]) -> dict[str, np.ndarray]:
     """The arrays of a mapping or a file, by name.
 
     Raises:
@@ -23,25 +21,17 @@ def read(source: Any) -> dict[str, np.ndarray]:
         ImportError: the package that reads such files is not there.
     """
     if isinstance(source, Mapping):
-        return {str(name): _array(str(name), value) for name, value in source.items()}
+        return {str(name): array(str(name), value) for name, value in source.items()}
     if not isinstance(source, str | os.PathLike):
         raise TypeError(
             "source must be a mapping of names to arrays, e.g. a torch state_dict, or the path of "
             f"a file, got {type(source).__name__}"
         )
     path = pathlib.Path(source)
-    with open(path, "rb"):  # for errors of the system as they are, folders included
-        pass
-    suffix = path.suffix
-    if suffix == ".npz":
-        return _read_npz(path)
-    if suffix == ".safetensors":
-        return _read_safetensors(path)
-    if suffix in _TORCH:
-        return _read_torch(path)
-    raise ValueError(
-        f"{path} must end in .npz, .safetensors, .pth or .pt, which says how to read it"
-    )
+    path.open("rb").close()  # for errors of the system as they are, folders included
+    if path.suffix not in _READERS:
+        raise ValueError(f"{path} must end in .npz, .safetensors, .pth or .pt")
+    return _READERS[path.suffix](path)
 
 
 def write(path: str | os.PathLike[str], arrays: dict[str, Any]) -> None:
@@ -59,7 +49,7 @@ def write(path: str | os.PathLike[str], arrays: dict[str, Any]) -> None:
     elif path.suffix == ".safetensors":
         replace(path, import_safetensors().save(arrays))
     else:
-        raise ValueError(f"{path} must end in .npz or .safetensors, which says how to write it")
+        raise ValueError(f"{path} must end in .npz or .safetensors")
 
 
 def import_safetensors() -> Any:
@@ -103,15 +93,15 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
     try:
         saved = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # torch raises many kinds
-        way_out = ", as torch.save(net) writes; write torch.save(net.state_dict(), path)"
-        raise _damaged(path, f"holds more than tensors and numbers{way_out}", error) from error
-    if not isinstance(saved, Mapping):
-        raise ValueError(f"{path} holds {type(saved).__name__}, not a state_dict")
-    found = [part for part in (saved, *saved.values()) if _all_tensors(part)]
+        more = "holds more than tensors and numbers; write torch.save(net.state_dict(), path)"
+        raise _damaged(path, more, error) from error
+    entries = [saved, *saved.values()] if isinstance(saved, Mapping) else []
+    found = [part for part in entries if _is_state_dict(part)]
     if len(found) != 1:
         raise ValueError(
-            f"{path} must hold a state_dict, or one among other entries, got {list(saved)}; take "
-            "the right one of torch.load(path, weights_only=True)"
+            f"{path} must hold a state_dict, or one among other entries, got "
+            f"{list(saved) if entries else type(saved).__name__}; pass the right one of "
+            "torch.load(path, weights_only=True)"
         )
     try:
         return read(found[0])
@@ -119,30 +109,32 @@ def _read_torch(path: pathlib.Path) -> dict[str, np.ndarray]:
         raise ValueError(f"{path}: {error}") from error
 
 
+_READERS = {
+    ".npz": _read_npz,
+    ".safetensors": _read_safetensors,
+    ".pth": _read_torch,
+    ".pt": _read_torch,
+}
+
+
 def _damaged(path: pathlib.Path, otherwise: str, error: Exception) -> ValueError:
     # Not with what the error says: NumPy and torch recommend to read pickles.
     return ValueError(f"{path} is damaged, or {otherwise} ({type(error).__name__})")
 
 
-def _all_tensors(value: Any) -> bool:
-    return (
-        isinstance(value, Mapping)
-        and bool(value)
-        and all(hasattr(tensor, "detach") for tensor in value.values())
-    )
+def _is_state_dict(value: Any) -> bool:
+    tensors = [*value.values()] if isinstance(value, Mapping) else []
+    return bool(tensors) and all(hasattr(tensor, "detach") for tensor in tensors)
 
 
-def _array(name: str, value: Any) -> np.ndarray:
+def array(name: str, value: Any) -> np.ndarray:
     """An array of NumPy, JAX or torch as one of NumPy; bfloat16 becomes float32, which is exact."""
     if hasattr(value, "detach"):  # torch's
         value = value.detach().cpu()
+        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
         if value.is_sparse or value.is_quantized or value.is_complex():
             raise TypeError(f"{name} must be a dense tensor of real numbers, got {value.type()}")
-        value = value.float() if str(value.dtype) == "torch.bfloat16" else value
-        try:
-            return np.asarray(value.numpy())
-        except (TypeError, RuntimeError) as error:
-            raise TypeError(f"{name} must be a dense tensor of numbers, got {value}") from error
+        return np.asarray(value.numpy())
     if not hasattr(value, "dtype") or not hasattr(value, "shape"):
         raise TypeError(f"{name} must be an array, got {type(value).__name__}")
     return plain(value)

@@ -1,5 +1,6 @@
 """Names and axes of each layer's parameters in torch."""
 
+import functools
 import math
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -80,14 +81,15 @@ def _conv(axes: int) -> Layout:
     return _moved(*range(2, axes + 2), 1, 0)
 
 
-def stored(name: str, variable: Any, layout: Layout = SAME) -> Entry:
-    """The entry of one variable."""
+def stored(name: str, variable: nnx.Variable[Any], layout: Layout = SAME, row: Any = ...) -> Entry:
+    """The entry of one variable, or of one row of it."""
 
     def write(array: np.ndarray) -> None:
         # A copy: `asarray` may keep the memory of a torch network that goes on training in place.
-        variable.set_value(jnp.array(layout.to_ours(array), variable[...].dtype))
+        value = jnp.array(layout.to_ours(array), variable[...].dtype)
+        variable.set_value(jnp.asarray(variable[...]).at[row].set(value))
 
-    return Entry(name, lambda: layout.to_torch(plain(variable[...])), write, (variable,))
+    return Entry(name, lambda: layout.to_torch(plain(variable[...])[row]), write, (variable,))
 
 
 def constant(name: str, value: Any, why: str) -> Entry:
@@ -101,38 +103,34 @@ def constant(name: str, value: Any, why: str) -> Entry:
     return Entry(name, lambda: value, write, optional=True)
 
 
-def setting(
-    name: str,
-    layer: Any,
-    attribute: str,
-    check: Callable[[str, Any], float] = _checks.real,
-    layout: Layout = SAME,
+def _number(
+    name: str, cell: nn.ElementwiseCell, attribute: str, layout: Layout = SAME, hint: str = ""
 ) -> Entry:
-    """The entry of a buffer that is a setting here: a number, or a tuple of numbers."""
+    """The entry of a buffer that is a constant here, learned or not."""
 
     def read() -> np.ndarray:
-        return layout.to_torch(np.asarray(getattr(layer, attribute), np.float32))
+        value = getattr(cell, attribute)
+        array = np.asarray(value, np.float32) if isinstance(value, float) else plain(value)
+        return layout.to_torch(array)
 
     def write(array: np.ndarray) -> None:
-        numbers = tuple(check(attribute, number) for number in array.reshape(-1).tolist())
-        setattr(layer, attribute, nnx.static(numbers if array.ndim else numbers[0]))
+        value: Any = layout.to_ours(array)
+        if attribute in cell.learned:
+            w, bounds = cell.learned[attribute]
+            value = nn.learnable(value, bounds, param_dtype=w[...].dtype)
+        setattr(cell, attribute, value)
 
-    return Entry(name, read, write)
+    variables = tuple(cell.learned[key].parameter for key in cell.learned if key == attribute)
+    return Entry(name, read, write, variables, hint=hint)
 
 
-def _field(name: str, cell: nn.ElementwiseCell, attribute: str) -> Entry:
-    """The entry of a buffer that is a constant here: a number, or an array along the last axis."""
+def _field(name: str, cell: nn.ElementwiseCell, attribute: str, most: int = 1) -> Entry:
+    """The entry of a buffer that is a constant here: of at most so many axes, the last ones."""
     shape = np.shape(getattr(cell, attribute))
-    if len(shape) > 1:
-        raise ValueError(
-            f"{name} has the shape {list(shape)}, and SpikingJelly has one number, or one for each "
-            "channel, [n]; give one for each feature, the last axis of the input"
-        )
-
-    def write(array: np.ndarray) -> None:
-        setattr(cell, attribute, array if array.ndim else array.item())
-
-    return Entry(name, lambda: np.asarray(getattr(cell, attribute), np.float32), write)
+    if len(shape) > most:
+        expected = "one number" + (", or one for each channel, [n]" if most else " for the layer")
+        raise ValueError(f"{name} has the shape {list(shape)}, and SpikingJelly has {expected}")
+    return _number(name, cell, attribute)
 
 
 def _learned(
@@ -146,13 +144,13 @@ def _learned(
         parameter, actual = cell.learned[attribute]
         if parameter[...].ndim > 0:
             raise ValueError(
-                f"{at}{attribute} is learned for each neuron, as an array of the shape "
+                f"{at}{attribute} is learned for each neuron, in the shape "
                 f"{list(parameter[...].shape)}, and SpikingJelly has one for the layer; {WAY_OUT}"
             )
         if actual != bounds:
             raise ValueError(
-                f"{at}{attribute} is learned between {actual}, and in SpikingJelly between "
-                f"{bounds}; leave bounds= out, or {WAY_OUT}"
+                f"{at}{attribute} must be learned between {bounds} as in SpikingJelly, got "
+                f"{actual}; leave bounds= out, or {WAY_OUT}"
             )
         return [stored(f"{at}{name}", parameter)]
 
@@ -161,12 +159,8 @@ def _learned(
 
 def _klif(cell: nn.contrib.KLIFNode, at: str) -> list[Entry]:
     """The gain, which SpikingJelly always learns."""
-    if np.ndim(cell.k) > 0 and "k" not in cell.learned:
-        raise ValueError(
-            f"{at}k has the shape {list(np.shape(cell.k))}, and SpikingJelly has one for the layer"
-        )
     gain = _learned("k", "k", (-math.inf, math.inf))(cell, at)
-    return gain or [_field(f"{at}k", cell, "k")]
+    return gain or [_field(f"{at}k", cell, "k", most=0)]
 
 
 WAY_OUT = (
@@ -188,6 +182,10 @@ def linear(layer: Any, at: str, order: np.ndarray | None = None) -> list[Entry]:
     return entries
 
 
+def _no_batches() -> np.ndarray:
+    return np.zeros((), np.int64)
+
+
 _NORM = {"weight": "scale", "bias": "bias", "running_mean": "mean", "running_var": "var"}
 
 
@@ -200,47 +198,31 @@ def norm(layer: Any, at: str, order: np.ndarray | None = None) -> list[Entry]:
         return [stored(f"{at}scale", layer.scale), *norm(layer.norm, at, order)]
     found = {name: getattr(layer, ours, None) for name, ours in _NORM.items()}
     arrays = {name: array for name, array in found.items() if array is not None}
+    rows: list[tuple[str, Any]] = [(at, ...)]
     if isinstance(layer, nn.contrib.BatchNormThroughTime):
-        return [
-            entry
-            for t in range(layer.T)
-            for prefix in [f"{at}bn_list.{t}."]
-            for entry in [_row(f"{prefix}{n}", a, t, order) for n, a in arrays.items()]
-            + [_untracked(prefix)]
-        ]
-    of_features = _sorted(SAME, -1, order)
-    entries = [stored(f"{at}{n}", a, of_features) for n, a in arrays.items()]
-    return entries + ([] if isinstance(layer, nnx.LayerNorm) else [_untracked(at)])
-
-
-def _row(name: str, variable: Any, t: int, order: np.ndarray | None) -> Entry:
-    """The entry of one time step of a variable `[T, features]`."""
-    layout = _sorted(SAME, -1, order)
-
-    def write(array: np.ndarray) -> None:
-        row = jnp.asarray(layout.to_ours(array), variable[...].dtype)
-        variable.set_value(jnp.asarray(variable[...]).at[t].set(row))
-
-    return Entry(name, lambda: layout.to_torch(plain(variable[...])[t]), write, (variable,))
-
-
-def _untracked(at: str) -> Entry:
-    name = f"{at}num_batches_tracked"
-    return Entry(name, lambda: np.zeros((), np.int64), lambda _: None, optional=True)
+        rows = [(f"{at}bn_list.{t}.", t) for t in range(layer.T)]
+    entries: list[Entry] = []
+    for start, row in rows:
+        layout = _sorted(SAME, -1, order)
+        entries += [stored(f"{start}{name}", array, layout, row) for name, array in arrays.items()]
+        if "running_mean" in arrays:
+            count = f"{start}num_batches_tracked"
+            entries.append(Entry(count, _no_batches, lambda _: None, optional=True))
+    return entries
 
 
 def _masked_psn(layer: nn.contrib.MaskedPSN, at: str) -> list[Entry]:
     apart = np.arange(layer.T)[:, None] - np.arange(layer.T)
     masks = ((apart >= 0) & (apart < layer.k), np.ones((layer.T, layer.T)))
-    of_settings = [
-        constant(f"{at}mask{k}", mask.astype(np.float32), f"MaskedPSN(k={layer.k}, T={layer.T})")
-        for k, mask in enumerate(masks)
-    ]
+    settings = f"MaskedPSN(k={layer.k}, T={layer.T})"
+
+    def write(array: np.ndarray) -> None:
+        layer.lambda_ = _checks.probability("lambda_", array.item())
+
     return [
-        stored(f"{at}weight", layer.weight),
-        stored(f"{at}bias", layer.bias),
-        setting(f"{at}_lambda_", layer, "lambda_", _checks.probability),
-        *of_settings,
+        *_by_name("weight", "bias")(layer, at),
+        Entry(f"{at}_lambda_", lambda: np.asarray(layer.lambda_, np.float32), write),
+        *(constant(f"{at}mask{k}", np.float32(m), settings) for k, m in enumerate(masks)),
     ]
 
 
@@ -256,65 +238,48 @@ def leaky(layer: Leaky, at: str, axes: int, *, of_input: bool) -> list[Entry]:
         axes: how many axes of positions its input has.
         of_input: whether the layer reads the input of the network, which may be an image.
     """
-    resets = {"subtract": 0, "zero": 1, "discard": 1, "none": 2}
     reset = layer.reset_mechanism
-    entries = [
-        constant(f"{at}reset_mechanism_val", resets[reset], f"reset_mechanism={reset!r}"),
-    ]
+    number = {"subtract": 0, "zero": 1, "discard": 1, "none": 2}[reset]
+    entries = [constant(f"{at}reset_mechanism_val", number, f"reset_mechanism={reset!r}")]
     for name in layer.numbers:
         value = getattr(layer, name)
-        several = np.ndim(value) > 0
-        layout = _with_ones(SAME, axes) if several else SAME
-        if isinstance(value, nnx.Variable):
-            entry = stored(f"{at}{name}", value, layout)
-        else:
-            entry = setting(f"{at}{name}", layer, name, layout=layout)
-        if several:
-            entry = entry._replace(hint=_ALONG_WIDTH if axes else _ALONG_FEATURES)
-        entries.append(_of_features(entry, layer) if several and of_input else entry)
+        layout, hint = _along(np.ndim(value), axes)
+        entry = _number(f"{at}{name}", layer, name, layout, hint)
+        if np.ndim(value) and of_input:  # then no image may be the input
+            entry = entry._replace(write=functools.partial(_write_of_features, entry, layer))
+        entries.append(entry)
     return entries
 
 
-_ALONG_WIDTH = " (one for each channel of an image; torch puts [n] along its width)"
-_ALONG_FEATURES = (
-    " (one for each feature; that images come must be told by a Conv or a pooling before)"
-)
+def _write_of_features(entry: Entry, layer: Leaky, array: np.ndarray) -> None:
+    entry.write(array)
+    layer.of_features = True
+
+
+def _along(several: int, axes: int) -> tuple[Layout, str]:
+    """The layout of one number, or of several, and what an error about their shape adds."""
+    if not several:
+        return SAME, ""
+    hint = "one for each channel of an image; torch puts [n] along its width"
+    if not axes:
+        hint = "one for each feature; that images come must be told by a Conv or a pooling before"
+    return _with_ones(SAME, axes), f" ({hint})"
 
 
 def alpha(synapse: nn.ExponentialSynapse, at: str, axes: int, *, of_input: bool) -> Entry:
     """The `alpha = exp(-1 / tau)` of snnTorch's synapse, learned or not; axes as for `leaky`."""
-    several = np.ndim(synapse.tau) > 0
-    if several and of_input:
+    if np.ndim(synapse.tau) and of_input:
         raise ValueError(
             f"{at}alpha has one number for each of {np.size(synapse.tau)} features, but its layer "
             "reads the input of the network, which may be an image; convert it with the layer "
             "before it, e.g. a Linear"
         )
-    layout = _with_ones(SAME, axes) if several else SAME
-
-    def read() -> np.ndarray:
-        return layout.to_torch(np.exp(-1 / np.asarray(synapse.tau, np.float64)))
-
-    def write(array: np.ndarray) -> None:
-        tau: Any = -1 / np.log(np.asarray(layout.to_ours(array), np.float64))
-        if synapse.learned:
-            w, bounds = synapse.learned["tau"]
-            tau = nn.learnable(tau, bounds, param_dtype=w[...].dtype)
-        synapse.tau = tau
-
-    variables = tuple(constant.parameter for constant in synapse.learned.values())
-    hint = (_ALONG_WIDTH if axes else _ALONG_FEATURES) if several else ""
-    return Entry(f"{at}alpha", read, write, variables, hint=hint)
-
-
-def _of_features(entry: Entry, layer: Leaky) -> Entry:
-    """The entry, whose array says that no image may be the input."""
-
-    def write(array: np.ndarray) -> None:
-        entry.write(array)
-        layer.of_features = True
-
-    return entry._replace(write=write)
+    along, hint = _along(np.ndim(synapse.tau), axes)
+    layout = Layout(
+        lambda tau: along.to_torch(np.exp(-1 / tau.astype(np.float64))),
+        lambda alpha: -1 / np.log(along.to_ours(alpha).astype(np.float64)),
+    )
+    return _number(f"{at}alpha", synapse, "tau", layout, hint)
 
 
 def _axis_weights(weights: Any, at: str, ones: int = 0) -> list[Entry]:
@@ -383,14 +348,7 @@ _RULES: list[tuple[Any, Rule]] = [
         encoding.PopulationEncoder,
         _by_name("mean", "std", layout=Layout(lambda a: a[None], lambda a: a[0])),
     ),
-    (
-        nnx.GroupNorm,
-        lambda m, at: [
-            stored(f"{at}{name}", variable)
-            for name, variable in (("weight", m.scale), ("bias", m.bias))
-            if variable is not None
-        ],
-    ),
+    (nnx.GroupNorm, norm),
 ]
 
 

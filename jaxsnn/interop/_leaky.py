@@ -1,31 +1,34 @@
 """`Leaky`: the leaky integrate-and-fire neuron as snnTorch defines it."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks, quantize
-from jaxsnn._carries import check_call, check_step
-from jaxsnn._dtypes import state_dtype
 from jaxsnn._phases import SurrogateFunction
-from jaxsnn.nn import Cell, Constant
+from jaxsnn.nn import ElementwiseCell, learnable
+from jaxsnn.nn.constants import Real
 from jaxsnn.surrogate import ATan
 
-Numbers = float | tuple[float, ...] | nnx.Param[jax.Array]
 RESETS = ("subtract", "zero", "discard", "none")
+
+
+def _reset(name: str, value: Any) -> str:
+    if value not in RESETS:
+        raise ValueError(f"{name} must be one of {RESETS}, got {value!r}")
+    return str(value)
 
 
 def leaky_step(
     v: Float[Array, "*shape"],
     x: Float[Array, "*shape"],
     *,
-    beta: Float[Array, "*#shape"],
-    threshold: Float[Array, "*#shape"],
+    beta: float | Float[Array, "*#shape"],
+    threshold: float | Float[Array, "*#shape"],
     reset_mechanism: str,
     reset_delay: bool,
     surrogate_function: Callable[[jax.Array], jax.Array],
@@ -48,7 +51,7 @@ def leaky_step(
         v: membrane potential, any shape.
         x: input current of this step, the shape of `v`.
         beta: what is left of the potential after a step; clipped to between 0 and 1.
-        threshold: firing threshold; like `beta` an array that broadcasts to `v`.
+        threshold: firing threshold; like `beta` a number, or an array that broadcasts to `v`.
         reset_mechanism: `subtract`, `zero`, `discard` or `none`.
         reset_delay: whether the reset waits for the next step.
         surrogate_function: spike function, 1 from 0 on. It is strict here because the least
@@ -57,7 +60,8 @@ def leaky_step(
     Returns:
         `(v, s)`: the potential in the dtype of `v`, spikes in that of `x`.
     """
-    beta = quantize.clamp(beta, 0.0, 1.0)
+    beta = quantize.clamp(jnp.asarray(beta, v.dtype), 0.0, 1.0)
+    threshold = jnp.asarray(threshold, v.dtype)
     fixed = jax.lax.stop_gradient(threshold)
     above = jnp.nextafter(fixed, jnp.full_like(fixed, jnp.inf))
     above = jnp.where(fixed == 0, np.finfo(fixed.dtype).tiny, above)  # less would count as 0
@@ -77,7 +81,7 @@ def leaky_step(
     return v, s.astype(x.dtype)
 
 
-class Leaky(Cell):
+class Leaky(ElementwiseCell):
     """snnTorch's `Leaky`, and with other layers beside it `RLeaky`, `Synaptic` and `RSynaptic`; the
     equation is in `leaky_step`.
 
@@ -93,9 +97,9 @@ class Leaky(Cell):
             the input of that step too; `none`.
         reset_delay: whether the reset waits for the next step.
         graded_spikes_factor: output for a spike.
-        learn_beta: whether `beta` is a parameter, of type `jaxsnn.nn.Constant` as the next two.
-        learn_threshold: whether `threshold` is a parameter.
-        learn_graded_spikes_factor: whether `graded_spikes_factor` is a parameter.
+        learn_beta: whether `beta` is learned, as by `jaxsnn.nn.learnable`, like the next two.
+        learn_threshold: whether `threshold` is learned.
+        learn_graded_spikes_factor: whether `graded_spikes_factor` is learned.
         surrogate_function: spike function of `v - threshold`.
         param_dtype: dtype of the parameters.
 
@@ -114,9 +118,12 @@ class Leaky(Cell):
     numbers = ("beta", "threshold", "graded_spikes_factor")
     printed = (*numbers, "reset_mechanism", "reset_delay", "surrogate_function")
     state_name = "v"
-    beta: Numbers
-    threshold: Numbers
-    graded_spikes_factor: Numbers
+    beta: Real
+    threshold: Real
+    graded_spikes_factor: Real
+    reset_mechanism: Annotated[str, _reset]
+    reset_delay: bool
+    surrogate_function: Annotated[SurrogateFunction, _checks.function]
 
     def __init__(
         self,
@@ -132,74 +139,36 @@ class Leaky(Cell):
         surrogate_function: SurrogateFunction = ATan(),
         param_dtype: Any = jnp.float32,
     ) -> None:
-        if reset_mechanism not in RESETS:
-            raise ValueError(f"reset_mechanism must be one of {RESETS}, got {reset_mechanism!r}")
-        self.reset_mechanism = reset_mechanism
-        self.reset_delay = _checks.boolean("reset_delay", reset_delay)
-        self.surrogate_function = _checks.function("surrogate_function", surrogate_function)
         self.of_features = False  # set where numbers of snnTorch are known not to be for channels
+        self.reset_mechanism, self.reset_delay = reset_mechanism, reset_delay
+        self.surrogate_function = surrogate_function
         for name, value, learned in (
             ("beta", beta, learn_beta),
             ("threshold", threshold, learn_threshold),
             ("graded_spikes_factor", graded_spikes_factor, learn_graded_spikes_factor),
         ):
-            numbers = _numbers(name, value)
+            if np.ndim(value) > 1:
+                shape = list(np.shape(value))
+                raise ValueError(f"{name} must be one number for each neuron, got shape {shape}")
             learned = _checks.boolean(f"learn_{name}", learned)
-            parameter = Constant(jnp.asarray(numbers, param_dtype)) if learned else numbers
-            setattr(self, name, parameter)
+            setattr(self, name, learnable(value, param_dtype=param_dtype) if learned else value)
 
     def initialize_carry(
-        self,
-        input_shape: tuple[int, ...],
-        rngs: nnx.Rngs | nnx.RngStream | None = None,
-        *,
-        dtype: Any = jnp.float32,
+        self, input_shape: tuple[int, ...], rngs: Any = None, *, dtype: Any = jnp.float32
     ) -> jax.Array:
         """The potential before the first step, 0."""
-        return jnp.zeros(input_shape, state_dtype(dtype))
-
-    def __call__(
-        self, carry: Float[Array, "*shape"], x: Float[Array, "*shape"] = _checks.REQUIRED
-    ) -> tuple[Float[Array, "*shape"], Float[Array, "*shape"]]:
-        check_call(self, x)
-        check_step(self, carry, x)
-        v, spikes = leaky_step(
-            carry,
-            x,
-            beta=self._beside("beta", carry),
-            threshold=self._beside("threshold", carry),
-            reset_mechanism=self.reset_mechanism,
-            reset_delay=self.reset_delay,
-            surrogate_function=self.surrogate_function,
-        )
-        return v, spikes * self._beside("graded_spikes_factor", carry).astype(x.dtype)
-
-    def _beside(self, name: str, v: jax.Array) -> jax.Array:
-        """The setting or parameter `name` as an array that broadcasts to `v`."""
-        value = getattr(self, name)
-        numbers = jnp.asarray(value[...] if isinstance(value, nnx.Param) else value, v.dtype)
-        if numbers.ndim == 0:
-            return numbers
-        if self.of_features and v.ndim > 2:
+        several = [name for name in self.numbers if np.ndim(getattr(self, name))]
+        if self.of_features and several and len(input_shape) > 2:
             raise ValueError(
-                f"{name}, as it came from snnTorch, has one number for each of {len(numbers)} "
-                f"features, inputs are [N, {len(numbers)}] (of an image they would be those of the "
-                f"columns there); got one of shape {list(v.shape)}"
+                f"{several[0]} has one number for each of {np.size(getattr(self, several[0]))} "
+                "features, as it came from snnTorch: inputs must be [N, features], got one of "
+                f"shape {list(input_shape)}"
             )
-        if v.ndim == 0 or v.shape[-1] != len(numbers):
-            raise ValueError(
-                f"{name} has one number for each of {len(numbers)} neurons, the last axis of an "
-                f"input; got one of shape {list(v.shape)}"
-            )
-        return numbers.reshape((1,) * (v.ndim - 1) + (-1,))
+        return super().initialize_carry(input_shape, rngs, dtype=dtype)
 
-
-def _numbers(name: str, value: Any) -> float | tuple[float, ...]:
-    """`value` as a number, or as a tuple of numbers, one for each neuron."""
-    if np.size(value) == 1:
-        return _checks.real(name, np.asarray(value).reshape(()))
-    if np.ndim(value) > 1:
-        raise ValueError(
-            f"{name} must be a number or one for each neuron, got shape {np.shape(value)}"
-        )
-    return tuple(_checks.real(name, number) for number in np.asarray(value))
+    @staticmethod
+    def step(
+        v: jax.Array, x: jax.Array, *, graded_spikes_factor: float | jax.Array, **settings: Any
+    ) -> tuple[jax.Array, jax.Array]:
+        v, spikes = leaky_step(v, x, **settings)
+        return v, spikes * graded_spikes_factor

@@ -1,24 +1,170 @@
 """A stack of torch layers as one of ours, and back: what networks of snnTorch and Norse share."""
 
+import dataclasses
+import functools
 import importlib
 from collections.abc import Callable, Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import jax
 import numpy as np
 from flax import nnx
 
 from jaxsnn import nn
+from jaxsnn._parts import join
 from jaxsnn._repr import settings_of
 from jaxsnn.interop import _files
-from jaxsnn.interop._torch_kinds import Refused, makers_of, refuse
 from jaxsnn.interop._torch_names import children, entries, fill
 
-Made = tuple[Any, dict[str, Any]]  # our module, and its arrays as torch names them
-# Where each torch module stood first, and ours for it, by the id of torch's.
-Seen = dict[int, tuple[str, Any]]
-# Makes ours of a neuron and its name in the network; None if it is not one of the library's.
-Neuron = Callable[[Any, str, Seen], Made | None]
+# Our module, and its arrays as torch names them, the names beginning at the module.
+Made = tuple[Any, dict[str, Any]]
+
+
+Maker = Callable[[Any], Any]
+
+# Settings that must have one of these values, of every layer that has them.
+_ONLY: dict[str, tuple[Any, ...]] = {
+    "padding_mode": ("zeros",),
+    "end_dim": (-1,),
+    "track_running_stats": (True,),
+    "ceil_mode": (False,),
+    "return_indices": (False,),
+    "divisor_override": (None,),
+}
+
+
+class Refused(Exception):
+    """The reason why a torch layer cannot be converted."""
+
+
+def require(layer: Any, setting: str, *allowed: Any) -> None:
+    """Raise unless a setting of a torch layer has one of the `allowed` values."""
+    if (value := getattr(layer, setting)) not in allowed:
+        raise Refused(f"{setting} must be {' or '.join(map(repr, allowed))}, got {value!r}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Reader:
+    """Converts torch layers.
+
+    Attributes:
+        neuron: converts a neuron, given its name in the network and this reader; None if it is not
+            one of the library's. It raises `Refused` for one that cannot be converted.
+        batch_axes: values that the `start_dim` of a torch `Flatten` may have.
+        seen: where each torch module is first, and ours for it, by the id of torch's.
+    """
+
+    neuron: Callable[[Any, str, "Reader"], Made | None]
+    batch_axes: tuple[int, ...] = (1,)
+    seen: dict[int, tuple[str, Any]] = dataclasses.field(default_factory=dict)
+
+    def layer(self, torch_layer: Any, name: str) -> Made:
+        """Our layer and its arrays. A module that is used in two places is one here too."""
+        try:
+            made = self.neuron(torch_layer, name, self) or self._of_torch(torch_layer, name)
+        except Refused as error:
+            kind = type(torch_layer).__name__
+            message = f"{name or 'the module'}, {kind}, cannot be converted: {error}"
+            raise ValueError(message) from None
+        module, arrays = made
+        return self.seen.setdefault(id(torch_layer), (name, module))[1], arrays
+
+    def _of_torch(self, torch_layer: Any, name: str) -> Made:
+        from torch import nn as torch_nn
+
+        if isinstance(torch_layer, torch_nn.Sequential):
+            made = [self.layer(inner, join(name, k)) for k, inner in enumerate(torch_layer)]
+            named = {
+                f"{k}.{key}": array for k, (_, own) in enumerate(made) for key, array in own.items()
+            }
+            return nn.Sequential(*(module for module, _ in made)), named
+        makers, kind = _makers(torch_nn), type(torch_layer)
+        if kind in makers:
+            only = _ONLY | {"start_dim": self.batch_axes}
+            for setting in only:
+                if hasattr(torch_layer, setting):
+                    require(torch_layer, setting, *only[setting])
+            return makers[kind](torch_layer), torch_layer.state_dict()
+        if kind.__module__.split(".")[0] in ("torch", "snntorch", "norse"):
+            raise Refused(
+                f"supported are {', '.join(made.__name__ for made in makers)}, Sequential; convert "
+                "the rest in parts, jaxsnn.nn.Sequential(before, jax.nn.relu, after)"
+            )
+        raise Refused(
+            "forward() of a class of your own cannot be seen. Pass its layers in the order in "
+            "which they run, torch.nn.Sequential(net.fc1, net.lif1, ...)"
+        )
+
+
+def _makers(torch_nn: Any) -> dict[type, Maker]:
+    """The functions that convert torch's layers, by class."""
+    makers: dict[type, Maker] = {
+        torch_nn.Linear: _linear,
+        torch_nn.Flatten: lambda m: nn.Flatten(),
+        torch_nn.Dropout: lambda m: nn.Dropout(m.p),
+        torch_nn.Dropout2d: lambda m: nn.Dropout2d(m.p),
+        torch_nn.GroupNorm: _group_norm,
+        torch_nn.Identity: lambda m: nn.Sequential(),
+    }
+    for axes in (1, 2, 3):
+        makers |= {
+            getattr(torch_nn, f"Conv{axes}d"): _conv,
+            getattr(torch_nn, f"BatchNorm{axes}d"): _batch_norm,
+            getattr(torch_nn, f"MaxPool{axes}d"): functools.partial(_pool, nn.MaxPool, axes),
+            getattr(torch_nn, f"AvgPool{axes}d"): functools.partial(_pool, nn.AvgPool, axes),
+        }
+    return makers
+
+
+def _linear(layer: Any) -> nn.Linear:
+    bias = layer.bias is not None
+    return nn.Linear(layer.in_features, layer.out_features, use_bias=bias, rngs=nnx.Rngs(0))
+
+
+def _conv(layer: Any) -> nn.Conv:
+    padding = layer.padding
+    return nn.Conv(
+        layer.in_channels,
+        layer.out_channels,
+        layer.kernel_size,
+        layer.stride,
+        padding=padding.upper() if isinstance(padding, str) else [(p, p) for p in padding],
+        kernel_dilation=layer.dilation,
+        feature_group_count=layer.groups,
+        use_bias=layer.bias is not None,
+        rngs=nnx.Rngs(0),
+    )
+
+
+def _batch_norm(layer: Any) -> nn.BatchNorm:
+    require(layer, "affine", True)
+    if layer.momentum is None:
+        raise Refused("momentum must be a number, got None")
+    return nn.BatchNorm(layer.num_features, momentum=1 - layer.momentum, epsilon=layer.eps)
+
+
+def _group_norm(layer: Any) -> nnx.GroupNorm:
+    return nnx.GroupNorm(
+        layer.num_channels,
+        num_groups=layer.num_groups,
+        epsilon=layer.eps,
+        use_bias=layer.affine,
+        use_scale=layer.affine,
+        use_fast_variance=False,
+        rngs=nnx.Rngs(0),
+    )
+
+
+def _pool(kind: Callable[..., Any], axes: int, layer: Any) -> Any:
+    def each(value: Any) -> tuple[int, ...]:
+        return tuple(value) if isinstance(value, tuple | list) else (value,) * axes
+
+    padding = each(layer.padding)
+    if hasattr(layer, "dilation"):
+        require(layer, "dilation", 1, (1,) * axes)
+    if any(padding) and hasattr(layer, "count_include_pad"):
+        require(layer, "count_include_pad", True)
+    return kind(each(layer.kernel_size), each(layer.stride), padding=[(p, p) for p in padding])
 
 
 def import_torch(library: str, module: Any) -> Any:
@@ -36,23 +182,16 @@ def import_torch(library: str, module: Any) -> Any:
     return imported
 
 
-def convert(
-    stack: Any,
-    neuron: Neuron,
-    flatten_channels: Mapping[str, int] | None,
-    *,
-    batch_axes: tuple[int, ...] = (1,),
-) -> Any:
+def convert(stack: Any, reader: Reader, flatten_channels: Mapping[str, int] | None) -> Any:
     """Our module with the layers and parameters of a torch module.
 
     Args:
         stack: a layer, or a `torch.nn.Sequential` of layers and such.
-        neuron: converts what belongs to the library.
+        reader: converts the layers.
         flatten_channels: as in `jaxsnn.interop.spikingjelly.load`.
-        batch_axes: what the `start_dim` of a torch `Flatten` may be.
     """
     _refuse_hooks(stack)
-    module, arrays = layer(stack, "", neuron, batch_axes, {})
+    module, arrays = reader.layer(stack, "")
     known = entries(module, flatten_channels, all_of_it=False)  # neurons have their numbers
     wrong = fill({name: known[name] for name in arrays}, _files.read(arrays))
     if wrong:
@@ -61,12 +200,7 @@ def convert(
 
 
 def write_back(
-    net: Any,
-    stack: Any,
-    neuron: Neuron,
-    flatten_channels: Mapping[str, int] | None,
-    *,
-    batch_axes: tuple[int, ...] = (1,),
+    net: Any, stack: Any, reader: Reader, flatten_channels: Mapping[str, int] | None
 ) -> None:
     """Writes the parameters of `net` into the torch module that `convert` made it of.
 
@@ -75,30 +209,31 @@ def write_back(
     import torch
 
     _refuse_hooks(stack)
-    twin, tensors = layer(stack, "", neuron, batch_axes, {})
-    if type(net) is not type(twin):
-        for attribute in ("stack", "fc"):
-            if type(getattr(net, attribute, None)) is type(twin):
-                raise ValueError(
-                    f"net is a {type(net).__name__}; pass its stack, net.{attribute}, which "
-                    f"from_module makes of such a {type(stack).__name__}"
-                )
+    twin, tensors = reader.layer(stack, "")
     wrong = _differences(net, twin)
-    if not wrong:
-        known = entries(net, flatten_channels, all_of_it=False)
-        expected = entries(twin, flatten_channels, all_of_it=False)
-        for name in sorted(known.keys() | expected.keys()):
-            shapes = [e[name].read().shape if name in e else None for e in (known, expected)]
-            if shapes[0] != shapes[1]:
-                wrong.append(f"{name}: shape {shapes[0]} in net, {shapes[1]} in module")
     if wrong:
         raise ValueError(
-            f"net is not what from_module makes of this {type(stack).__name__}, as far as layers "
-            f"and settings go: {'; '.join(wrong)}"
+            f"net does not match this {type(stack).__name__}: {'; '.join(wrong)}. Pass what "
+            "from_module returned; of a Classifier its stack, of a network of jaxsnn.models its fc"
         )
+    known = entries(net, flatten_channels, all_of_it=False)
     # Counters of torch have no counterpart.
     arrays = {name: np.array(known[name].read()) for name in tensors if not known[name].optional}
-    _check_arrays(arrays, tensors)
+    first: dict[int, str] = {}
+    for name, array in arrays.items():
+        one = first.setdefault(tensors[name].data_ptr(), name) if array.size else name
+        found = ""
+        if array.size != tensors[name].numel():
+            found = f"has shape {array.shape}, in torch {tuple(tensors[name].shape)}"
+        elif not np.all(np.isfinite(array)):
+            found = "holds NaN or infinity"
+        elif not np.array_equal(arrays[one].ravel(), array.ravel()):
+            found = (
+                f"differs from {one}, and in torch both are one tensor: make two of it there, "
+                "torch.nn.Parameter(weight.detach().clone()), or train net as nnx.split keeps it"
+            )
+        if found:
+            raise ValueError(f"nothing was written: {name} of net {found}")
     with torch.no_grad():
         for name, array in arrays.items():
             tensors[name].copy_(torch.from_numpy(array).reshape(tensors[name].shape))
@@ -109,55 +244,34 @@ def _refuse_hooks(stack: Any) -> None:
     from torch.nn.utils import parametrize
 
     for name, part in stack.named_modules():
-        name, kind = name or "the module", type(part).__name__
-        if parametrize.is_parametrized(part):
-            raise ValueError(
-                f"{name}, {kind}, calculates its parameters from others. Put the result in their "
-                "place first: torch.nn.utils.parametrize.remove_parametrizations(layer, 'weight')"
-            )
+        at = f"{name or 'the module'}, {type(part).__name__}"
         hooks = [*part._forward_pre_hooks.values(), *part._forward_hooks.values()]
-        if hooks:
-            names = ", ".join(getattr(hook, "__name__", type(hook).__name__) for hook in hooks)
+        names = [getattr(hook, "__name__", type(hook).__name__) for hook in hooks]
+        names += ["parametrizations"] if parametrize.is_parametrized(part) else []
+        if names:
             raise ValueError(
-                f"{name}, {kind}, has hooks, {names}, which run with its forward(), and what they "
-                "do is not converted. Remove them first, handle.remove(). For those of "
-                "torch.nn.utils prune.remove(layer, 'weight'), remove_weight_norm(layer) and "
-                "remove_spectral_norm(layer) leave the weights that were calculated in the layer"
-            )
-
-
-def _check_arrays(arrays: dict[str, np.ndarray], tensors: dict[str, Any]) -> None:
-    """They are numbers, and there is one array only for each tensor."""
-    first: dict[int, str] = {}
-    for name, array in arrays.items():
-        if not np.all(np.isfinite(array)):
-            raise ValueError(f"{name} of net holds NaN or infinity; nothing was written")
-        one = first.setdefault(tensors[name].data_ptr(), name) if array.size else name
-        if not np.array_equal(arrays[one].ravel(), array.ravel()):
-            raise ValueError(
-                f"{one} and {name} are one tensor of torch's, but in net they differ; nothing was "
-                "written. Make two of it in torch, torch.nn.Parameter(weight.detach().clone()), or "
-                "train them as one: from_module makes one layer of ours where one layer of torch "
-                "stands in both places, and jaxsnn.training and nnx.split keep it one, but not "
-                "jax.tree.map and jax.grad of net itself"
+                f"{at}, has hooks, {', '.join(names)}, which are not converted; remove them first, "
+                "handle.remove(), or with torch.nn.utils prune.remove(layer, 'weight'), "
+                "remove_weight_norm(layer), remove_spectral_norm(layer), "
+                "parametrize.remove_parametrizations(layer, 'weight')"
             )
 
 
 def _differences(ours: Any, theirs: Any, name: str = "") -> list[str]:
-    """The layers that differ, and their settings; of each place, what stands in it."""
+    """The layers whose kinds or settings differ, with both descriptions."""
     one, other = _described(ours), _described(theirs)
     found = [] if one == other else [f"{name or 'the whole'} is {one}, not {other}"]
     if type(ours) is not type(theirs):
         return found
     mine, parts = dict(children(ours)), dict(children(theirs))
     for key in mine | parts:
-        inner = name if key == "layers" else f"{name}.{key}".removeprefix(".")  # as torch does
+        inner = name if key == "layers" else join(name, key)  # as torch does
         found += _differences(mine.get(key), parts.get(key), inner)
     return found
 
 
 def _described(part: Any) -> str:
-    """A layer with the settings that say what it does; what it learned is not among them."""
+    """A layer with its settings, without constants that it learned."""
     if part is None:
         return "missing"
     if not isinstance(part, nnx.Module) or isinstance(part, nnx.List | nnx.Dict):
@@ -169,58 +283,3 @@ def _described(part: Any) -> str:
         and not isinstance(value, nnx.Variable)
     }
     return f"{type(part).__name__}({', '.join(f'{k}={v}' for k, v in settings.items())})"
-
-
-def layer(
-    torch_layer: Any, name: str, neuron: Neuron, batch_axes: tuple[int, ...], seen: Seen
-) -> Made:
-    """Our layer, and the arrays that belong into it under their full names in torch.
-
-    A module that stands in two places is one here too; its arrays have the names of both.
-    """
-    module, arrays = _layer(torch_layer, name, neuron, batch_axes, seen)
-    return seen.setdefault(id(torch_layer), (name, module))[1], arrays
-
-
-def _layer(
-    torch_layer: Any, name: str, neuron: Neuron, batch_axes: tuple[int, ...], seen: Seen
-) -> Made:
-    from torch import nn as torch_nn
-
-    at = f"{name}." if name else ""
-    known = neuron(torch_layer, at, seen)
-    if known is not None:
-        return known
-    if isinstance(torch_layer, torch_nn.Sequential):
-        ours: list[Any] = []
-        arrays: dict[str, Any] = {}
-        for k, inner in enumerate(torch_layer):
-            module, more = layer(inner, f"{at}{k}", neuron, batch_axes, seen)
-            ours.append(module)
-            arrays |= more
-        return nn.Sequential(*ours), arrays
-    makers = makers_of(torch_nn, batch_axes)
-    make = makers.get(type(torch_layer))
-    if make is None:
-        _refuse_kind(name or "the module", type(torch_layer), makers)
-    try:
-        made = make(torch_layer)
-    except Refused as error:
-        refuse(name, torch_layer, *error.args)
-    return made, {f"{at}{key}": value for key, value in torch_layer.state_dict().items()}
-
-
-def _refuse_kind(name: str, kind: type, makers: Mapping[type, Any]) -> NoReturn:
-    if kind.__module__.split(".")[0] in ("torch", "snntorch", "norse"):
-        raise ValueError(
-            f"{name} is a {kind.__name__}, which is not converted. Supported layers of torch are: "
-            f"{', '.join(made.__name__ for made in makers)}, Sequential. Convert the layers before "
-            "and after it by themselves, and put its replacement between them, "
-            "jaxsnn.nn.Sequential(before, jax.nn.relu, after)"
-        )
-    raise ValueError(
-        f"{name} is a {kind.__name__}, and what forward() of a class of your own does cannot be "
-        "seen. Hand over its layers in the order in which they run, torch.nn.Sequential(net.fc1, "
-        "net.lif1, ...); what forward() does besides, e.g. a sum over time, do with the outputs of "
-        "jaxsnn.nn.unroll"
-    )

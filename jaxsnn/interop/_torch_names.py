@@ -12,7 +12,10 @@ from jaxsnn.interop._features import FEATURES, INPUT, Flow, Orders
 from jaxsnn.interop._layouts import Entry
 from jaxsnn.interop._leaky import Leaky
 
-_NORMS = nn.BatchNorm | nn.contrib.BatchNormThroughTime | nn.contrib.TemporalEffectiveBatchNorm
+_NORMS = (
+    *(nn.BatchNorm, nn.contrib.BatchNormThroughTime, nn.contrib.TemporalEffectiveBatchNorm),
+    *(nnx.BatchNorm, nnx.LayerNorm),
+)
 _RNN_CELLS = (
     nn.contrib.SpikingVanillaRNNCell | nn.contrib.SpikingGRUCell | nn.contrib.SpikingLSTMCell
 )
@@ -49,21 +52,19 @@ def fill(known: dict[str, Entry], arrays: dict[str, np.ndarray]) -> list[str]:
         if name not in arrays:
             if not entry.optional:
                 wrong.append(f"{name}: missing, expected shape {shape}")
-        elif arrays[name].shape != shape:
-            found = arrays[name].shape
-            wrong.append(f"{name}: expected shape {shape}, found {found}{entry.hint}")
-        elif arrays[name].dtype.kind not in "fiu":
-            wrong.append(f"{name}: expected numbers, found dtype {arrays[name].dtype}")
+        elif (array := arrays[name]).shape != shape:
+            wrong.append(f"{name}: expected shape {shape}, found {array.shape}{entry.hint}")
+        elif array.dtype.kind not in "fiu":
+            wrong.append(f"{name}: expected numbers, found dtype {array.dtype}")
         else:
             try:
                 with np.errstate(over="ignore"):  # said below
-                    entry.write(arrays[name])
+                    entry.write(array)
                 written[name] = entry.read()
+                if not np.all(np.isfinite(written[name])):
+                    raise ValueError("holds NaN or infinity, or numbers too large for here")
             except ValueError as error:
                 wrong.append(f"{name}: {error}")
-            else:
-                if not np.all(np.isfinite(written[name])):
-                    wrong.append(f"{name}: holds NaN or infinity, or numbers too large for here")
     for name, array in written.items():  # a layer that stands in two places has two names
         if not np.array_equal(known[name].read(), array, equal_nan=True):
             wrong.append(f"{name}: another array stands under another name of the same layer")
@@ -118,32 +119,22 @@ class _Walk:
         if _is_rnn(layer):
             return self._rnn_layers([layer], at, flow)
         if isinstance(layer, _NORMS):
-            norm: Any = getattr(layer, "norm", layer)  # TEBN holds one
-            channels = norm.num_features
-            order = None if flow.sorted else self.orders.order(name, channels, flow)
-            self.entries += _layouts.norm(layer, at, order)
-            return flow
-        if isinstance(layer, Leaky):
-            of_input = flow is INPUT and not self.inside_own
-            self.entries += _layouts.leaky(layer, at, flow.axes, of_input=of_input)
-            return self.orders.behind(layer, name, flow)
-        if isinstance(layer, nn.ExponentialSynapse) and self.alphas:
-            of_input = flow is INPUT and not self.inside_own
-            self.entries.append(_layouts.alpha(layer, at, flow.axes, of_input=of_input))
-            return self.orders.behind(layer, name, flow)
-        if isinstance(layer, nnx.BatchNorm | nnx.LayerNorm):
-            return self._norm_of_flax(layer, name, flow)
+            return self._norm(layer, name, flow)
         if isinstance(layer, nnx.Embed):
             self.entries.append(_layouts.stored(f"{at}weight", layer.embedding))
             return FEATURES
-        rule = _layouts.rule_of(layer)
-        if rule is not None:
+        of_input = flow is INPUT and not self.inside_own
+        if isinstance(layer, Leaky):
+            self.entries += _layouts.leaky(layer, at, flow.axes, of_input=of_input)
+        elif isinstance(layer, nn.ExponentialSynapse) and self.alphas:
+            self.entries.append(_layouts.alpha(layer, at, flow.axes, of_input=of_input))
+        elif (rule := _layouts.rule_of(layer)) is not None:
             self.entries += rule(layer, at)
         elif isinstance(layer, _OF_FLAX):
             raise ValueError(
                 f"{name or 'the module'} is Flax's {type(layer).__name__}, whose parameters torch "
-                "has under other names and in other shapes; take the layers beside it one by one, "
-                "or use SpikingLSTMCell or another cell of jaxsnn.nn"
+                "has in other shapes; convert the layers around it separately, or use "
+                "SpikingLSTMCell or another cell of jaxsnn.nn"
             )
         elif isinstance(layer, nnx.Pytree):
             self._parts(layer, at, flow)
@@ -163,16 +154,16 @@ class _Walk:
         self.visit(layer.sub_module, f"{at}sub_module", FEATURES)
         return FEATURES
 
-    def _norm_of_flax(self, layer: nnx.BatchNorm | nnx.LayerNorm, name: str, flow: Flow) -> Flow:
-        over_channels = isinstance(layer, nnx.BatchNorm)
-        for setting in ("axis",) if over_channels else ("feature_axes", "reduction_axes"):
-            if (axes := getattr(layer, setting)) not in (-1, (-1,)):
+    def _norm(self, layer: Any, name: str, flow: Flow) -> Flow:
+        for setting in ("axis", "feature_axes", "reduction_axes"):  # of Flax's
+            if (axes := getattr(layer, setting, -1)) not in (-1, (-1,)):
                 raise ValueError(
-                    f"{name or 'the module'}, Flax's {type(layer).__name__} with {setting}={axes}, "
-                    "has another shape in torch; only -1, the last axis, can be read and written"
+                    f"{name or 'the module'}, Flax's {type(layer).__name__}: {setting} must be -1, "
+                    f"the last axis, as in torch, got {axes}"
                 )
-        of_images = over_channels and flow.sorted
-        order = None if of_images else self.orders.order(name, layer.num_features, flow)
+        features = getattr(layer, "norm", layer).num_features  # TEBN holds one
+        of_images = flow.sorted and not isinstance(layer, nnx.LayerNorm)
+        order = None if of_images else self.orders.order(name, features, flow)
         self.entries += _layouts.norm(layer, f"{name}." if name else "", order)
         return flow
 
@@ -225,23 +216,16 @@ def children(module: Any) -> Iterator[tuple[str, Any]]:
 def _refuse_unseen(module: Any, found: list[Entry]) -> None:
     """Every parameter and statistic must have a name in torch."""
     seen = {id(variable) for entry in found for variable in entry.variables}
-    owners = {
-        id(variable): type(part).__name__
-        for _, part in nnx.iter_modules(module)
-        for variable in vars(part).values()
-    }
+    nodes = dict(nnx.iter_graph(module))
     left = {
-        f"{'.'.join(map(str, path))} (of {owners.get(id(variable), type(variable).__name__)})": (
-            variable
-        )
-        for path, variable in nnx.iter_graph(module)
-        if isinstance(variable, nnx.Param | nnx.BatchStat) and id(variable) not in seen
+        f"{'.'.join(map(str, path))} (of {type(nodes[path[:-1]]).__name__})": node
+        for path, node in nodes.items()
+        if isinstance(node, nnx.Param | nnx.BatchStat) and id(node) not in seen
     }
     if left:
         constants = any(isinstance(variable, nn.Constant) for variable in left.values())
         raise ValueError(
-            f"what SpikingJelly or torch call these of {type(module).__name__}, if they have them, "
-            f"is not known here: {', '.join(left)}; take the layers beside it one by one, and "
-            "these arrays by hand"
-            + (f". Constants that are learned: {_layouts.WAY_OUT}" if constants else "")
+            f"the name in SpikingJelly or torch of these of {type(module).__name__} is not known "
+            f"here: {', '.join(left)}; convert the layers around them separately, and these arrays "
+            f"by hand{f'. Constants that are learned: {_layouts.WAY_OUT}' if constants else ''}"
         )

@@ -2,15 +2,15 @@
 
 import math
 from collections.abc import Mapping
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from flax import nnx
 
 from jaxsnn import nn
 from jaxsnn._phases import SurrogateFunction
-from jaxsnn.interop import _torch_kinds, _torch_layers
-from jaxsnn.interop._torch_layers import Made, Seen
+from jaxsnn.interop import _files, _torch_layers
+from jaxsnn.interop._torch_layers import Made, Reader, Refused
 from jaxsnn.surrogate import SuperSpike
 
 _WHOLE = ("LIF", "LIFRecurrent", "IAF", "LI")  # run a sequence; the others one step
@@ -47,8 +47,8 @@ def from_module(
 
     What comes back and what is raised are those of `jaxsnn.interop.snntorch.from_module`.
     """
-    reader, batch_axes = _reader(module, surrogate_function)
-    return _torch_layers.convert(module, reader, flatten_channels, batch_axes=batch_axes)
+    reader = _reader(module, surrogate_function)
+    return _torch_layers.convert(module, reader, flatten_channels)
 
 
 def to_module(net: Any, module: Any, *, flatten_channels: Mapping[str, int] | None = None) -> None:
@@ -57,163 +57,118 @@ def to_module(net: Any, module: Any, *, flatten_channels: Mapping[str, int] | No
     As `jaxsnn.interop.snntorch.to_module`. The numbers of Norse's neurons are settings here, and
     stay as they are.
     """
-    reader, batch_axes = _reader(module, SuperSpike())
-    _torch_layers.write_back(net, module, reader, flatten_channels, batch_axes=batch_axes)
+    reader = _reader(module, SuperSpike())
+    _torch_layers.write_back(net, module, reader, flatten_channels)
 
 
-def _reader(
-    module: Any, surrogate_function: SurrogateFunction | None
-) -> tuple[_torch_layers.Neuron, tuple[int, ...]]:
-    """The converters of neurons, and the first axis that a Flatten may flatten."""
+def _reader(module: Any, surrogate_function: SurrogateFunction | None) -> Reader:
+    """Converts what sees sequences; in a Lift, or where there is none, it sees single steps."""
     library = _torch_layers.import_torch("norse.torch", module)
-    kinds = {
-        getattr(library, name): make
-        for names, make in (
-            (("IAFCell", "IAF"), _iaf),
-            (("LIFBoxCell",), _lif_box),
-            (("LIFCell", "LIF"), _lif),
-            (("LIFRecurrentCell", "LIFRecurrent"), _lif_recurrent),
-            (("LICell", "LI"), _li),
-            (("LIBoxCell",), _li_box),
-            (("LILinearCell",), _li_linear),
-        )
-        for name in names
-    }
+    kinds = {getattr(library, name): kind for name, kind in _KINDS.items()}
     whole = tuple(getattr(library, name) for name in _WHOLE)
+    of_sequences, of_steps = (2,), (1,)  # the first axes after time and batch
 
-    def reader(sees_sequence: bool) -> _torch_layers.Neuron:
-        """Converts what sees sequences; in a Lift, or where there is none, it sees single steps."""
+    def neuron(layer: Any, name: str, reader: Reader) -> Made | None:
+        sequences = reader.batch_axes == of_sequences
+        if isinstance(layer, library.Lift):
+            if not sequences:
+                raise Refused("there is a Lift around it already; leave one out")
+            return Reader(neuron, of_steps, reader.seen).layer(layer.lifted_module, name)
+        if type(layer) not in kinds:
+            return None
+        if sequences and not isinstance(layer, whole):
+            raise Refused("in this network layers see whole sequences; put it in a Lift")
+        if isinstance(layer, whole) and not sequences:
+            raise Refused("in a Lift it would see single steps; take it out of it")
+        return _neuron(layer, *kinds[type(layer)], surrogate_function)
 
-        def neuron(layer: Any, at: str, seen: Seen) -> Made | None:
-            if isinstance(layer, library.Lift):
-                if not sees_sequence:
-                    _refuse_kind(layer, at, "there is a Lift around it already; leave one out")
-                inner = layer.lifted_module
-                return _torch_layers.layer(inner, at.removesuffix("."), reader(False), (1,), seen)
-            if type(layer) not in kinds:
-                return None
-            if isinstance(layer, whole) and not sees_sequence:
-                _refuse_kind(layer, at, "in a Lift it would see single steps; take it out of it")
-            if sees_sequence and not isinstance(layer, whole):
-                _refuse_kind(
-                    layer, at, "in this network layers see whole sequences; put it in a Lift"
-                )
-            return kinds[type(layer)](_Settings(layer, at, surrogate_function), at)
-
-        return neuron
-
-    sequence = any(isinstance(m, (*whole, library.Lift)) for m in module.modules())
-    return reader(sequence), ((2,) if sequence else (1,))
+    sequences = any(isinstance(m, (*whole, library.Lift)) for m in module.modules())
+    return Reader(neuron, of_sequences if sequences else of_steps)
 
 
-def _refuse_kind(layer: Any, at: str, way_out: str) -> NoReturn:
-    name = at.removesuffix(".") or "the module"
-    raise ValueError(f"{name}, {type(layer).__name__}, cannot be converted: {way_out}")
-
-
-class _Settings:
-    """The settings of a neuron of Norse, as numbers of ours."""
-
-    def __init__(self, layer: Any, at: str, surrogate_function: SurrogateFunction | None) -> None:
-        self.layer, self.name = layer, at.removesuffix(".") or "the module"
-        self._surrogate_function = surrogate_function
-
-    def number(self, setting: str) -> float:
-        return _torch_kinds.number(self.name, self.layer, setting, getattr(self.layer.p, setting))
-
-    def refuse(self, setting: str, value: Any, way_out: str) -> NoReturn:
-        raise ValueError(
-            f"{self.name}, {type(self.layer).__name__} with {setting}={value!r}, cannot be "
-            f"converted: {way_out}"
-        )
-
-    def tau(self) -> float:
-        """The membrane time constant in time steps."""
-        share = float(self.layer.dt) * self.number("tau_mem_inv")
-        if not 0 < share < 1:
-            self.refuse("dt * tau_mem_inv", share, "it must be between 0 and 1")
-        return 1 / share
-
-    def synapse(self) -> list[Any]:
-        """The current before the membrane; nothing if nothing is left of it after a step."""
-        share = float(self.layer.dt) * self.number("tau_syn_inv")
-        if not 0 < share <= 1:
-            self.refuse("dt * tau_syn_inv", share, "it must be greater than 0 and at most 1")
-        return [] if share == 1 else [nn.ExponentialSynapse(-1 / math.log1p(-share))]
-
-    def firing(self, *, detach_reset: bool = False) -> dict[str, Any]:
-        """Threshold, reset and surrogate of our neuron; it rests where it is reset to."""
-        p = self.layer.p
-        reset = getattr(getattr(p, "reset_method", None), "__name__", "reset_value")
-        if reset not in ("reset_value", "reset_subtract"):
-            self.refuse("reset_method", reset, "it must be reset_value or reset_subtract")
-        subtracts = reset == "reset_subtract"
-        v_reset = 0.0 if subtracts else self.number("v_reset")
-        if hasattr(p, "v_leak") and self.number("v_leak") != v_reset:
-            way_out = "it must be 0 with reset_subtract" if subtracts else "it must be v_reset"
-            self.refuse(
-                "v_leak", self.number("v_leak"), f"{way_out}, as here a LIF neuron rests there"
-            )
-        surrogate = self._surrogate_function
-        if surrogate is None:
-            if p.method != "super":
-                self.refuse("method", p.method, "say which surrogate_function is to take its place")
-            surrogate = SuperSpike()
-        threshold = np.float32(self.number("v_th"))
-        above = np.nextafter(threshold, np.float32(np.inf))
-        if threshold == 0:
-            above = np.finfo(np.float32).tiny  # less would count as 0 on most devices
-        return {
-            "v_threshold": float(above),
-            "v_reset": None if subtracts else v_reset,
-            "detach_reset": detach_reset,
-            "surrogate_function": surrogate,
-        }
-
-    def integrator(self) -> nn.NonSpikingLIFNode:
-        if self.number("v_leak") != 0:
-            self.refuse("v_leak", self.number("v_leak"), "it must be 0, where ours rests")
-        return nn.NonSpikingLIFNode(self.tau())
-
-
-def _iaf(settings: _Settings, at: str) -> Made:
-    return nn.IFNode(**settings.firing()), {}
-
-
-def _lif_box(settings: _Settings, at: str) -> Made:
-    return nn.LIFNode(settings.tau(), **settings.firing()), {}
-
-
-def _lif(settings: _Settings, at: str) -> Made:
-    membrane = nn.LIFNode(settings.tau(), **settings.firing())
-    return nn.Sequential(*settings.synapse(), membrane), {}
-
-
-def _lif_recurrent(settings: _Settings, at: str) -> Made:
-    layer = settings.layer
+def _neuron(
+    layer: Any, membrane: str, synaptic: bool, surrogate_function: SurrogateFunction | None
+) -> Made:
+    """Our module for a neuron of Norse, and its weights."""
+    recurrent = hasattr(layer, "recurrent_weights")
+    node: Any
+    if membrane == "LI":
+        if (rest := _number(layer, "v_leak")) != 0:
+            raise Refused(f"v_leak must be 0, where ours rests, got {rest}")
+        node = nn.NonSpikingLIFNode(_tau(layer))
+    else:
+        settings = _firing(layer, surrogate_function) | {"detach_reset": recurrent}
+        node = nn.IFNode(**settings) if membrane == "IAF" else nn.LIFNode(_tau(layer), **settings)
+    parts = [*_synapse(layer), node] if synaptic else [node]
+    if synaptic:
+        node = nn.Sequential(*parts)
+    if not hasattr(layer, "input_weights"):
+        return node, {}
     n_in, n = int(layer.input_size), int(layer.hidden_size)
-    membrane = nn.LIFNode(settings.tau(), **settings.firing(detach_reset=True))
-    node = nn.Sequential(*settings.synapse(), membrane)
-    stack = nn.Sequential(
-        nn.Linear(n_in, n, use_bias=False, rngs=nnx.Rngs(0)),
-        nn.LinearRecurrentContainer(node, n, n, bias=False, feedback_only=True, rngs=nnx.Rngs(0)),
-    )
-    return stack, {
-        f"{at}0.weight": layer.input_weights,
-        f"{at}1.rc.weight": layer.recurrent_weights,
+    weights = nn.Linear(n_in, n, use_bias=False, rngs=nnx.Rngs(0))
+    arrays = {"0.weight": layer.input_weights}
+    if not recurrent:
+        return nn.Sequential(weights, *parts), arrays
+    loop = nn.LinearRecurrentContainer(node, n, n, bias=False, feedback_only=True, rngs=nnx.Rngs(0))
+    return nn.Sequential(weights, loop), arrays | {"1.rc.weight": layer.recurrent_weights}
+
+
+# The kind of membrane of each of Norse's neurons, and whether a synapse is before it.
+_KINDS = {
+    **dict.fromkeys(("IAFCell", "IAF"), ("IAF", False)),
+    **dict.fromkeys(("LIFCell", "LIF", "LIFRecurrentCell", "LIFRecurrent"), ("LIF", True)),
+    **dict.fromkeys(("LICell", "LI", "LILinearCell"), ("LI", True)),
+    "LIFBoxCell": ("LIF", False),
+    "LIBoxCell": ("LI", False),
+}
+
+
+def _number(layer: Any, setting: str) -> float:
+    """A setting of a neuron: a tensor, or a number of Python's."""
+    value = getattr(layer.p, setting)
+    array = _files.array(setting, value) if hasattr(value, "detach") else np.asarray(value)
+    if array.size != 1:
+        raise Refused(f"{setting} must be one number for the whole layer, got {array.shape}")
+    return float(array.item())
+
+
+def _tau(layer: Any) -> float:
+    """The membrane time constant in time steps."""
+    return 1 / _share(layer, "tau_mem_inv", below_one=True)
+
+
+def _share(layer: Any, setting: str, *, below_one: bool = False) -> float:
+    """The part of a state that leaks in a step."""
+    share = float(layer.dt) * _number(layer, setting)
+    if not 0 < share <= 1 or (below_one and share == 1):
+        raise Refused(f"dt * {setting} must be between 0 and 1, got {share}")
+    return share
+
+
+def _synapse(layer: Any) -> list[nn.ExponentialSynapse]:
+    """The current before the membrane; nothing if nothing is left of it after a step."""
+    share = _share(layer, "tau_syn_inv")
+    return [] if share == 1 else [nn.ExponentialSynapse(-1 / math.log1p(-share))]
+
+
+def _firing(layer: Any, surrogate_function: SurrogateFunction | None) -> dict[str, Any]:
+    """Threshold, reset and surrogate of our neuron; it rests where it is reset to."""
+    p = layer.p
+    reset = getattr(getattr(p, "reset_method", None), "__name__", "reset_value")
+    if reset not in ("reset_value", "reset_subtract"):
+        raise Refused(f"reset_method must be reset_value or reset_subtract, got {reset}")
+    v_reset = _number(layer, "v_reset") if reset == "reset_value" else 0.0
+    if hasattr(p, "v_leak") and (rest := _number(layer, "v_leak")) != v_reset:
+        name = "v_reset" if reset == "reset_value" else "0 with reset_subtract"
+        raise Refused(f"v_leak must be {name}, where a LIF neuron rests here, got {rest}")
+    if surrogate_function is None and p.method != "super":
+        raise Refused(f"method={p.method!r} has no counterpart; pass surrogate_function=")
+    threshold = np.float32(_number(layer, "v_th"))
+    above = np.nextafter(threshold, np.float32(np.inf))
+    if threshold == 0:
+        above = np.finfo(np.float32).tiny  # less would count as 0 on most devices
+    return {
+        "v_threshold": float(above),
+        "v_reset": v_reset if reset == "reset_value" else None,
+        "surrogate_function": surrogate_function or SuperSpike(),
     }
-
-
-def _li(settings: _Settings, at: str) -> Made:
-    return nn.Sequential(*settings.synapse(), settings.integrator()), {}
-
-
-def _li_box(settings: _Settings, at: str) -> Made:
-    return settings.integrator(), {}
-
-
-def _li_linear(settings: _Settings, at: str) -> Made:
-    layer = settings.layer
-    weights = nn.Linear(layer.input_size, layer.hidden_size, use_bias=False, rngs=nnx.Rngs(0))
-    stack = nn.Sequential(weights, *settings.synapse(), settings.integrator())
-    return stack, {f"{at}0.weight": layer.input_weights}

@@ -9,10 +9,10 @@ from flax import nnx
 
 from jaxsnn import nn
 from jaxsnn._phases import SurrogateFunction
-from jaxsnn.interop import _files, _torch_kinds, _torch_layers
+from jaxsnn.interop import _files, _torch_layers
 from jaxsnn.interop._leaky import Leaky as Leaky
 from jaxsnn.interop._leaky import leaky_step as leaky_step
-from jaxsnn.interop._torch_layers import Made, Seen
+from jaxsnn.interop._torch_layers import Made, Reader, Refused, require
 from jaxsnn.surrogate import ATan
 
 
@@ -80,112 +80,91 @@ def to_module(net: Any, module: Any, *, flatten_channels: Mapping[str, int] | No
     _torch_layers.write_back(net, module, _reader(library, ATan()), flatten_channels)
 
 
-def _reader(library: Any, surrogate: SurrogateFunction) -> _torch_layers.Neuron:
-    def neuron(layer: Any, at: str, seen: Seen) -> Made | None:
+def _reader(library: Any, surrogate: SurrogateFunction) -> Reader:
+    def neuron(layer: Any, name: str, reader: Reader) -> Made | None:
         if not isinstance(layer, library.SpikingNeuron):
             return None
-        if id(layer) in seen:
-            raise ValueError(
-                f"one {type(layer).__name__} stands at {seen[id(layer)][0]} and "
-                f"{at.removesuffix('.')}, and in snnTorch it keeps one potential for both places; "
+        if id(layer) in reader.seen:
+            raise Refused(
+                f"in snnTorch it keeps one potential for {reader.seen[id(layer)][0]} and {name}; "
                 "make two neurons"
             )
-        return _neuron(library, layer, at, surrogate)
+        return _neuron(library, layer, surrogate)
 
-    return neuron
+    return Reader(neuron)
 
 
-def _neuron(library: Any, layer: Any, at: str, surrogate: SurrogateFunction) -> Made:
+def _neuron(library: Any, layer: Any, surrogate: SurrogateFunction) -> Made:
     """Our module for a neuron, and its arrays under the names that torch would give them."""
-    name = at.removesuffix(".")
     recurrent = type(layer) in (library.RLeaky, library.RSynaptic)
     synaptic = type(layer) in (library.Synaptic, library.RSynaptic)
     if type(layer) is library.Lapicque:
-        raise ValueError(
-            f"{name or 'the module'} is snnTorch's Lapicque. With reset_mechanism='subtract' or "
-            "'none' it is a Leaky(beta=1 - time_step / (R * C)) whose input is multiplied by "
-            "time_step / C: take that, with the factor in the weights and the bias before it"
+        raise Refused(
+            "with reset_mechanism='subtract' or 'none' take Leaky(beta=1 - time_step / (R * C)), "
+            "and multiply the weights and the bias before it by time_step / C"
         )
     if not (recurrent or synaptic or type(layer) is library.Leaky):
-        raise ValueError(
-            f"{name or 'the module'} is snnTorch's {type(layer).__name__}, whose equation is not "
-            "here; Leaky, RLeaky, Synaptic and RSynaptic are"
-        )
-    if layer.inhibition:
-        _torch_kinds.refuse(name, layer, "inhibition", "False")
-    if layer.state_quant:
-        _torch_kinds.refuse(name, layer, "state_quant", "False")
-    if type(layer) is library.RSynaptic and not layer.reset_delay:
-        _torch_kinds.refuse(name, layer, "reset_delay", "True: snnTorch cannot run it either")
+        raise Refused("neurons that have a counterpart are Leaky, RLeaky, Synaptic and RSynaptic")
+    require(layer, "inhibition", False)
+    require(layer, "state_quant", False)
+    if type(layer) is library.RSynaptic:
+        require(layer, "reset_delay", True)  # snnTorch cannot run it either
+    if recurrent and not (layer.all_to_all and layer.linear_features):
+        raise Refused("feedback must have all_to_all=True and linear_features")
     reset = layer.reset_mechanism
     if reset == "zero" and type(layer) is not library.Leaky and layer.reset_delay:
         reset = "discard"
-    numbers = {key: _numbers(name, layer, key) for key in Leaky.numbers}
-    learned: Any = {f"learn_{key}": getattr(layer, key).requires_grad for key in numbers}
-    settings: Any = {key: array.reshape(-1) for key, array in numbers.items()} | learned
+    numbers = {key: _numbers(layer, key) for key in Leaky.numbers}
+    settings: Any = {key: np.ravel(a) if a.ndim else a for key, a in numbers.items()}
+    settings |= {f"learn_{key}": getattr(layer, key).requires_grad for key in numbers}
+    settings |= {"reset_mechanism": reset, "reset_delay": layer.reset_delay}
     try:
-        leaky = Leaky(
-            **settings,
-            reset_mechanism=reset,
-            reset_delay=layer.reset_delay,
-            surrogate_function=surrogate,
-        )
+        node: Any = Leaky(**settings, surrogate_function=surrogate)
     except ValueError as error:
-        raise ValueError(f"{name or 'the module'}, {type(layer).__name__}: {error}") from error
-    node: Any = leaky
-    stack = f"{at}sub_module." if recurrent else at
-    inside = stack
-    alpha = _numbers(name, layer, "alpha") if synaptic else np.zeros(())
-    if synaptic and (synapse := _synapse(name, layer, alpha)) is not None:
-        node, inside = nn.Sequential(synapse, leaky), f"{stack}1."
+        raise Refused(error) from error
+    at = ""
+    if synaptic:
+        numbers["alpha"] = _numbers(layer, "alpha")
+        synapse = _synapse(layer, numbers["alpha"])
+        node, at = (node, "") if synapse is None else (nn.Sequential(synapse, node), "1.")
     # Along which axis they lie can be told only where it is known what comes to the neuron.
     arrays: dict[str, Any] = {
-        f"{inside}{key}": getattr(layer, key).detach().view(a.shape)
+        "0.alpha" if key == "alpha" else f"{at}{key}": getattr(layer, key).detach().view(a.shape)
         for key, a in numbers.items()
         if a.ndim or getattr(layer, key).requires_grad
     }
-    if alpha.ndim or (synaptic and layer.alpha.requires_grad):
-        arrays[f"{stack}0.alpha"] = layer.alpha.detach().view(alpha.shape)
     if not recurrent:
         return node, arrays
-    if not (layer.all_to_all and layer.linear_features):
-        raise ValueError(
-            f"{name or 'the module'}, {type(layer).__name__}, must have all_to_all=True and "
-            "linear_features, which is a LinearRecurrentContainer here; other feedback is not"
-        )
     n = layer.linear_features
     container = nn.LinearRecurrentContainer(node, n, n, feedback_only=True, rngs=nnx.Rngs(0))
-    weights = layer.recurrent.state_dict()
-    return container, arrays | {f"{at}rc.{key}": array for key, array in weights.items()}
+    inside = {f"sub_module.{key}": array for key, array in arrays.items()}
+    weights = {f"rc.{key}": array for key, array in layer.recurrent.state_dict().items()}
+    return container, inside | weights
 
 
-def _numbers(name: str, layer: Any, key: str) -> np.ndarray:
+def _numbers(layer: Any, key: str) -> np.ndarray:
     """A number of a neuron: scalar, or one for each feature `[n]` or channel `[n, 1, ...]`."""
-    array = _files.read({key: getattr(layer, key)})[key]
+    array = _files.array(key, getattr(layer, key))
     fixed = not getattr(layer, key).requires_grad
     if array.size == 1 or (fixed and array.size and np.all(array == array.flat[0])):
         return array.reshape(-1)[0].reshape(())
     while array.shape[0] == 1:
         array = array[0]
     if array.size != len(array):
-        raise ValueError(
-            f"{name or 'the module'}, {type(layer).__name__} with {key} of shape "
-            f"{list(array.shape)}, cannot be converted: it must be one number, one for each "
-            "feature, [n], or one for each channel of an image, [n, 1, 1]"
+        raise Refused(
+            f"{key} must be one number, one for each feature, [n], or one for each channel of an "
+            f"image, [n, 1, 1], got shape {list(array.shape)}"
         )
     return array
 
 
-def _synapse(name: str, layer: Any, alpha: np.ndarray) -> nn.ExponentialSynapse | None:
+def _synapse(layer: Any, alpha: np.ndarray) -> nn.ExponentialSynapse | None:
     """The current of a `Synaptic`; None if nothing is left of it after a step."""
     alpha = np.clip(alpha, 0, 1).astype(np.float64)
     learned = layer.alpha.requires_grad
     if np.all(alpha == 0) and not learned:
         return None
     if not np.all((alpha > 0) & (alpha < 1)):
-        raise ValueError(
-            f"{name or 'the module'}, {type(layer).__name__}(alpha={alpha.tolist()}), cannot be "
-            "converted: alpha must be between 0 and 1"
-        )
+        raise Refused(f"alpha must be between 0 and 1, got {alpha.tolist()}")
     tau = -1 / np.log(alpha.reshape(-1) if alpha.ndim else alpha)
     return nn.ExponentialSynapse(nn.learnable(tau, param_dtype=jnp.float32) if learned else tau)

@@ -68,23 +68,16 @@ def load(
         names = sorted(arrays)
         arrays = {n.removeprefix(prefix): a for n, a in arrays.items() if n.startswith(prefix)}
         if not arrays:
-            raise ValueError(
-                f"no name{where} begins with prefix={prefix!r}; the first names are "
-                f"{', '.join(names[:3])}"
-            )
+            first = ", ".join(names[:3])
+            raise ValueError(f"no name{where} begins with prefix={prefix!r}; the first are {first}")
     module = nnx.clone(module)
     known = entries(module, flatten_channels)
-    if not _checks.boolean("strict", strict):
-        missing = [name for name, e in known.items() if name not in arrays and not e.optional]
-        unknown = [name for name in arrays if name not in known]
-        known = {name: entry for name, entry in known.items() if name in arrays}
-        arrays = {name: array for name, array in arrays.items() if name in known}
-        if (missing or unknown) and not known:
-            raise ValueError(
-                f"no array{where} has the name of an array of this {type(module).__name__}. Its "
-                f"first names are {', '.join(missing[:3]) or 'none'}; there are "
-                f"{', '.join(unknown[:3]) or 'none'}. prefix= removes the beginning of all names"
-            )
+    shared = known.keys() & arrays.keys()
+    if not _checks.boolean("strict", strict) and shared:
+        missing = [name for name, e in known.items() if name not in shared and not e.optional]
+        unknown = [name for name in arrays if name not in shared]
+        known = {name: entry for name, entry in known.items() if name in shared}
+        arrays = {name: array for name, array in arrays.items() if name in shared}
         if missing or unknown:
             warnings.warn(
                 f"strict=False: missing{where} and left as they are: "
@@ -93,10 +86,9 @@ def load(
             )
     wrong = fill(known, arrays)
     if wrong:
-        prefixed = ""
-        for start, writer in (("module.", "DataParallel"), ("_orig_mod.", "compile")):
-            if all(name.startswith(start) for name in arrays):
-                prefixed = f"; prefix={start!r} removes the beginning that torch's {writer} writes"
+        starts = ("module.", "_orig_mod.")  # written by torch's DataParallel and compile
+        start = next((s for s in starts if all(name.startswith(s) for name in arrays)), None)
+        prefixed = "" if start is None else f"; prefix={start!r} removes the beginning of the names"
         raise ValueError(
             f"the arrays{where} are not those of this {type(module).__name__}: {'; '.join(wrong)}. "
             f"Both must have the same layers under the same names{prefixed}. strict=False leaves "

@@ -1,18 +1,19 @@
-"""What all rules here share: settings, traces of recent spikes, the change that pairs make."""
+"""Rules for pairs of spikes: settings, traces of recent spikes, the run over a sequence."""
 
 import abc
 import dataclasses
+import functools
 from collections.abc import Callable
 from typing import Any, ClassVar, NamedTuple
 
 import jax
 import jax.numpy as jnp
-from jaxtyping import Array, Float
+import numpy as np
+from jaxtyping import Array, Float, Shaped
 
 from jaxsnn import _checks, _layout
 from jaxsnn._dtypes import state_dtype
-from jaxsnn.learning._synapses import Synapses, dense, pairs
-from jaxsnn.learning._weight_dependence import proportional
+from jaxsnn.learning._synapses import Synapses, dense, pairs, proportional
 
 State = Any  # a pytree of arrays
 
@@ -45,7 +46,7 @@ class PairRule(abc.ABC):
         for field in dataclasses.fields(self):
             value = getattr(self, field.name)
             if field.name.startswith("tau"):
-                object.__setattr__(self, field.name, _at_least_one(field.name, value))
+                object.__setattr__(self, field.name, _checks.trace_constant(field.name, value))
             else:
                 _checks.function(field.name, value)
 
@@ -82,7 +83,7 @@ class PairRule(abc.ABC):
             _checks.floating(f"{name} of {type(self).__name__}", spikes)
             if before.shape != spikes.shape:
                 raise ValueError(
-                    f"the trace of {name} has shape {list(before.shape)}, the spikes of this step "
+                    f"{name} must have the shape of its trace, {list(before.shape)}, got "
                     f"{list(spikes.shape)}; for a new batch start from a fresh state"
                 )
         return Traces(
@@ -117,9 +118,55 @@ def no_traces(pre: Any, post: Any) -> Traces:
     return Traces(*(jnp.zeros(spikes.shape, state_dtype(spikes.dtype)) for spikes in (pre, post)))
 
 
-def _at_least_one(name: str, value: Any) -> float:
-    """Returns `value` as the time constant of a trace: at 1 a sum of spikes is gone in a step."""
-    tau = _checks.real(name, value)
-    if tau < 1:
-        raise ValueError(f"{name} must be at least 1 (a time constant in time steps), got {value}")
-    return tau
+def over_time(
+    rule: PairRule,
+    weight: Float[Array | np.ndarray, "*weight"],
+    pre: Float[Array | np.ndarray, "T *before"],
+    post: Float[Array | np.ndarray, "T *behind"],
+    reward: Shaped[Array | np.ndarray, "T *N"] | None = None,
+    *,
+    state: State | None = None,
+) -> tuple[State, Float[Array, "*weight"]]:
+    """Runs a rule over a sequence, the weight standing still, and adds the changes up.
+
+    To change the weight at every step, call the rule itself in a `jax.lax.scan`.
+
+    Args:
+        rule: e.g. `STDP(tau_pre=2.0, tau_post=2.0)`.
+        weight: the kernel of the layer, `[in, out]` or `[..., in, out]`.
+        pre: spikes before the weight, time first, `[T, ..., in]` (channels last).
+        post: spikes behind it, `[T, ..., out]`.
+        reward: `[T, ...]`, one number for each example, or `[T]`, one for all; for `MSTDP` and
+            `MSTDPET` only.
+        state: from the stretch before; None starts afresh.
+
+    Returns:
+        `(state, dw)`: the state after the last step, and the sum of all changes, to be added to
+        the weight, in its shape and dtype. Handing the state on to the next stretch, the sum of
+        both `dw` is that of one long sequence.
+
+    Raises:
+        TypeError: `rule` is not a learning rule, spikes are not floating, or a reward is missing
+            or has no use.
+        ValueError: the sequences differ in length, have no steps, or a shape does not fit.
+    """
+    if not isinstance(rule, PairRule):
+        raise TypeError(f"rule must be a learning rule, e.g. STDP(2.0, 2.0), got {rule!r}")
+    if (reward is not None) != rule.rewarded:
+        takes = "needs a" if rule.rewarded else "takes no"
+        raise TypeError(f"{type(rule).__name__} {takes} reward, got {reward!r}")
+    sequences = [jnp.asarray(xs) for xs in (pre, post, reward) if xs is not None]
+    shapes = [list(xs.shape) for xs in sequences]
+    if not all(shapes) or len({shape[0] for shape in shapes}) != 1 or shapes[0][0] == 0:
+        raise ValueError(f"sequences must be [T, ...] with the same number of steps, got {shapes}")
+    return _over_time(rule, jnp.asarray(weight), state, *sequences)
+
+
+@functools.partial(jax.jit, static_argnums=0)
+def _over_time(
+    rule: PairRule, weight: jax.Array, state: State | None, *sequences: jax.Array
+) -> tuple[State, jax.Array]:
+    if state is None:
+        state = rule.init(weight, *(jax.eval_shape(lambda xs: xs[0], xs) for xs in sequences[:2]))
+    state, dw = rule._over_time(state, weight, *sequences)
+    return state, dw.astype(weight.dtype)

@@ -1,4 +1,4 @@
-"""Which weight joins which two units: read off from how the layer uses its weights.
+"""Which weight joins which two units, and how much its change depends on the weight itself.
 
 A rule pairs what is before a weight with what is behind it. For a layer that is linear in its
 weights, `post = synapses(pre, weight)`, the sum of `pre * post` over all pairs that a weight joins
@@ -8,6 +8,9 @@ is the transpose of that map, which JAX derives:
 
 For a matrix that is the outer product, for a convolution the sum over all positions, and any
 other linear layer is covered in the same way.
+
+A rule's `f_pre` and `f_post` are functions from a weight to a factor of the same shape. A function
+of a module or a frozen dataclass compiles once; a new lambda compiles again.
 """
 
 import dataclasses
@@ -18,6 +21,7 @@ import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float
 
+from jaxsnn import _checks
 from jaxsnn._convolution import conv_general_dilated
 from jaxsnn._layout import is_shared_out
 
@@ -44,11 +48,8 @@ class Convolution:
 
     def __post_init__(self) -> None:
         # As tuples, so that two with equal settings are one and the same to jax.jit.
-        if not isinstance(self.strides, int):
-            object.__setattr__(self, "strides", tuple(self.strides))
-        if not isinstance(self.padding, int | str):
-            sides = (side if isinstance(side, int) else tuple(side) for side in self.padding)
-            object.__setattr__(self, "padding", tuple(sides))
+        object.__setattr__(self, "strides", _fixed(self.strides))
+        object.__setattr__(self, "padding", _fixed(self.padding))
 
     def __call__(
         self, pre: Float[Array, "B *space I"], weight: Float[Array, "*kernel I O"]
@@ -66,6 +67,10 @@ class Convolution:
             sides,
             dimension_numbers=(f"N{space}C", f"{space}IO", f"N{space}C"),
         )
+
+
+def _fixed(value: Any) -> Any:
+    return value if isinstance(value, int | str) else tuple(map(_fixed, value))
 
 
 def pairs(
@@ -88,9 +93,8 @@ def pairs(
     batch = pre.shape[: pre.ndim - axes]
     if pre.ndim < axes or post.shape[: post.ndim - axes] != batch:
         raise ValueError(
-            f"pre and post must have the same batch axes before {axes} axes of units (one less "
-            f"than the weight {list(weight.shape)} has), got {list(pre.shape)} and "
-            f"{list(post.shape)}"
+            f"pre and post must have the same batch axes before {axes} axes of units, for a weight "
+            f"{list(weight.shape)}, got {list(pre.shape)} and {list(post.shape)}"
         )
     if len(batch) > 1 and not each and is_shared_out(pre):  # [T, N] keeps a share of N as [N T]
         pre, post = (jnp.moveaxis(spikes, 0, len(batch) - 1) for spikes in (pre, post))
@@ -100,9 +104,8 @@ def pairs(
     behind = jax.eval_shape(synapses, pre, like).shape
     if behind != post.shape:
         raise ValueError(
-            f"with a weight of shape {list(weight.shape)} units before it of shape "
-            f"{list(pre.shape[1:])} lead to units of shape {list(behind[1:])}, but post has "
-            f"{list(post.shape[1:])}"
+            f"post must have units of shape {list(behind[1:])} for pre {list(pre.shape[1:])} and "
+            f"weight {list(weight.shape)}, but post has {list(post.shape[1:])}"
         )
 
     def transpose(pre: jax.Array, post: jax.Array) -> jax.Array:
@@ -113,3 +116,76 @@ def pairs(
         return transpose(pre, post)
     products = jax.vmap(transpose)(pre[:, None], post[:, None])
     return products.reshape(*batch, *weight.shape)
+
+
+def proportional(w: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """`f(w) = w`, SpikingJelly's default: for weights above 0; it turns around below."""
+    return w
+
+
+def additive(w: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+    """`f(w) = 1`: the change does not depend on the weight."""
+    return jnp.ones_like(w)
+
+
+@dataclasses.dataclass(frozen=True)
+class LowerBound:
+    """`f(w) = (w - w_min)^mu`, as `f_pre`: depression fades towards the lower bound.
+
+    A weight beyond the bound counts as one that is on it. With `mu = 1` and its counterpart
+    `UpperBound` these are soft bounds, with `mu = 0` there are none (Gütig, Aharonov, Rotter &
+    Sompolinsky 2003, "Learning input correlations through nonlinear temporally asymmetric Hebbian
+    plasticity").
+
+    Args:
+        w_min: the lower bound.
+        mu: exponent, at least 0.
+
+    Raises:
+        TypeError: an argument is not a number.
+        ValueError: `mu` is below 0, or a number is not finite.
+    """
+
+    w_min: float = 0.0
+    mu: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "w_min", _checks.real("w_min", self.w_min))
+        object.__setattr__(self, "mu", _checks.non_negative("mu", self.mu))
+
+    def __call__(self, w: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """The factor for each weight."""
+        return _room(w - self.w_min, self.mu)
+
+
+@dataclasses.dataclass(frozen=True)
+class UpperBound:
+    """`f(w) = (w_max - w)^mu`, as `f_post`: potentiation fades towards the upper bound.
+
+    A weight beyond the bound counts as one that is on it; see `LowerBound`.
+
+    Args:
+        w_max: the upper bound.
+        mu: exponent, at least 0.
+
+    Raises:
+        TypeError: an argument is not a number.
+        ValueError: `mu` is below 0, or a number is not finite.
+    """
+
+    w_max: float = 1.0
+    mu: float = 1.0
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "w_max", _checks.real("w_max", self.w_max))
+        object.__setattr__(self, "mu", _checks.non_negative("mu", self.mu))
+
+    def __call__(self, w: Float[Array, "*shape"]) -> Float[Array, "*shape"]:
+        """The factor for each weight."""
+        return _room(self.w_max - w, self.mu)
+
+
+def _room(distance: jax.Array, mu: float) -> jax.Array:
+    """`max(distance, 0)^mu`; from the bound on its gradient is 0, not NaN."""
+    inside = distance > 0
+    return jnp.where(inside, jnp.where(inside, distance, 1) ** mu, 0.0**mu)

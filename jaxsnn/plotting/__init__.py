@@ -11,10 +11,10 @@ except ModuleNotFoundError as error:
 from jaxsnn.plotting._columns import read_columns as read_columns
 from jaxsnn.plotting._diagrams import feedback_diagram as feedback_diagram
 from jaxsnn.plotting._diagrams import network_diagram as network_diagram
+from jaxsnn.plotting._neurons import current as current
+from jaxsnn.plotting._neurons import membrane as membrane
+from jaxsnn.plotting._neurons import raster as raster
+from jaxsnn.plotting._neurons import surrogate as surrogate
 from jaxsnn.plotting._results import confusion_matrix as confusion_matrix
 from jaxsnn.plotting._results import learning_curves as learning_curves
 from jaxsnn.plotting._style import STYLE as STYLE
-from jaxsnn.plotting._surrogate import surrogate as surrogate
-from jaxsnn.plotting._time import current as current
-from jaxsnn.plotting._time import membrane as membrane
-from jaxsnn.plotting._time import raster as raster

@@ -11,7 +11,7 @@ from matplotlib.patches import Rectangle
 from numpy.typing import ArrayLike
 
 from jaxsnn import _checks
-from jaxsnn.plotting._style import STYLE
+from jaxsnn.plotting._style import STYLE, array
 
 
 @matplotlib.rc_context(STYLE)
@@ -31,13 +31,8 @@ def read_columns(image: ArrayLike, *, seen_only: bool = False) -> FuncAnimation:
         TypeError: `seen_only` is not a bool.
         ValueError: `image` has other axes or is empty.
     """
-    pixels = np.asarray(image, dtype=np.float64)
-    if pixels.ndim != 2 or pixels.size == 0:
-        channel = pixels.ndim == 3 and pixels.shape[-1] == 1
-        raise ValueError(
-            f"image must have shape [H, W] and not be empty, got {list(pixels.shape)}; "
-            + ("that is image[..., 0]" if channel else "of images [N, H, W] take one: images[0]")
-        )
+    remedy = "of images [N, H, W] take one, images[0], of [H, W, 1] image[..., 0]"
+    pixels = array("image", image, (2,), "[H, W]", remedy).astype(np.float64)
     _checks.boolean("seen_only", seen_only)
     height, width = pixels.shape
     figure, ax = plt.subplots(figsize=(3.0, 3.2))

@@ -1,6 +1,6 @@
 """Networks as boxes and arrows: the three of the experiment, and feedback on its own."""
 
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -24,10 +24,7 @@ class _Part(NamedTuple):
 
 
 _HIDDEN_NEURONS = _Part(f"IFNode\n{HIDDEN}", _ORANGE)
-_FIRST = [
-    _Part(f"x[t]\n{FEATURES}", width=0.35),
-    _Part(f"Linear\n{FEATURES} → {HIDDEN}", _BLUE),
-]
+_FIRST = [_Part(f"x[t]\n{FEATURES}", width=0.35), _Part(f"Linear\n{FEATURES} → {HIDDEN}", _BLUE)]
 _LAST = [
     _Part(f"Linear\n{HIDDEN} → {CLASSES}", _BLUE),
     _Part(f"IFNode\n{CLASSES}", _ORANGE),
@@ -84,12 +81,8 @@ def feedback_diagram(*, ax: Axes | None = None) -> Axes:
     Examples:
         >>> ax = feedback_diagram()
     """
-    parts = [
-        _Part("x[t]", width=0.35),
-        _Part("f", _BLUE, width=0.56),
-        _Part("sub-module", _ORANGE),
-        _Part("y[t]", width=0.35),
-    ]
+    x, y = _Part("x[t]", width=0.35), _Part("y[t]", width=0.35)
+    parts = [x, _Part("f", _BLUE, width=0.56), _Part("sub-module", _ORANGE), y]
     drawing = _Drawing(ax, parts, gap=0.6, top=1.15)
     drawing.feedback(1, 2)
     drawing.text(drawing.right(1) + 0.25, 0.12, "i[t]")
@@ -139,28 +132,16 @@ class _Drawing:
 
     def box(self, x: float, y: float, part: _Part, high: float = _HIGH) -> None:
         """A box around a point; its text is written apart."""
-        box = FancyBboxPatch(
-            (x - part.width / 2, y - high / 2),
-            part.width,
-            high,
-            boxstyle="round,pad=0,rounding_size=0.06",
-            facecolor=part.colour,
-            edgecolor="black",
-            linewidth=self.scale,
-        )
-        self.ax.add_patch(box)
+        look: dict[str, Any] = {"facecolor": part.colour, "edgecolor": "black"}
+        look |= {"boxstyle": "round,pad=0,rounding_size=0.06", "linewidth": self.scale}
+        corner = (x - part.width / 2, y - high / 2)
+        self.ax.add_patch(FancyBboxPatch(corner, part.width, high, **look))
 
     def arrow(self, *points: tuple[float, float]) -> None:
         """A line through the points, with a head at the last."""
-        arrow = FancyArrowPatch(
-            path=Path(points),
-            arrowstyle="-|>",
-            mutation_scale=9 * self.scale,
-            color="black",
-            linewidth=self.scale,
-            joinstyle="miter",
-        )
-        self.ax.add_patch(arrow)
+        look: dict[str, Any] = {"color": "black", "joinstyle": "miter", "arrowstyle": "-|>"}
+        look |= {"linewidth": self.scale, "mutation_scale": 9 * self.scale}
+        self.ax.add_patch(FancyArrowPatch(path=Path(points), **look))
 
     def feedback(self, into: int, out_of: int) -> None:
         """The output of part `out_of` returns, one step late, to part `into`."""
@@ -168,12 +149,10 @@ class _Drawing:
         middle = (self.centre(into) + branch) / 2
         delay = _Part("delay: 1 step", _WHITE)
         self.ax.add_patch(Circle((branch, 0), 0.03, color="black"))
-        self.arrow((branch, 0), (branch, _LOOP), (middle + delay.width / 2, _LOOP))
-        self.arrow(
-            (middle - delay.width / 2, _LOOP),
-            (self.centre(into), _LOOP),
-            (self.centre(into), _HIGH / 2),
-        )
+        left, right = middle - delay.width / 2, middle + delay.width / 2
+        end = self.centre(into)
+        self.arrow((branch, 0), (branch, _LOOP), (right, _LOOP))
+        self.arrow((left, _LOOP), (end, _LOOP), (end, _HIGH / 2))
         self.box(middle, _LOOP, delay, high=0.34)
         self.text(middle, _LOOP, delay.text)
 
@@ -181,14 +160,6 @@ class _Drawing:
         """A dashed frame around the parts from `first` to `last` and the feedback above them."""
         left, right = self.lefts[first] - 0.12, self.right(last) + 0.6 * self.gap
         low, high = -_HIGH / 2 - 0.1, _LOOP + 0.3
-        frame = Rectangle(
-            (left, low),
-            right - left,
-            high - low,
-            fill=False,
-            edgecolor="0.4",
-            linestyle="--",
-            linewidth=self.scale,
-        )
-        self.ax.add_patch(frame)
+        look: dict[str, Any] = {"edgecolor": "0.4", "linestyle": "--", "linewidth": self.scale}
+        self.ax.add_patch(Rectangle((left, low), right - left, high - low, fill=False, **look))
         self.text((left + right) / 2, high + 0.12, name)

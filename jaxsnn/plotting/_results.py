@@ -10,7 +10,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
 from jaxsnn import _checks
-from jaxsnn.plotting._style import STYLE, axes, lines, whole_numbers
+from jaxsnn.plotting._style import STYLE, array, axes, lines, whole_numbers
 
 _EDGED: dict[str, Any] = {"markeredgecolor": "black", "zorder": 3}
 _WRITTEN = 25  # so many classes get a number in every cell; of more it could not be read
@@ -46,10 +46,7 @@ def learning_curves(
         >>> ax = learning_curves({"plain": accuracy}, published={"plain": 62.0})
     """
     if not isinstance(curves, Mapping):
-        raise TypeError(
-            'curves must be arrays by name, e.g. {"plain": accuracy}, got '
-            f"{type(curves).__name__}"
-        )
+        raise TypeError(f"curves must be arrays by name, got {type(curves).__name__}")
     published = {} if published is None else published
     arrays = {name: _curve(f"curves[{name!r}]", values) for name, values in curves.items()}
     if not arrays:
@@ -66,10 +63,8 @@ def learning_curves(
         marker = "." if epochs == 1 else None  # a line of one point could not be seen
         ax.plot(epoch, mean, label=name, marker=marker, **look)
         if seeds > 1:
-            band = runs.std(axis=0, ddof=1)
-            ax.fill_between(
-                epoch, mean - band, mean + band, color=look["color"], alpha=0.2, linewidth=0
-            )
+            band, filled = runs.std(axis=0, ddof=1), {"color": look["color"], "alpha": 0.2}
+            ax.fill_between(epoch, mean - band, mean + band, linewidth=0, **filled)
         if name in published:
             ax.plot(epochs, published[name], "D", color=look["color"], **_EDGED)
     if published:
@@ -120,11 +115,9 @@ def confusion_matrix(
     highest = int(max(true.max(), predicted.max()))
     names = [str(k) for k in range(highest + 1)] if class_names is None else list(class_names)
     if highest >= len(names):
-        raise ValueError(
-            f"class_names must name all classes, 0 to {highest}, got {len(names)} names"
-        )
-    counts = np.zeros((len(names), len(names)))
-    np.add.at(counts, (true, predicted), 1)
+        raise ValueError(f"class_names must name classes 0 to {highest}, got {len(names)} names")
+    pairs, sides = true * len(names) + predicted, (len(names), len(names))
+    counts = np.bincount(pairs, minlength=len(names) ** 2).reshape(sides)
     percent = 100 * counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
 
     side = float(np.clip(1.4 + 0.36 * len(names), 2.6, 10))
@@ -140,39 +133,24 @@ def confusion_matrix(
             plt.setp(ax.get_xticklabels(), rotation=45, ha="right", rotation_mode="anchor")
         for row, column in np.argwhere(counts):
             share = percent[row, column]
-            ax.text(
-                column,
-                row,
-                f"{share:.0f}" if share >= 0.5 else "<1",
-                ha="center",
-                va="center",
-                color="white" if share > 50 else "black",
-                fontsize=8,
-            )
+            written = f"{share:.0f}" if share >= 0.5 else "<1"
+            color = "white" if share > 50 else "black"
+            ax.text(column, row, written, ha="center", va="center", color=color, fontsize=8)
     return ax
 
 
 def _curve(name: str, value: ArrayLike) -> NDArray[np.float64]:
     """Returns `value` as `[seeds, epochs]`; `[epochs]` is one seed."""
-    array = np.asarray(value, dtype=np.float64)
-    if array.ndim not in (1, 2) or array.size == 0:
-        raise ValueError(
-            f"{name} must have shape [epochs] or [seeds, epochs] and not be empty, got "
-            f"{list(array.shape)}"
-        )
-    return np.atleast_2d(array)
+    found = array(name, value, (1, 2), "[epochs] or [seeds, epochs]", "a row is a seed")
+    return np.atleast_2d(found.astype(np.float64))
 
 
 def _classes(name: str, value: ArrayLike) -> NDArray[np.integer]:
     """Returns `value` as classes `[N]`."""
-    array = np.asarray(value)
-    if array.ndim != 1 or array.size == 0:
-        raise ValueError(
-            f"{name} must have shape [N] and not be empty, got {list(array.shape)}; of firing "
-            "rates [N, classes] take rates.argmax(-1)"
-        )
-    if not np.issubdtype(array.dtype, np.integer):
-        raise TypeError(f"{name} must be integers, the classes from 0, got dtype {array.dtype}")
-    if array.min() < 0:
-        raise ValueError(f"{name} must be classes from 0, got {array.min()}")
-    return array
+    remedy = "of firing rates [N, classes] take rates.argmax(-1)"
+    classes = array(name, value, (1,), "[N]", remedy)
+    if not np.issubdtype(classes.dtype, np.integer):
+        raise TypeError(f"{name} must be integers, the classes from 0, got dtype {classes.dtype}")
+    if classes.min() < 0:
+        raise ValueError(f"{name} must be classes from 0, got {classes.min()}")
+    return classes.astype(np.int64)

@@ -1,12 +1,15 @@
 """One look for every figure: told apart in colour, by the colour-blind and in grey print."""
 
+import itertools
 from collections.abc import Iterator
 from typing import Any
 
 import matplotlib.pyplot as plt
+import numpy as np
 from cycler import cycler
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
+from numpy.typing import ArrayLike, NDArray
 
 # Six of the colours of Okabe & Ito 2008, "Color universal design", in an order in which the first
 # three are a dark, a light and a middle grey in print; their black is kept for marks.
@@ -43,6 +46,18 @@ def axes(ax: Axes | None, width: float, height: float) -> Axes:
     return ax
 
 
+def array(
+    name: str, value: ArrayLike, ranks: tuple[int, ...], shape: str, remedy: str
+) -> NDArray[Any]:
+    """Returns `value` as an array whose rank is one of `ranks`; `shape` describes it in words."""
+    found = np.asarray(value)
+    if found.ndim not in ranks or found.size == 0:
+        raise ValueError(
+            f"{name} must have shape {shape} and not be empty, got {list(found.shape)}; {remedy}"
+        )
+    return found
+
+
 def legend(ax: Axes) -> None:
     """Names what is drawn, to the right of it, or inside where no layout would make room."""
     if ax.figure.get_layout_engine() is None:
@@ -58,5 +73,4 @@ def whole_numbers() -> MaxNLocator:
 
 def lines() -> Iterator[dict[str, Any]]:
     """The colours and line styles, over and over."""
-    while True:
-        yield from _LINES
+    return itertools.cycle(_LINES)

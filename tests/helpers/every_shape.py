@@ -127,7 +127,6 @@ ROWS = [
             "surrogate_function": surrogate.ATan(),
         },
     ),
-    on(lambda: snntorch.Leaky(0.5), {"x": ones(3)}, carry=ones(2, 3), x=ones(2, 3)),
     on(lambda: nir.Scale(np.ones(3)), {"x": COUNTS}, x=ones(2, 3)),
     on(
         lambda: nir.Threshold(1.0, surrogate_function=surrogate.ATan()), {"x": COUNTS}, x=ones(2, 3)

@@ -110,7 +110,10 @@ def test_layer_by_layer_equals_step_by_step():
 
 
 WRONG = {
-    "no such node": ([("input", "a"), ("a", "b")], "'b' is not one of"),
+    "no such node": (
+        [("input", "a"), ("a", "b")],
+        r"edge \('a', 'b'\) must lead from input to output",
+    ),
     "twice": ([*LINE, LINE[0]], "given twice"),
     "from the output": ([*LINE, ("output", "a")], r"edge \('output', 'a'\)"),
     "to nothing": ([("input", "a"), ("input", "output")], "no edges lead to the output from"),

@@ -94,7 +94,7 @@ def test_numbers_for_each_neuron():
 def test_what_is_learned_is_written():
     """As the number that it is."""
     cell = zero(0.9, learn_beta=True, learn_threshold=True, learn_graded_spikes_factor=True)
-    cell.beta[...], cell.threshold[...] = jnp.float32(0.75), jnp.float32(0.5)
+    cell.w_beta[...], cell.w_threshold[...] = jnp.float32(0.75), jnp.float32(0.5)
     back = same_spikes(cell, (3,))
     assert (back.tau, back.v_threshold) == (4.0, 0.5)
     learned = synaptic(zero(0.5, reset_delay=False), nn.learnable(9.0))
@@ -164,8 +164,8 @@ def test_what_is_not_finite_is_refused():
     """By the name that it has here, not by the name of NIR's field."""
     for name in ("beta", "threshold", "graded_spikes_factor"):
         cell = Leaky(0.5, **{f"learn_{name}": True})
-        getattr(cell, name)[...] = jnp.nan
-        with pytest.raises(ValueError, match=f"^Leaky: {name} must hold finite .* nan"):
+        getattr(cell, f"w_{name}")[...] = jnp.nan
+        with pytest.raises(ValueError, match=f"^Leaky: {name} must hold finite numbers, got nan"):
             to_nir(cell, (3,), soft_reset=True)
 
 

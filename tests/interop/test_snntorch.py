@@ -177,7 +177,7 @@ def test_leaky_keeps_the_dtype_of_its_input():
     [
         ({"beta": "x"}, TypeError, "beta must be a number"),
         ({"beta": math.nan}, ValueError, "beta must be finite"),
-        ({"beta": [[0.5, 0.25]]}, ValueError, r"beta must be .* got shape \(1, 2\)"),
+        ({"beta": [[0.5, 0.25]]}, ValueError, r"beta must be .* got shape \[1, 2\]"),
         ({"beta": 0.5, "reset_mechanism": "half"}, ValueError, "reset_mechanism must be one of"),
         ({"beta": 0.5, "reset_delay": 1}, TypeError, "reset_delay must be True or False"),
         ({"beta": 0.5, "learn_threshold": 1}, TypeError, "learn_threshold must be True or False"),
@@ -191,15 +191,15 @@ def test_arguments(settings, error, message):
 def test_printed():
     """Many numbers in short."""
     assert repr(snntorch.Leaky(0.5, learn_threshold=True)).startswith(
-        "Leaky(beta=0.5, threshold=1.0, graded_spikes_factor=1.0, reset_mechanism='subtract', "
+        "Leaky(beta=0.5, threshold=learnable(1.0), graded_spikes_factor=1.0, reset_mechanism="
     )
     for learned in (False, True):
         many = repr(snntorch.Leaky(np.linspace(0, 0.5, 6), learn_beta=learned))
-        assert "beta=<[6] numbers from 0 to 0.5>, threshold=1.0" in many
+        assert "<[6] numbers from 0 to 0.5>" in many
 
 
 def test_one_number_for_each_neuron():
-    with pytest.raises(ValueError, match="beta has one number for each of 2 neurons"):
+    with pytest.raises(ValueError, match=r"beta of Leaky .* \[2\], which does not broadcast"):
         nn.unroll(snntorch.Leaky([0.5, 0.25]), jnp.ones((3, 1, 4)))
 
 
@@ -248,12 +248,12 @@ def test_what_is_learned(library):
     net = snntorch.from_module(network)
     values = {".".join(map(str, p)): v for p, v in nnx.to_flat_state(nnx.state(net, nnx.Param))}
     assert {name: value[...].shape for name, value in values.items()} == {
-        "layers.0.beta": (2,),
-        "layers.0.threshold": (),
-        "layers.0.graded_spikes_factor": (),
+        "layers.0.w_beta": (2,),
+        "layers.0.w_threshold": (),
+        "layers.0.w_graded_spikes_factor": (),
         "layers.1.layers.0.w": (),
-        "layers.1.layers.1.beta": (),
-        "layers.1.layers.1.threshold": (),
+        "layers.1.layers.1.w_beta": (),
+        "layers.1.layers.1.w_threshold": (),
     }
     assert all(isinstance(value, nn.Constant) for value in values.values())
     xs = torch.rand(10, 2, 2)
@@ -299,8 +299,12 @@ def test_alphas(library):
 
 
 def changed(net):
-    """Other parameters, as after training."""
-    return jax.tree.map(lambda leaf: leaf * 1.125, net)
+    """Other parameters, as after training; constants that are arrays stay."""
+
+    def scaled(leaf):
+        return jax.tree.map(lambda a: a * 1.125, leaf) if isinstance(leaf, nnx.Variable) else leaf
+
+    return jax.tree.map(scaled, net, is_leaf=lambda leaf: isinstance(leaf, nnx.Variable))
 
 
 def test_and_back(library):
@@ -366,11 +370,11 @@ def test_what_cannot_go_back(library):
             nn.Sequential(linear, snntorch.Leaky(0.5, learn_threshold=True)),
             r"1 is Leaky\(beta=0.5, grad.*not Leaky\(beta=0.5, threshold=1.0",
         ),
-        (3, r"the whole is int, not Sequential\(\)$"),
-        (models.Classifier(linear), r"the whole is Classifier\(.*\), not Sequential\(\)$"),
+        (3, r"the whole is int, not Sequential\(\)\. "),
+        (models.Classifier(linear), r"the whole is Classifier\(.*\), not Sequential\(\)\. "),
         (
             models.Classifier(nn.Sequential(linear, snntorch.Leaky(0.5))),
-            r"net is a Classifier; pass its stack, net\.stack",
+            r"the whole is Classifier\(.*Classifier its stack",
         ),
     ):
         with pytest.raises(ValueError, match=message):
@@ -378,7 +382,7 @@ def test_what_cannot_go_back(library):
     for number in (jnp.nan, jnp.inf):
         net = snntorch.from_module(network)
         net[0].bias[...] = net[0].bias[...].at[1].set(number)
-        with pytest.raises(ValueError, match=r"0\.bias of net holds NaN or infinity; nothing was"):
+        with pytest.raises(ValueError, match=r"nothing was written: 0\.bias of net holds NaN"):
             snntorch.to_module(changed(net), network)
     assert torch.equal(network[0].weight, before)
     for convert in (snntorch.from_module, lambda net: snntorch.to_module(net, net)):
@@ -413,15 +417,14 @@ def test_a_layer_in_two_places(library):
     before = linear.weight.detach().clone()
     apart = changed(net)
     apart[2][0].kernel[...] *= 2
-    one_tensor = r"and 2\.0\.weight are one tensor of torch's, but in net they differ; nothing was"
-    with pytest.raises(ValueError, match=f"0.weight {one_tensor}"):
+    with pytest.raises(ValueError, match=r"nothing .*: 2\.0\.weight of net differs from 0\.weight"):
         snntorch.to_module(apart, network)
     tied = torch.nn.Sequential(linear, torch.nn.Linear(4, 4))
     tied[1].weight = linear.weight
     net = snntorch.from_module(tied)
     snntorch.to_module(net, tied)
     net[1].kernel[...] *= 2
-    with pytest.raises(ValueError, match=r"0\.weight and 1\.weight are one tensor of torch's"):
+    with pytest.raises(ValueError, match=r"1\.weight of net differs from 0\.weight, .* one tensor"):
         snntorch.to_module(net, tied)
     assert torch.equal(linear.weight, before)
 
@@ -432,7 +435,7 @@ def test_a_neuron_in_two_places(library):
 
     leaky = library.Leaky(0.5, init_hidden=True)
     network = torch.nn.Sequential(leaky, torch.nn.Sequential(torch.nn.Linear(2, 2), leaky))
-    with pytest.raises(ValueError, match=r"one Leaky stands at 0 and 1\.1, .* make two neurons"):
+    with pytest.raises(ValueError, match=r"1\.1, Leaky, .* for 0 and 1\.1; make two neurons"):
         snntorch.from_module(network)
 
 
@@ -515,14 +518,20 @@ def test_numbers_for_each_neuron(library):
         ((conv, library.Leaky(0.5, threshold=thresholds)), width),
         ((conv, library.Synaptic(0.5, betas)), width),
         ((pool, library.Leaky(betas)), width),
-        ((conv, library.Leaky(torch.rand(4, 4))), r"^1, Leaky with beta of shape \[4, 4\], cannot"),
-        ((conv, library.Leaky(torch.tensor([0.1, np.nan]))), "^1, Leaky: beta must be finite"),
+        (
+            (conv, library.Leaky(torch.rand(4, 4))),
+            r"^1, Leaky, cannot .*: beta .* got shape \[4, 4\]",
+        ),
+        (
+            (conv, library.Leaky(torch.tensor([0.1, np.nan]))),
+            "^1, Leaky, cannot be converted: beta must be finite",
+        ),
         ((torch.nn.Linear(2, 4), library.Leaky(betas[:, None])), r"1\.beta: .* for each feature"),
     ):
         with pytest.raises(ValueError, match=message):
             snntorch.from_module(torch.nn.Sequential(*layers))
     alone = snntorch.from_module(library.Leaky(betas))
-    with pytest.raises(ValueError, match="as it came from snnTorch, has one number for each of 4"):
+    with pytest.raises(ValueError, match="beta has one number for each of 4 features, as it came"):
         nn.unroll(alone, jnp.ones((2, 3, 4, 4, 4)))
 
 
@@ -636,39 +645,51 @@ def test_what_is_refused_by_name(library):
 
     torch_nn = torch.nn
     for layer, message in (
-        (library.Leaky(0.5, state_quant=lambda m: m), "1, Leaky.state_quant="),
-        (library.RLeaky(0.5, all_to_all=False), "1, RLeaky, must have all_to_all=True"),
-        (library.RLeaky(0.5, conv2d_channels=2, kernel_size=3), "1, RLeaky, must have all_to_all"),
+        (library.Leaky(0.5, state_quant=lambda m: m), "1, Leaky, .* state_quant must be False"),
+        (library.RLeaky(0.5, all_to_all=False), "1, RLeaky, .* must have all_to_all=True"),
+        (
+            library.RLeaky(0.5, conv2d_channels=2, kernel_size=3),
+            "1, RLeaky, .* must have all_to_all",
+        ),
         (
             library.RSynaptic(0.5, 0.5, linear_features=2, reset_delay=False),
-            r"1, RSynaptic.reset_delay=False., cannot be converted",
+            r"1, RSynaptic, cannot be converted: reset_delay must be True, got False",
         ),
-        (library.Synaptic(1.0, 0.5), r"1, Synaptic.alpha=1.0., .* alpha must be between 0 and 1"),
+        (library.Synaptic(1.0, 0.5), r"1, Synaptic, .* alpha must be between 0 and 1, got 1.0"),
         (
             library.Synaptic(torch.tensor([0.0, 0.5]), 0.5),
-            r"1, Synaptic.alpha=\[0.0, 0.5\]., .* alpha must be between 0 and 1",
+            r"1, Synaptic, .* alpha must be between 0 and 1, got \[0.0, 0.5\]",
         ),
         (
             library.Synaptic(torch.full((2, 2), 0.5), 0.5, learn_alpha=True),
-            r"1, Synaptic with alpha of shape \[2, 2\], cannot be converted",
+            r"1, Synaptic, .* alpha must be one number, .* \[2, 2\]",
         ),
-        (library.Alpha(0.9, 0.8), "1 is snnTorch's Alpha, whose equation is not here"),
-        (library.Lapicque(0.9), r"1 is snnTorch's Lapicque\. .* Leaky\(beta=1 - time_step / "),
-        (Net(), r"1 is a Net, and what forward\(\) of a class .*Hand over its layers"),
-        (torch_nn.ReLU(), r"1 is a ReLU, which is not converted\. .* GroupNorm, .*jax\.nn\.relu"),
-        (torch_nn.Flatten(2), "1, Flatten.start_dim=2., cannot be converted: .* must be 1"),
-        (torch_nn.Flatten(1, 2), "1, Flatten.end_dim=2."),
-        (torch_nn.Conv2d(1, 1, 3, padding_mode="circular"), "1, Conv2d.padding_mode='circular'."),
-        (torch_nn.BatchNorm1d(2, affine=False), "1, BatchNorm1d.affine=False."),
-        (torch_nn.BatchNorm1d(2, momentum=None), "1, BatchNorm1d.momentum=None."),
-        (torch_nn.MaxPool2d(2, ceil_mode=True), "1, MaxPool2d.ceil_mode=True."),
-        (torch_nn.MaxPool2d(2, dilation=2), "1, MaxPool2d.dilation=2."),
-        (torch_nn.AvgPool2d(2, divisor_override=3), "1, AvgPool2d.divisor_override=3."),
-        (torch_nn.AvgPool2d(2, padding=1, count_include_pad=False), "count_include_pad=False."),
+        (library.Alpha(0.9, 0.8), "1, Alpha, .* are Leaky, RLeaky, Synaptic"),
+        (library.Lapicque(0.9), r"1, Lapicque, .* Leaky\(beta=1 - time_step / "),
+        (Net(), r"1, Net, .* forward\(\) of a class .*Pass its layers"),
+        (torch_nn.ReLU(), r"1, ReLU, .* GroupNorm, .*jax\.nn\.relu"),
+        (torch_nn.Flatten(2), "1, Flatten, cannot be converted: start_dim must be 1, got 2"),
+        (torch_nn.Flatten(1, 2), "1, Flatten, .* end_dim must be -1, got 2"),
+        (
+            torch_nn.Conv2d(1, 1, 3, padding_mode="circular"),
+            "padding_mode must be 'zeros', got 'circular'",
+        ),
+        (torch_nn.BatchNorm1d(2, affine=False), "1, BatchNorm1d, .* affine must be True"),
+        (torch_nn.BatchNorm1d(2, momentum=None), "1, BatchNorm1d, .* momentum must be a number"),
+        (torch_nn.MaxPool2d(2, ceil_mode=True), "1, MaxPool2d, .* ceil_mode must be False"),
+        (torch_nn.MaxPool2d(2, dilation=2), "1, MaxPool2d, .* dilation must be 1 .* got 2"),
+        (
+            torch_nn.AvgPool2d(2, divisor_override=3),
+            "1, AvgPool2d, .* divisor_override must be None",
+        ),
+        (
+            torch_nn.AvgPool2d(2, padding=1, count_include_pad=False),
+            "count_include_pad must be True, got False",
+        ),
     ):
         with pytest.raises(ValueError, match=message):
             snntorch.from_module(stack(layer))
     with pytest.warns(UserWarning, match="Inhibition"):
         inhibited = library.Leaky(0.5, inhibition=True)
-    with pytest.raises(ValueError, match=r"the module, Leaky.inhibition=True."):
+    with pytest.raises(ValueError, match=r"the module, Leaky, .* inhibition must be False"):
         snntorch.from_module(inhibited)

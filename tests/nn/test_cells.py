@@ -74,7 +74,7 @@ def test_parameters_have_the_dtype_that_is_asked_for():
         lambda **dtype: nn.ExponentialSynapse(nn.learnable(4.0, **dtype)),
         lambda **dtype: nn.Linear(F, F, **dtype, rngs=cells.rngs()),
         lambda **dtype: nn.LinearRecurrentContainer(nn.IFNode(), F, F, **dtype, rngs=cells.rngs()),
-        lambda **dtype: snntorch.Leaky([0.9, 0.8], learn_threshold=True, **dtype),
+        lambda **dtype: snntorch.Leaky([0.9, 0.8], learn_beta=True, learn_threshold=True, **dtype),
     ):
         made = jax.eval_shape(functools.partial(make, param_dtype=jnp.bfloat16))
         parameters = jax.tree.leaves(made)

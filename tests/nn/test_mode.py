@@ -147,7 +147,7 @@ def test_mask_with_stretches():
     ("mask", "error", "message"),
     [
         (jnp.ones((T, N)), TypeError, "mask must be bool .*float32"),
-        (jnp.ones((N, F), bool), ValueError, r"leading axes of xs \[4, 4, 3\].* got \[4, 3\]"),
+        (jnp.ones((N, F), bool), ValueError, r"axes of the sequence \[4, 4, 3\].* got \[4, 3\]"),
         (jnp.array(True), ValueError, r"usually \[T, N\], got \[\]"),
     ],
 )

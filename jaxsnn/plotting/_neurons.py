@@ -1,12 +1,14 @@
-"""What neurons and synapses do over time: spikes, membrane potentials, currents."""
+"""Spikes, membrane potentials and currents over time; surrogate gradients."""
 
+import jax.numpy as jnp
 import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
 from jaxsnn import _checks
-from jaxsnn.plotting._style import STYLE, axes, legend, lines, whole_numbers
+from jaxsnn.plotting._style import STYLE, array, axes, legend, lines, whole_numbers
+from jaxsnn.surrogate import Surrogate
 
 _WIDTH = 5.5  # inches
 _NAMED = 6  # so many lines get a legend; more would repeat their colours
@@ -39,8 +41,8 @@ def raster(spikes: ArrayLike, *, ax: Axes | None = None) -> Axes:
     wide = float(np.clip(0.4 * 72 * _WIDTH / steps, 0.6, 1.6))  # points
     # Without snapping to pixels, which would make some of many small ticks twice as high as others.
     ax.vlines(when, who - 0.4, who + 0.4, color="black", linewidth=wide, snap=False)
-    _time_axis(ax, steps)
-    ax.set(ylabel="neuron", ylim=(-0.5, neurons - 0.5))
+    _time_axis(ax, steps, "neuron")
+    ax.set(ylim=(-0.5, neurons - 0.5))
     ax.yaxis.set_major_locator(whole_numbers())
     return ax
 
@@ -87,8 +89,7 @@ def membrane(
         ax.axhline(level, color="black", linestyle="--", linewidth=0.8, label="threshold")
     if fired is not None:
         _draw_ticks(ax, potentials, level, fired)
-    _time_axis(ax, len(potentials))
-    ax.set_ylabel("membrane potential")
+    _time_axis(ax, len(potentials), "membrane potential")
     if 1 < potentials.shape[1] <= _NAMED or level is not None or fired is not None:
         legend(ax)
     return ax
@@ -116,36 +117,65 @@ def current(i: ArrayLike, *, ax: Axes | None = None) -> Axes:
     currents = _sequences("i", i, "synapses")
     ax = axes(ax, _WIDTH, 2.2)
     _draw_lines(ax, currents, "synapse")
-    _time_axis(ax, len(currents))
-    ax.set_ylabel("synaptic current")
+    _time_axis(ax, len(currents), "synaptic current")
     if 1 < currents.shape[1] <= _NAMED:
         legend(ax)
     return ax
 
 
+@matplotlib.rc_context(STYLE)
+def surrogate(
+    function: Surrogate, *, limits: tuple[float, float] = (-2.0, 2.0), ax: Axes | None = None
+) -> Axes:
+    """Draws the Heaviside step, the primal that stands in for it, and the primal's derivative,
+    which is the one of the backward pass.
+
+    Args:
+        function: the surrogate, e.g. `jaxsnn.surrogate.ATan()`.
+        limits: the range of `v - v_threshold` to draw, the lower end first.
+        ax: where to draw; None makes a new figure.
+
+    Returns:
+        The axes: `v - v_threshold` against the three functions of it.
+
+    Raises:
+        TypeError: `function` is not a surrogate, a limit is not a number, `ax` is not an Axes.
+        ValueError: `limits` is not a lower and an upper end.
+
+    Examples:
+        >>> ax = surrogate(jaxsnn.surrogate.ATan(alpha=2.0))
+    """
+    if not isinstance(function, Surrogate):
+        raise TypeError(
+            f"function must be a surrogate, e.g. jaxsnn.surrogate.ATan(), got {function!r}"
+        )
+    low, high = _checks.interval("limits", limits)
+    ax = axes(ax, 4.2, 2.8)
+    # With 0 among the points, so that the step stands exactly where it is.
+    u = np.union1d(np.linspace(low, high, 501), np.clip(0.0, low, high)).astype(np.float32)
+    look = lines()
+    ax.plot(u, np.heaviside(u, 1), label="step", drawstyle="steps-post", **next(look))
+    ax.plot(u, function.primal(jnp.asarray(u)), label="primal", **next(look))
+    ax.plot(u, function.derivative(jnp.asarray(u)), label="derivative", **next(look))
+    ax.set(xlabel="membrane potential less threshold", xlim=(low, high))
+    ax.legend(loc="best")
+    return ax
+
+
 def _sequences(name: str, value: ArrayLike, columns: str) -> NDArray[np.float64]:
     """Returns `value` as `[T, columns]`; `[T]` is one column."""
-    array = np.asarray(value, dtype=np.float64)
-    if array.ndim not in (1, 2):
-        raise ValueError(
-            f"{name} must have shape [T] or [T, {columns}], got {list(array.shape)}; of a batch "
-            f"[T, N, {columns}] draw one example, e.g. {name}[:, 0]"
-        )
-    if array.size == 0:
-        raise ValueError(f"{name} must not be empty, got shape {list(array.shape)}")
-    return array.reshape(len(array), -1)
+    shape, remedy = f"[T] or [T, {columns}]", f"of a batch draw one example, {name}[:, 0]"
+    found = array(name, value, (1, 2), shape, remedy).astype(np.float64)
+    return found.reshape(len(found), -1)
 
 
 def _spikes(name: str, value: ArrayLike, columns: str) -> NDArray[np.bool_]:
     """Returns `value` as `[T, columns]`, True where there is a spike."""
-    array = _sequences(name, value, columns)
-    other = array[(array != 0) & (array != 1)]
+    found = _sequences(name, value, columns)
+    other = found[(found != 0) & (found != 1)]
     if other.size:
-        raise ValueError(
-            f"{name} must hold 0 and 1 only, got {other[0]:g}; firing rates and potentials are "
-            "drawn by membrane or current"
-        )
-    return array == 1
+        raise ValueError(f"{name} must hold 0 and 1 only, got {other[0]:g}; see membrane, current")
+    return found == 1
 
 
 def _draw_lines(ax: Axes, sequences: NDArray[np.float64], noun: str) -> None:
@@ -175,6 +205,6 @@ def _draw_ticks(
     ax.plot([], [], color=colour, linestyle="none", marker="|", markersize=7, label="spikes")
 
 
-def _time_axis(ax: Axes, steps: int) -> None:
-    ax.set(xlabel="time step", xlim=(-0.5, steps - 0.5))
+def _time_axis(ax: Axes, steps: int, ylabel: str) -> None:
+    ax.set(xlabel="time step", xlim=(-0.5, steps - 0.5), ylabel=ylabel)
     ax.xaxis.set_major_locator(whole_numbers())
