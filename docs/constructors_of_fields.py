@@ -6,8 +6,6 @@ from typing import Any
 
 import griffe
 
-from jaxsnn import nn
-
 
 class ConstructorsOfFields(griffe.Extension):
     """Take signature and docstring, which Python completes from the base classes, from the class.
@@ -27,7 +25,7 @@ def _complete(module: griffe.Module) -> None:
     for described in module.classes.values():
         if not described.is_alias:
             cls = getattr(importlib.import_module(module.path), described.name)
-            if issubclass(cls, nn.ElementwiseCell) and "__init__" not in described.members:
+            if getattr(cls, "shown_signature", None) is not None:
                 _add_constructor(described, cls)
 
 
@@ -39,13 +37,19 @@ def _add_constructor(described: griffe.Class, cls: Any) -> None:
             parameter.name,
             kind=griffe.ParameterKind(parameter.kind.description),
             annotation=_written(parameter.annotation),
-            default=None if parameter.default is parameter.empty else repr(parameter.default),
+            default=_default(parameter.default),
         )
         for parameter in inspect.signature(cls).parameters.values()
     ]
     described.set_member(
         "__init__", griffe.Function("__init__", parameters=griffe.Parameters(*parameters))
     )
+
+
+def _default(value: Any) -> str | None:
+    if value is inspect.Parameter.empty:
+        return None
+    return "REQUIRED" if repr(value) == "<required>" else getattr(value, "__name__", repr(value))
 
 
 def _written(annotation: Any) -> str | None:

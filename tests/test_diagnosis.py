@@ -115,6 +115,15 @@ def nested():
     )
 
 
+def test_a_layer_that_is_an_argument_of_a_block_has_its_gradient():
+    """The doctor puts a tap in its place, which must be data as the layer is."""
+    rngs = nnx.Rngs(0)
+    block = nn.Residual(nn.Linear(UNIFORM.shape[-1], UNIFORM.shape[-1], rngs=rngs))
+    layers = jaxsnn.doctor(nn.Sequential(block, nn.IFNode()), UNIFORM, LABELS).layers
+    assert layers[0].path == "0.branch"
+    assert layers[0].gradient > 0
+
+
 def test_what_is_inside_is_seen():
     net = nested()
     before = arrays(net)

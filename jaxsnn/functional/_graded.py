@@ -29,8 +29,8 @@ def ternary_if_step(
         v: membrane potential after the last reset, any shape.
         x: input current of this step, the shape of `v`.
         v_threshold: firing threshold on either side, > 0.
-        v_reset: potential after a spike of either sign; None subtracts or adds the threshold
-            instead.
+        v_reset: potential after a spike of either sign, between `-v_threshold` and
+            `v_threshold`; None subtracts or adds the threshold instead.
         surrogate_function: spike function of `h - v_threshold` and `-h - v_threshold`, e.g.
             `jaxsnn.surrogate.ATan()`.
         detach_reset: no gradient flows through the spikes of the reset (those of the output
@@ -69,8 +69,8 @@ def ternary_lif_step(
             to `v`.
         decay_input: whether the input is divided by `tau` too.
         v_threshold: firing threshold on either side, > 0.
-        v_reset: potential after a spike of either sign and at rest; None subtracts or adds the
-            threshold instead.
+        v_reset: potential after a spike of either sign and at rest, between `-v_threshold` and
+            `v_threshold`; None subtracts or adds the threshold instead.
         surrogate_function: spike function of `h - v_threshold` and `-h - v_threshold`, e.g.
             `jaxsnn.surrogate.ATan()`.
         detach_reset: no gradient flows through the spikes of the reset (those of the output

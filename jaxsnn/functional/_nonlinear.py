@@ -38,7 +38,8 @@ def qif_step(
         a0: curvature, > 0.
         v_rest: potential at rest.
         v_threshold: firing threshold.
-        v_reset: potential after a spike; None subtracts the threshold instead.
+        v_reset: potential after a spike, less than `v_threshold`; None subtracts the threshold
+            instead.
         surrogate_function: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
         detach_reset: no gradient flows through the `s` of the reset (that of the output stays).
 
@@ -86,7 +87,8 @@ def eif_step(
         theta_rh: potential at which the upswing sets in (rheobase threshold).
         v_rest: potential at rest.
         v_threshold: firing threshold.
-        v_reset: potential after a spike; None subtracts the threshold instead.
+        v_reset: potential after a spike, less than `v_threshold`; None subtracts the threshold
+            instead.
         surrogate_function: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
         detach_reset: no gradient flows through the `s` of the reset (that of the output stays).
 

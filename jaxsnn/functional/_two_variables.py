@@ -46,7 +46,8 @@ def cubalif_step(
             constant `tau` in time steps.
         v_decay: what is left of the potential after a step, from 0 to 1.
         v_threshold: firing threshold.
-        v_reset: potential after a spike; None subtracts the threshold instead.
+        v_reset: potential after a spike, less than `v_threshold`; None subtracts the threshold
+            instead.
         surrogate_function: spike function of `h - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
         detach_reset: no gradient flows through the `s` of the reset (that of the output stays).
 

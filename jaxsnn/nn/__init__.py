@@ -5,8 +5,6 @@ import typing as _typing
 from jaxsnn._masks import sequence_mask as sequence_mask
 from jaxsnn.nn import constants as constants
 from jaxsnn.nn import contrib as contrib
-from jaxsnn.nn._adaptive_currents import AdLIFNode as AdLIFNode
-from jaxsnn.nn._adaptive_currents import SEAdLIFNode as SEAdLIFNode
 from jaxsnn.nn._bidirectional import Bidirectional as Bidirectional
 from jaxsnn.nn._blocks import Concatenate as Concatenate
 from jaxsnn.nn._blocks import Residual as Residual
@@ -29,12 +27,10 @@ from jaxsnn.nn._neurons import CUBALIFNode as CUBALIFNode
 from jaxsnn.nn._neurons import IFNode as IFNode
 from jaxsnn.nn._neurons import LIFNode as LIFNode
 from jaxsnn.nn._neurons import Neuron as Neuron
+from jaxsnn.nn._neurons import NonSpikingIFNode as NonSpikingIFNode
+from jaxsnn.nn._neurons import NonSpikingLIFNode as NonSpikingLIFNode
 from jaxsnn.nn._neurons import ParametricLIFNode as ParametricLIFNode
-from jaxsnn.nn._nonspiking import NonSpikingIFNode as NonSpikingIFNode
-from jaxsnn.nn._nonspiking import NonSpikingLIFNode as NonSpikingLIFNode
 from jaxsnn.nn._normalization import BatchNorm as BatchNorm
-from jaxsnn.nn._oscillators import BRFNode as BRFNode
-from jaxsnn.nn._oscillators import TCLIFNode as TCLIFNode
 from jaxsnn.nn._parallel import PSN as PSN
 from jaxsnn.nn._parallel import SlidingPSN as SlidingPSN
 from jaxsnn.nn._pooling import AvgPool as AvgPool
@@ -47,6 +43,10 @@ from jaxsnn.nn._synapses import AlphaSynapse as AlphaSynapse
 from jaxsnn.nn._synapses import DoubleExponentialSynapse as DoubleExponentialSynapse
 from jaxsnn.nn._synapses import ExponentialSynapse as ExponentialSynapse
 from jaxsnn.nn._synapses import SynapseFilter as SynapseFilter
+from jaxsnn.nn._two_variables import AdLIFNode as AdLIFNode
+from jaxsnn.nn._two_variables import BRFNode as BRFNode
+from jaxsnn.nn._two_variables import SEAdLIFNode as SEAdLIFNode
+from jaxsnn.nn._two_variables import TCLIFNode as TCLIFNode
 from jaxsnn.nn._unroll import Extras as Extras
 from jaxsnn.nn._unroll import unroll as unroll
 

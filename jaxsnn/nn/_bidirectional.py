@@ -1,17 +1,15 @@
 """Both directions of time: one module reads the sequence forwards, another one backwards."""
 
-from typing import Any
-
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
-from jaxsnn import _checks
 from jaxsnn._masks import zero
+from jaxsnn.nn._fields import Fields, Part
 from jaxsnn.nn._layer import Layer
 from jaxsnn.nn._run import Run
 
 
-class Bidirectional(Layer):
+class Bidirectional(Fields, Layer):
     """Runs one module forwards and one backwards over time and joins their outputs.
 
         y[t] = [forward(x[0], ..., x[t]); backward(x[T-1], ..., x[t])]
@@ -35,9 +33,9 @@ class Bidirectional(Layer):
         (5, 2, 16)
     """
 
-    def __init__(self, forward_cell: Any, backward_cell: Any) -> None:
-        self.forward_cell = _checks.function("forward_cell", forward_cell)
-        self.backward_cell = _checks.function("backward_cell", backward_cell)
+    printed = ()
+    forward_cell: Part
+    backward_cell: Part
 
     def forward(self, xs: Shaped[Array, "T *shape"], run: Run) -> Shaped[Array, "T *out"]:
         run.require_whole_sequence(self, masks=True)

@@ -2,18 +2,19 @@
 
 import operator
 from collections.abc import Callable
-from typing import Any
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
 from flax import nnx
 
 from jaxsnn import _checks
+from jaxsnn.nn._fields import Fields, Part
 from jaxsnn.nn._module import Module
 from jaxsnn.nn._run import Run
 
 
-class Residual(Module):
+class Residual(Fields, Module):
     """A branch and a shortcut around it, whose outputs are combined.
 
         y = combine(shortcut(x), branch(x))
@@ -40,16 +41,9 @@ class Residual(Module):
     """
 
     printed = ("combine",)
-
-    def __init__(
-        self,
-        branch: Any,
-        shortcut: Any = None,
-        combine: Callable[[jax.Array, jax.Array], jax.Array] = operator.add,
-    ) -> None:
-        self.branch = _checks.function("branch", branch)
-        self.shortcut = None if shortcut is None else _checks.function("shortcut", shortcut)
-        self.combine = _checks.function("combine", combine)
+    branch: Part
+    shortcut: Part | None = None
+    combine: Annotated[Callable[[jax.Array, jax.Array], jax.Array], _checks.function] = operator.add
 
     def forward(self, x: Any, run: Run) -> Any:
         y = run._part("branch", self.branch, x)

@@ -2,7 +2,8 @@
 
 import abc
 from collections.abc import Callable
-from typing import Any, final
+from dataclasses import KW_ONLY, InitVar
+from typing import Annotated, Any, final
 
 import jax
 import jax.numpy as jnp
@@ -12,19 +13,22 @@ from jaxsnn import _checks
 from jaxsnn._carries import check_call, refuse_carry
 from jaxsnn._dtypes import state_dtype
 from jaxsnn.nn._elementwise import is_elementwise
-from jaxsnn.nn._layers import Linear
+from jaxsnn.nn._fields import Fields, Part, Size
+from jaxsnn.nn._layers import Linear, along_last, operands
 from jaxsnn.nn._linear_recurrence import linear_recurrence, product
 from jaxsnn.nn._module import Cell
 from jaxsnn.nn._run import Carry, Run, Streams, first_carry
 
 
-class _RecurrentContainer(Cell):
+class _RecurrentContainer(Fields, Cell):
     """Abstract: a cell around `sub_module` with the carry `(sub_carry, y)`, `y` its last output.
 
     The feedback `y` is 0 before the first step and kept in the dtype of the input.
+
+    Carry: `(carry of the sub-module, y)`.
     """
 
-    sub_module: Any
+    sub_module: Part
 
     @abc.abstractmethod
     def _mix(self, x: jax.Array, y: jax.Array) -> jax.Array:
@@ -54,9 +58,7 @@ class _RecurrentContainer(Cell):
         return self._feed_back(sub_carry, self._mix(x, y), y, run)
 
     def _for_steps(self, carry: Carry, x: jax.Array) -> Any:
-        """The container for all steps of `x`: the gradients of an element-wise sub-module's
-        constants are summed after the loop.
-        """
+        """The container for a loop, with the constants of its neuron spread over the elements."""
         if not is_elementwise(self.sub_module):
             return self
         sub_carry, y = self._split(carry, jax.ShapeDtypeStruct(x.shape[1:], x.dtype))
@@ -100,8 +102,6 @@ class ElementWiseRecurrentContainer(_RecurrentContainer):
             such as `operator.add` or `jnp.multiply` compiles once; a new lambda for every
             container compiles again.
 
-    Carry: `(carry of the sub-module, y)`.
-
     Raises:
         TypeError: an argument is not callable.
         ValueError: when run, if the sub-module changes the shape.
@@ -114,16 +114,7 @@ class ElementWiseRecurrentContainer(_RecurrentContainer):
     """
 
     printed = ("element_wise_function",)
-
-    def __init__(
-        self,
-        sub_module: Any,
-        element_wise_function: Callable[[jax.Array, jax.Array], jax.Array],
-    ) -> None:
-        self.sub_module = _checks.function("sub_module", sub_module)
-        self.element_wise_function = _checks.function(
-            "element_wise_function", element_wise_function
-        )
+    element_wise_function: Annotated[Callable[[jax.Array, jax.Array], jax.Array], _checks.function]
 
     def _mix(self, x: jax.Array, y: jax.Array) -> jax.Array:
         return self.element_wise_function(y.astype(x.dtype), x)
@@ -150,8 +141,6 @@ class LinearRecurrentContainer(_RecurrentContainer):
         param_dtype: dtype of `W` and `b`.
         rngs: random streams; `params` is used.
 
-    Carry: `(carry of the sub-module, y)`.
-
     Raises:
         TypeError: `sub_module` is not callable or a size is not an integer.
         ValueError: a size is below 1; when run, if a shape does not fit.
@@ -159,31 +148,22 @@ class LinearRecurrentContainer(_RecurrentContainer):
 
     printed = ("in_features", "out_features", "bias")  # rc shows what it sees
 
-    def __init__(
-        self,
-        sub_module: Any,
-        in_features: int,
-        out_features: int,
-        bias: bool = True,
-        *,
-        feedback_only: bool = False,
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs = _checks.REQUIRED,
-    ) -> None:
-        self.in_features = _checks.size("in_features", in_features)
-        self.out_features = _checks.size("out_features", out_features)
-        self.bias = _checks.boolean("bias", bias)
-        self.feedback_only = _checks.boolean("feedback_only", feedback_only)
-        self.rc = Linear(
-            self.out_features + (0 if feedback_only else self.in_features),
-            self.in_features,
-            use_bias=self.bias,
-            dtype=dtype,
-            param_dtype=param_dtype,
-            rngs=rngs,
-        )
-        self.sub_module = _checks.function("sub_module", sub_module)
+    in_features: Size
+    out_features: Size
+    bias: bool = True
+    _: KW_ONLY
+    feedback_only: bool = False
+    dtype: InitVar[Any] = None
+    param_dtype: InitVar[Any] = jnp.float32
+    rngs: InitVar[nnx.Rngs] = _checks.REQUIRED
+
+    def __post_init__(self, dtype: Any, param_dtype: Any, rngs: nnx.Rngs) -> None:
+        seen = self.out_features + (0 if self.feedback_only else self.in_features)
+        settings = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
+        self.rc = Linear(seen, self.in_features, use_bias=self.bias, **settings)
+
+    def _children(self) -> dict[str, Any]:
+        return {"rc": self.rc, "sub_module": self.sub_module}
 
     def _mix(self, x: jax.Array, y: jax.Array) -> jax.Array:
         w = self._weights(x.dtype)[1]
@@ -193,12 +173,11 @@ class LinearRecurrentContainer(_RecurrentContainer):
         """The share of the input and the bias in `i`, of one step or many, float32 or wider."""
         w, _, b = self._weights(x.dtype)
         i = x.astype(state_dtype(x.dtype)) if self.feedback_only else product(x.astype(w.dtype), w)
-        return i if b is None else i + b.reshape((1,) * (i.ndim - 1) + (-1,)).astype(i.dtype)
+        return i if b is None else i + along_last(b, i)
 
     def _weights(self, dtype: Any) -> tuple[jax.Array, jax.Array, jax.Array | None]:
         """The rows of `W` for `x`, those for `y`, and `b`, in the dtype of the product."""
-        w, b = self.rc.kernel[...], None if self.rc.bias is None else self.rc.bias[...]
-        _, w, b = self.rc.promote_dtype((jnp.zeros((), dtype), w, b), dtype=self.rc.dtype)
+        w, b = operands(self.rc, dtype)
         return w[: -self.out_features], w[-self.out_features :], b
 
     def _run(self, carry: Carry, x: jax.Array, run: Run) -> tuple[Carry, jax.Array]:

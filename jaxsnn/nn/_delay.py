@@ -1,21 +1,63 @@
-"""`Delay`: a cell whose carry is the last inputs."""
+"""`Delay`, and the base of cells whose carry is their last inputs."""
 
-from typing import Any, final
+import abc
+from typing import Annotated, Any, final
 
 import jax
 import jax.numpy as jnp
-from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks, functional
 from jaxsnn._carries import check_call, check_past
 from jaxsnn._dtypes import state_dtype
 from jaxsnn._parts import join
+from jaxsnn.nn._fields import Fields
 from jaxsnn.nn._module import Cell
-from jaxsnn.nn._run import Run, run_cell
+from jaxsnn.nn._run import Carry, Run, Streams, run_cell
 
 
-class Delay(Cell):
+class Window(Fields, Cell):
+    """Abstract: a cell whose carry is its last inputs; it computes all steps without a loop."""
+
+    state_name = "past"
+
+    @property
+    @abc.abstractmethod
+    def _length(self) -> int:
+        """How many inputs it keeps."""
+
+    @abc.abstractmethod
+    def _step(self, past: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """One time step."""
+
+    @abc.abstractmethod
+    def _steps(self, past: jax.Array, xs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        """All time steps of a sequence."""
+
+    def initialize_carry(
+        self, input_shape: tuple[int, ...], rngs: Streams = None, *, dtype: Any = jnp.float32
+    ) -> jax.Array:
+        """The inputs before the first step, 0."""
+        return jnp.zeros((*input_shape, self._length), state_dtype(dtype))
+
+    @final
+    def __call__(
+        self,
+        carry: Float[Array, "*shape {self._length}"],
+        x: Float[Array, "*shape"] = _checks.REQUIRED,
+    ) -> tuple[Float[Array, "*shape {self._length}"], Float[Array, "*shape"]]:
+        check_call(self, x)
+        check_past(self, carry, x, self._length)
+        return self._step(carry, x)
+
+    def _run(self, carry: Carry, x: jax.Array, run: Run) -> tuple[Carry, jax.Array]:
+        if not run.steps or run.mask is not None or run._wants(join(run._path, self.state_name)):
+            return run_cell(self, carry, x, run)  # what is asked for lies between the steps
+        check_past(self, carry, jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self._length)
+        return self._steps(carry, x)
+
+
+class Delay(Window):
     """Delays its input by whole time steps; outputs 0 before the first input.
 
         y[t] = x[t - delay_steps]
@@ -36,37 +78,12 @@ class Delay(Cell):
         (Array([0., 0., 1., 2.], dtype=float32), Array([3., 4.], dtype=float32))
     """
 
-    printed = ("delay_steps",)
-    state_name = "past"
+    delay_steps: Annotated[int, _checks.count]
+    _length = property(lambda self: self.delay_steps)
+    _step = staticmethod(functional.delay_step)
 
-    def __init__(self, delay_steps: int) -> None:
-        self.delay_steps = _checks.count("delay_steps", delay_steps)
-
-    def initialize_carry(
-        self,
-        input_shape: tuple[int, ...],
-        rngs: nnx.Rngs | nnx.RngStream | None = None,
-        *,
-        dtype: Any = jnp.float32,
-    ) -> jax.Array:
-        """The inputs before the first step, 0."""
-        return jnp.zeros((*input_shape, self.delay_steps), state_dtype(dtype))
-
-    @final
-    def __call__(
-        self,
-        carry: Float[Array, "*shape {self.delay_steps}"],
-        x: Float[Array, "*shape"] = _checks.REQUIRED,
-    ) -> tuple[Float[Array, "*shape {self.delay_steps}"], Float[Array, "*shape"]]:
-        check_call(self, x)
-        check_past(self, carry, x, self.delay_steps)
-        return functional.delay_step(carry, x)
-
-    def _run(self, carry: Any, x: jax.Array, run: Run) -> tuple[Any, jax.Array]:
-        if not run.steps or run.mask is not None or run._wants(join(run._path, self.state_name)):
-            return run_cell(self, carry, x, run)  # what is asked for lies between the steps
-        check_past(self, carry, jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.delay_steps)
-        past = jnp.moveaxis(carry, -1, 0)
-        inputs = jnp.concatenate([past, x.astype(past.dtype)])
-        ys, past = inputs[: x.shape[0]].astype(x.dtype), inputs[x.shape[0] :]
+    def _steps(self, past: jax.Array, xs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        past = jnp.moveaxis(past, -1, 0)
+        inputs = jnp.concatenate([past, xs.astype(past.dtype)])
+        ys, past = inputs[: xs.shape[0]].astype(xs.dtype), inputs[xs.shape[0] :]
         return jnp.moveaxis(past, 0, -1), ys

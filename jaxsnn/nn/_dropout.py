@@ -1,16 +1,22 @@
 """Dropout that drops the same elements at every step of a sequence."""
 
+import functools
+from typing import Annotated
+
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Shaped
 
 from jaxsnn import _checks
 from jaxsnn._layout import follow
+from jaxsnn.nn._fields import Fields
 from jaxsnn.nn._layer import TrainsApart
 from jaxsnn.nn._run import Run
 
+Rate = Annotated[float, functools.partial(_checks.probability, below_one=True)]
 
-class Dropout(TrainsApart):
+
+class Dropout(Fields, TrainsApart):
     """Dropout with one mask per sequence, as spiking networks need it.
 
         y[t] = x[t] m / (1 - rate),  m = 0 with probability rate, else 1
@@ -31,10 +37,7 @@ class Dropout(TrainsApart):
     for training deep neural network architectures".
     """
 
-    printed = ("rate",)
-
-    def __init__(self, rate: float = 0.5) -> None:
-        self.rate = _checks.probability("rate", rate, below_one=True)
+    rate: Rate = 0.5
 
     def forward(self, x: Shaped[Array, "*shape"], run: Run) -> Shaped[Array, "*shape"]:
         if not run.training:
@@ -64,8 +67,7 @@ class Dropout2d(Dropout):
         ValueError: `rate` is out of range; when run, if the input of a step has not four axes.
     """
 
-    def __init__(self, rate: float = 0.2) -> None:
-        super().__init__(rate)
+    rate: Rate = 0.2
 
     def _mask_shape(self, shape: tuple[int, ...]) -> tuple[int, ...]:
         if len(shape) != 4:

@@ -2,6 +2,7 @@
 
 import inspect
 import math
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar, final
 
@@ -21,24 +22,22 @@ from jaxsnn.nn._fields import Fields
 from jaxsnn.nn._module import Cell
 from jaxsnn.nn._run import Carry, Run, Streams, run_cell, start
 
+_STATE = re.compile(r"^(Carry: the state)( `.*`)?,\s", re.MULTILINE)
+
 
 class ElementwiseCell(Fields, Cell):
     """Abstract base of cells whose output and state at an element depend on that element alone.
 
     A derived class is a declaration: its annotated attributes are the arguments of its
     constructor, as in `dataclasses`, and `step(state, x, **settings) -> (state, y)` is a pure
-    function of one time step. The attributes that `step` takes as keyword arguments are passed to
-    it. An annotation such as `TimeConstant` checks its value, and allows an array with one
-    constant for each neuron and `learnable`. The rest follows: constructor, checks, printing,
-    first state, the run over time, records, export.
-
-    Over time all axes but the first are one axis to such a cell, so that XLA's inner loops are
-    long, and a row of such cells is a single scan.
+    function of one time step, which gets the attributes that it takes as keyword arguments. The
+    rest follows: checks, printing, first state, records, export, and the run over time, in which a
+    row of such cells is a single scan.
 
     Constants: each argument of a kind of `jaxsnn.nn.constants` (`TimeConstant`, ...) is a number,
     an array that broadcasts to the features (the last axes of the input), or `learnable(...)`.
 
-    Carry: the state, in the shape of one step's input; several states are a NamedTuple, `state`.
+    Carry: the state, 0 before the first step, each array in the shape of one step's input.
 
     Raises:
         TypeError: an argument is of the wrong type.
@@ -77,14 +76,19 @@ class ElementwiseCell(Fields, Cell):
             )
         names, last = names[2:], parameters[-1]
         if last.kind is last.VAR_KEYWORD:
-            names = [*names[:-1], *(name for name in cls._fields if name not in names)]
+            names = [*names[:-1], *cls._fields]
         unknown = set(names) - set(cls._fields)
         if unknown and cls.settings is ElementwiseCell.settings:
             raise TypeError(
                 f"{cls.__name__}.step takes {', '.join(sorted(unknown))}, which the class does not "
                 "declare: annotate an attribute of this name, or define settings()"
             )
-        cls._taken = [name for name in names if name in cls._fields]
+        cls._taken = [name for name in cls._fields if name in names]
+        state = cls.state_name
+        if cls.state is not None:
+            path = [part for part in cls.state.__module__.split(".") if not part.startswith("_")]
+            state = ".".join([*path, f"{cls.state.__name__}({', '.join(cls.state._fields)})"])
+        cls.__doc__ = _STATE.sub(rf"\1 `{state}`,\n", cls.__doc__ or "")
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Any:
         if not hasattr(cls, "step"):
@@ -129,21 +133,19 @@ class ElementwiseCell(Fields, Cell):
         """
         check_step(self, carry, x, self.state)
         self._check_constants(x.shape)
-        dtype, held = _dtype_of(carry, x), getattr(self, "_held", {})
-
-        def spread(value: Any) -> Any:
-            if not isinstance(value, jax.Array | np.ndarray):
-                return value
-            return jnp.broadcast_to(jnp.asarray(value, dtype), x.shape).reshape(flat)
-
-        return {name: spread(value) for name, value in self.settings().items()} | held
+        settings, dtype = self.settings(), _dtype_of(carry, x)
+        for name, value in settings.items():
+            if isinstance(value, jax.Array | np.ndarray):
+                spread = jnp.broadcast_to(jnp.asarray(value, dtype), x.shape)
+                settings[name] = spread.reshape(flat)
+        return settings | getattr(self, "_held", {})
 
     def _check_constants(self, shape: tuple[int, ...]) -> None:
         """Arrays of constants must broadcast to an input of this shape."""
-        for name in (name for name, check in self._fields.items() if isinstance(check, Kind)):
-            axes = getattr(getattr(self, name), "shape", ())
-            fits = zip(axes, shape[max(0, len(shape) - len(axes)) :], strict=False)
-            if len(axes) > len(shape) or any(a not in (1, b) for a, b in fits):
+        for name, check in self._fields.items():
+            axes = getattr(getattr(self, name), "shape", ()) if isinstance(check, Kind) else ()
+            pairs = zip(reversed(axes), reversed(shape), strict=False)
+            if len(axes) > len(shape) or any(a not in (1, b) for a, b in pairs):
                 raise ValueError(
                     f"{name} of {type(self).__name__} has the shape {list(axes)}, which does not "
                     f"broadcast to an input of shape {list(shape)}; give one constant for each "
@@ -183,9 +185,7 @@ def run_elements(
 ) -> jax.Array:
     """Run parts of a module that follow one another over `xs` `[T, ...]`, in one scan."""
     within = [run._inside(run._named(name)) for name in names]
-    run._ran.update(inside._path for inside in within)
-    before = zip(cells, run._next(len(cells)), strict=True)
-    carries = [start(cell, carry, xs) for cell, carry in before]
+    carries = list(map(start, cells, run._next(len(cells)), [xs] * len(cells)))
     carries, ys = scan_elements(cells, carries, xs, run, within)
     run._after += carries
     return ys
@@ -198,7 +198,10 @@ def scan_elements(
     run: Run,
     within: Sequence[Run],
 ) -> tuple[list[Carry], jax.Array]:
-    """The new carries and the outputs of cells that follow one another, each run `within`."""
+    """The new carries and the outputs of cells that follow one another, each run `within`.
+
+    Axes but the first are one, where a device has all of them: XLA's inner loops are then long.
+    """
     steps, *shape = xs.shape
     flat = tuple(shape) if is_shared_out(xs) else (math.prod(shape),)
     one = jax.ShapeDtypeStruct(tuple(shape), xs.dtype)

@@ -1,12 +1,14 @@
 """Fields of a cell: a dataclass whose attributes are checked whenever they are set."""
 
 import dataclasses
+import functools
 import inspect
+import operator
 import re
 import types
 import typing
 from collections.abc import Callable
-from typing import Any, ClassVar, dataclass_transform
+from typing import Annotated, Any, ClassVar, dataclass_transform
 
 import jax
 from flax import nnx
@@ -20,6 +22,9 @@ _CHECKS: dict[Any, Check] = {
     int: _checks.integer,
     float: _checks.real,
 }
+Size = Annotated[int, _checks.size]
+Part = Annotated[Any, _checks.function]  # a cell, a module, a layer or a function
+_UNIONS = (typing.Union, types.UnionType)
 _BY_NAME = inspect.Parameter.KEYWORD_ONLY
 
 
@@ -43,17 +48,22 @@ def parameter_name(name: str) -> str:
     return "w" if name == "tau" else f"w_{name}"
 
 
-@dataclass_transform(eq_default=False)
+@dataclass_transform(eq_default=False, field_specifiers=(dataclasses.field,))
 class Fields(nnx.Module):
     """Mixin: each derived class is a dataclass.
 
     `Annotated[type, check]` passes the value through `check(name, value)`, at construction and
-    whenever the attribute is set. `__post_init__`, for several attributes together, is called
-    then too; a value that it refuses is not set. A field that is declared again and was given by
-    name stays so.
+    whenever the attribute is set. `check_fields`, for several attributes together, is called then
+    too; a value that it refuses is not set. An `InitVar` is an argument that `__post_init__` gets,
+    and no attribute. A field that is declared again and was given by name stays so.
+
+    The docstring is completed: by arguments that it does not describe, from those of `step`, if the
+    class has one, and of the base classes; by sections that only the base class has; by the name of
+    the function with the equation.
     """
 
     _fields: ClassVar[dict[str, Check | None]] = {}
+    _described: ClassVar[dict[str, str]] = {}  # of each argument the lines of the docstrings
     _bounds: ClassVar[Any] = ()  # of the constants that are learned: pairs of name and bounds
     _declared: ClassVar[bool] = True  # whether the constructor follows from the fields
     printed: ClassVar[tuple[str, ...]] = ()
@@ -61,11 +71,7 @@ class Fields(nnx.Module):
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        inherited = {
-            name: check
-            for base in reversed(cls.__mro__[1:])
-            for name, check in vars(base).get("_fields", {}).items()
-        }
+        inherited = _inherited(cls, "_fields")
         own = {
             name: inherited[name]  # a plain annotation, such as float, does not drop a kind
             if isinstance(inherited.get(name), Kind) and not isinstance(check, Kind)
@@ -74,10 +80,12 @@ class Fields(nnx.Module):
         }
         _refuse_misleading(cls, own, inherited)
         cls._declared = cls._declared and "__init__" not in vars(cls)
+        before = _inherited(cls, "__dataclass_fields__")
         for name in own.keys() & inherited.keys() & vars(cls).keys():
-            before: Any = inspect.signature(super(cls, cls).__init__).parameters[name]
-            by_name = before.kind is _BY_NAME
-            setattr(cls, name, dataclasses.field(default=vars(cls)[name], kw_only=by_name))
+            if not isinstance(default := vars(cls)[name], dataclasses.Field):
+                by_name = before[name].kw_only
+                setattr(cls, name, dataclasses.field(default=default, kw_only=by_name))
+        step, own_doc = vars(cls).get("step"), cls.__doc__ or ""
         dataclasses.dataclass(cls, init=cls._declared, repr=False, eq=False)
         fields = {field.name: field for field in dataclasses.fields(cls)}  # type: ignore[arg-type]  # by now
         cls._fields = {name: (inherited | own)[name] for name in fields}
@@ -86,12 +94,17 @@ class Fields(nnx.Module):
                 setattr(cls, name, _Now(name, fields[name].default))
         if "printed" not in vars(cls):
             cls.printed = (*(name for name in own if name not in cls.printed), *cls.printed)
-        cls.shown_signature = _signature(cls) if cls._declared else None
+        described = _inherited(cls, "_described") | _arguments(step.__doc__ if step else "")
+        cls._described = described | _arguments(own_doc)
         if cls._declared:
-            names = [*cls.printed, *cls._fields.keys() - set(cls.printed)]
-            cls.__doc__ = _complete(cls.__doc__ or "", cls.__mro__[1].__doc__ or "", names)
+            cls.shown_signature = _signature(cls)
+            arguments = cls.shown_signature.parameters
+            for name in arguments.keys() & vars(cls).keys() - fields.keys():
+                delattr(cls, name)  # the default of an `InitVar`
+            texts = [cls._described[name] for name in arguments if name in cls._described]
+            cls.__doc__ = _complete(own_doc, cls.__mro__[1].__doc__ or "", texts, step)
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         """Checks of several fields together, after those of each."""
 
     @property
@@ -114,7 +127,7 @@ class Fields(nnx.Module):
             return
         try:
             vars(self)["_checking"] = True
-            self.__post_init__()
+            self.check_fields()
         except (TypeError, ValueError):
             vars(self).clear()
             vars(self).update(before)
@@ -141,8 +154,23 @@ class Fields(nnx.Module):
             name, value = parameter_name(name), value.parameter
         super().__setattr__("_bounds", tuple(bounds.items()))
         # A number may become an array, and back, for which Flax needs a mark.
-        mark = nnx.data if isinstance(value, jax.Array | nnx.Variable) else nnx.static
-        super().__setattr__(name, mark(value))
+        if isinstance(value, jax.Array | nnx.Variable):
+            value = nnx.data(value)
+        elif not isinstance(value, nnx.Module) and not any(map(_is_array, jax.tree.leaves(value))):
+            value = nnx.static(value)
+        super().__setattr__(name, value)
+
+
+def _inherited(cls: type, name: str) -> dict[str, Any]:
+    """The entries of the dictionary `name` of all base classes."""
+    found: dict[str, Any] = {}
+    for base in reversed(cls.__mro__[1:]):
+        found |= vars(base).get(name, {})
+    return found
+
+
+def _is_array(leaf: Any) -> bool:
+    return isinstance(leaf, jax.Array)
 
 
 def _own_checks(cls: type) -> dict[str, Check | None]:
@@ -160,6 +188,7 @@ def _own_checks(cls: type) -> dict[str, Check | None]:
         name: _check_of(annotation)
         for name, annotation in annotations.items()
         if annotation is not dataclasses.KW_ONLY
+        and not isinstance(annotation, dataclasses.InitVar)
         and typing.ClassVar not in (annotation, typing.get_origin(annotation))
     }
 
@@ -167,7 +196,7 @@ def _own_checks(cls: type) -> dict[str, Check | None]:
 def _check_of(annotation: Any) -> Check | None:
     """The check of an annotation; that of `Annotated[...] | None` lets None through."""
     kinds, optional = [annotation], False
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+    if typing.get_origin(annotation) in _UNIONS:
         kinds = [kind for kind in typing.get_args(annotation) if kind is not types.NoneType]
         optional = len(kinds) < len(typing.get_args(annotation))
     checks = [_CHECKS.get(kinds[0]), *getattr(kinds[0], "__metadata__", ())]
@@ -208,27 +237,37 @@ def _signature(cls: Any) -> inspect.Signature:
         check = cls._fields.get(parameter.name)
         if isinstance(check, Kind):
             parameter = parameter.replace(annotation=check)
-        elif hasattr(parameter.annotation, "__metadata__"):
-            parameter = parameter.replace(annotation=parameter.annotation.__origin__)
+        else:
+            parameter = parameter.replace(annotation=_plain(parameter.annotation))
         parameters.append(parameter)
-    place = {name: k for k, name in enumerate(cls.printed)}
+    order = (*cls.printed, *cls._fields, ..., "param_dtype", "rngs")
     by_name = [parameter for parameter in parameters if parameter.kind is _BY_NAME]
-    by_name.sort(key=lambda parameter: place.get(parameter.name, len(place)))
+    by_name.sort(key=lambda p: order.index(p.name if p.name in order else ...))
     first = [parameter for parameter in parameters if parameter.kind is not _BY_NAME]
     return inspect.Signature([*first, *by_name])
+
+
+def _plain(annotation: Any) -> Any:
+    """An annotation without checks."""
+    if isinstance(annotation, dataclasses.InitVar):
+        return annotation.type
+    if typing.get_origin(annotation) in _UNIONS:
+        return functools.reduce(operator.or_, map(_plain, typing.get_args(annotation)))
+    return annotation.__origin__ if hasattr(annotation, "__metadata__") else annotation
 
 
 _SECTION = re.compile(r"^(?=[A-Z]\w*:)", re.MULTILINE)
 _LAST = ("Constants", "Carry", "Raises")  # where they stand if they are inherited
 
 
-def _complete(doc: str, inherited: str, fields: list[str]) -> str:
-    """A docstring with the arguments and sections that it does not repeat from its base class."""
+def _complete(doc: str, inherited: str, arguments: list[str], step: Any) -> str:
+    """A docstring with these arguments, sections that only its base class has, and the equation."""
     own, base = _sections(doc), _sections(inherited)
-    arguments = _arguments(base.get("Args", "")) | _arguments(own.get("Args", ""))
-    described = [arguments.pop(name) for name in fields if name in arguments]
-    described += arguments.values()
-    own["Args"] = "\n".join(["Args:", *described]) if described else ""
+    if own[""] and getattr(step, "__module__", "").startswith("jaxsnn.functional"):
+        summary, gap, rest = own[""].partition("\n\n")
+        equation = f"the equation is in `jaxsnn.functional.{step.__name__}`."
+        own[""] = f"{summary.removesuffix('.')}; {equation}{gap}{rest}"
+    own["Args"] = "\n".join(["Args:", *arguments]) if arguments else ""
     missing = {name: base[name] for name in _LAST if name in base and name not in own}
     names = [name for name in own if name not in ("", "Args", "Examples")]
     order = ["", "Args", *(name for name in _LAST if name in missing), *names, "Examples"]
@@ -241,7 +280,8 @@ def _sections(doc: str) -> dict[str, str]:
     return {(part.partition(":")[0] if k else ""): part for k, part in enumerate(parts)}
 
 
-def _arguments(section: str) -> dict[str, str]:
-    """The lines of a section `Args`, by argument."""
-    parts = re.split(r"^    (?=\w+:)", section, flags=re.MULTILINE)[1:]
+def _arguments(doc: str | None) -> dict[str, str]:
+    """The lines of the section `Args` of a docstring, by argument."""
+    section = _sections(doc or "").get("Args", "")
+    parts = re.split(r"^    (?=\**\w+:)", section, flags=re.MULTILINE)[1:]
     return {part.partition(":")[0]: f"    {part.rstrip()}" for part in parts}

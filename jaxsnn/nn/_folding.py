@@ -44,16 +44,15 @@ def fold_batch_norm(module: Any) -> Any:
         s = scale / sqrt(var + epsilon)
         W' = W s,    b' = (b - mean) s + bias
 
-    and the normalisation is left out. The layers after it move up by one place. Outputs equal
-    those of `module` in inference up to rounding; `W'` and `b'` are computed in float64 and have
-    the dtype of `W`. Once folded, a network has nothing left to normalise with: fold after
+    and an empty `Sequential`, which changes nothing, takes its place. Outputs equal those of
+    `module` in inference up to rounding; `W'` and `b'` are computed in float64 and have the dtype
+    of `W`. Once folded, a network has nothing left to normalise with: fold after
     training.
 
     Folded are `BatchNorm`, `ThresholdDependentBatchNorm` and Flax's `nnx.BatchNorm` with
     `use_running_average=True`, into `Linear`, `Conv`, `WSLinear`, `WSConv` (into its gain) and
     Flax's `nnx.Linear` and `nnx.Conv`, in a `Sequential` or a `Graph`, wherever that is inside
-    `module`. A `forward` must then run such a `Sequential` as a whole: to run single layers of it
-    is an error. A normalisation that comes first in a `LinearRecurrentContainer` goes into its
+    `module`. A normalisation that comes first in a `LinearRecurrentContainer` goes into its
     `rc`, unless that is `feedback_only`. A linear layer that is used twice becomes two.
 
     Args:
@@ -72,7 +71,7 @@ def fold_batch_norm(module: Any) -> Any:
         >>> rngs = nnx.Rngs(0)
         >>> net = Sequential(Linear(4, 3, use_bias=False, rngs=rngs), BatchNorm(3), IFNode())
         >>> [type(layer).__name__ for layer in fold_batch_norm(net).layers]
-        ['Linear', 'IFNode']
+        ['Linear', 'Sequential', 'IFNode']
     """
     if not isinstance(module, nnx.Module):
         raise TypeError(
@@ -141,13 +140,13 @@ def _fold_stack(
     after: list[Any] = []
     for k in reversed(range(len(before))):
         layer, waiting = fold(before[k], join(path, k), waiting)
+        if layer is None and isinstance(stack, Sequential):
+            layer = Sequential()  # so that the other layers keep their places
         if layer is not None:
             after.insert(0, layer)
     if len(after) < len(before) or any(a is not b for a, b in zip(after, before, strict=True)):
         stack = copy.copy(stack)
         stack.layers = nnx.List(after)
-        if isinstance(stack, Sequential):
-            stack.folded |= len(after) < len(before)
     return stack, waiting
 
 

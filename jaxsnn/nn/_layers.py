@@ -47,6 +47,18 @@ def on_rows(layer: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
     return rows.reshape(*x.shape[:-1], rows.shape[-1])
 
 
+def along_last(b: jax.Array, like: jax.Array) -> jax.Array:
+    """`b` `[k]` with the rank and the dtype of `like` `[..., k]`."""
+    return b.reshape((1,) * (like.ndim - 1) + (-1,)).astype(like.dtype)
+
+
+def operands(layer: nnx.Linear, dtype: Any) -> tuple[jax.Array, jax.Array | None]:
+    """Kernel and bias of a layer in the dtype of its product with inputs of `dtype`."""
+    b = None if layer.bias is None else layer.bias[...]
+    _, w, b = layer.promote_dtype((jnp.zeros((), dtype), layer.kernel[...], b), dtype=layer.dtype)
+    return w, b
+
+
 class Linear(Printable, nnx.Linear):
     """`y = x W + b` over the last axis; `flax.nnx.Linear` with torch's initialisers.
 

@@ -2,10 +2,9 @@
 
     i[t] = fed[t] + W y[t-1],  carry[t], y[t] = step(carry[t-1], i[t])
 
-Plain autodiff of the scan adds `y[t-1]^T dL/di[t]` to the gradient of `W` at every step. As
-`fed[t]` enters `i[t]` with weight 1, a change `dW` is the same as a change `dW y[t-1]` of
-`fed[t]`. All steps of it are one product of matrices before the scan of the tangents; its
-transpose, the gradient of `W`, is one product after the scan back.
+Plain autodiff of the scan adds `y[t-1]^T dL/di[t]` to the gradient of `W` at every step. A change
+`dW` is the same as a change `dW y[t-1]` of `fed[t]`: one product before the scan of the tangents,
+whose transpose, the gradient of `W`, is one product after the scan back.
 """
 
 import functools

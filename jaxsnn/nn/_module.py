@@ -11,7 +11,7 @@ from flax import nnx
 
 from jaxsnn import _checks
 from jaxsnn._carries import check_call
-from jaxsnn._parts import children, is_final
+from jaxsnn._parts import parts
 from jaxsnn._repr import Printable
 from jaxsnn.nn._run import Carry, Run, Streams, first_carry, has_first_carry
 from jaxsnn.nn._stateless import one_step_of
@@ -22,10 +22,8 @@ class Cell(Printable, nnx.RNNCellBase):
 
     State is an argument and a result, never an attribute: `carry, y = cell(carry, x)`. A cell
     is therefore the body of `jax.lax.scan` and runs under `flax.nnx.RNN`; `unroll` runs it over
-    time. A carry of one array is called `state_name`, several arrays are a NamedTuple.
-
-    Layers inside a cell are called by the cell itself, as in Flax. Normalisations and dropout,
-    which behave differently in training, belong into a `Module` instead.
+    time. A carry of one array is called `state_name`, several arrays are a NamedTuple. Layers
+    inside are called by the cell itself; normalisations and dropout belong into a `Module` instead.
     """
 
     state_name: ClassVar[str] = "carry"
@@ -39,8 +37,7 @@ class Cell(Printable, nnx.RNNCellBase):
         Args:
             input_shape: shape of the input of one time step, e.g. `(N, features)`.
             rngs: for the layers inside that draw their first state at random; ours do not.
-            dtype: dtype of that input. Membrane potentials and currents are kept in it or in
-                float32, whichever is wider.
+            dtype: dtype of that input; potentials are kept in it, or float32 if that is wider.
         """
 
     @abc.abstractmethod
@@ -55,7 +52,12 @@ class Cell(Printable, nnx.RNNCellBase):
     @property
     def num_feature_axes(self) -> int:
         """How many trailing axes of the input are not batch; read by `flax.nnx.RNN`."""
-        return feature_axes(self) or 1
+        for _, part in parts(self):  # the first one that cares
+            if isinstance(part, nnx.Conv | nnx.Linear):
+                return len(getattr(part, "kernel_size", ())) + 1
+            if axes := getattr(part, "_feature_axes", None):
+                return int(axes)
+        return 1
 
 
 class Module(Cell):
@@ -112,10 +114,6 @@ class Module(Cell):
             y = self.forward(x, run)
         return run._end(), y
 
-    @property
-    def _carry_of_its_own(self) -> bool:
-        return not (is_final(type(self).initialize_carry) and is_final(type(self).__call__))
-
 
 class FindFirst(Run):
     """Runs one step to see the input of each cell; a carry has a function of `rngs` for it."""
@@ -127,13 +125,3 @@ class FindFirst(Run):
             return super()._go(name, part, None, x)
         _, y = super()._go(name, part, first_carry(part, x), x)
         return functools.partial(first_carry, part, jax.ShapeDtypeStruct(x.shape, x.dtype)), y
-
-
-def feature_axes(layer: Any) -> int | None:
-    """Trailing axes that a layer, or the first part inside it that cares, takes as features."""
-    if isinstance(layer, nnx.Conv | nnx.Linear):
-        return len(getattr(layer, "kernel_size", ())) + 1
-    if isinstance(layer, nnx.RNNCellBase) and not isinstance(layer, Cell):  # one of Flax's
-        return layer.num_feature_axes
-    inside = map(feature_axes, children(layer).values())
-    return getattr(layer, "_feature_axes", None) or next(filter(None, inside), None)

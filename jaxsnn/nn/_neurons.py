@@ -1,7 +1,7 @@
-"""`Neuron`, the base of neurons that fire and are reset, and those that most networks use."""
+"""Neurons that most networks use: those that fire and are reset, and two that never fire."""
 
-from dataclasses import KW_ONLY
-from typing import Annotated, Any
+from dataclasses import KW_ONLY, InitVar, field
+from typing import Annotated, Any, ClassVar
 
 import jax.numpy as jnp
 
@@ -18,10 +18,12 @@ class Firing(ElementwiseCell):
     """Abstract base of neurons with a threshold.
 
     Args:
+        tau: membrane time constant in time steps, greater than 1.
+        decay_input: whether the input is divided by `tau` too.
         v_threshold: firing threshold.
-        surrogate_function: spike function of `v - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
-
-    Carry: the potential `v`, in the shape of one step's input.
+        detach_reset: no gradient flows through the spike in the reset (that of the output stays).
+        surrogate_function: spike function of the potential less the threshold, e.g.
+            `jaxsnn.surrogate.ATan()`.
     """
 
     state_name = "v"
@@ -37,9 +39,11 @@ class Neuron(Firing):
     The arguments below are those of all such neurons.
 
     Args:
-        v_reset: potential after a spike, at rest and before the first step; None is the soft
-            reset, which subtracts the threshold, rests at 0 and starts from 0.
-        detach_reset: no gradient flows through the spike in the reset (that of the output stays).
+        v_reset: potential after a spike and before the first step; None is the soft reset, which
+            subtracts the threshold and starts from 0. A leaky neuron rests where its equation says.
+
+    Carry: the state, each array in the shape of one step's input. Before the first step `v` is
+    `v_reset` (0 for the soft reset), another state 0 unless an argument gives it.
 
     Examples:
         >>> class DecayingIF(Neuron):
@@ -53,7 +57,12 @@ class Neuron(Firing):
         Array([0., 1., 0., 1.], dtype=float32)
     """
 
-    printed = ("v_threshold", "v_reset", "detach_reset", "surrogate_function")
+    printed: ClassVar[tuple[str, ...]] = (
+        "v_threshold",
+        "v_reset",
+        "detach_reset",
+        "surrogate_function",
+    )
 
     _: KW_ONLY
     v_reset: Real | None = 0.0
@@ -66,11 +75,7 @@ class Neuron(Firing):
 
 
 class IFNode(Neuron):
-    """Integrate-and-fire neuron; the equation is in `jaxsnn.functional.if_step`.
-
-    Args:
-        v_reset: potential after a spike and before the first step; None is the soft reset,
-            which subtracts the threshold and starts from 0.
+    """Integrate-and-fire neuron.
 
     Examples:
         >>> _, spikes = unroll(IFNode(), jnp.full((4, 1), 0.5))
@@ -82,12 +87,7 @@ class IFNode(Neuron):
 
 
 class LIFNode(Neuron):
-    """Leaky integrate-and-fire neuron; the equation is in `jaxsnn.functional.lif_step`.
-
-    Args:
-        tau: membrane time constant in time steps, greater than 1.
-        decay_input: whether the input is divided by `tau` too.
-    """
+    """Leaky integrate-and-fire neuron."""
 
     tau: TimeConstant = 2.0
     _: KW_ONLY
@@ -104,62 +104,28 @@ class ParametricLIFNode(LIFNode):
 
     Args:
         init_tau: membrane time constant at the start, in time steps, greater than 1.
-        decay_input: whether the input is divided by `tau` too.
-        v_threshold: firing threshold.
-        v_reset: potential after a spike, at rest and before the first step; None is the soft
-            reset, which subtracts the threshold, rests at 0 and starts from 0.
-        detach_reset: no gradient flows through the spike in the reset (that of the output stays).
-        surrogate_function: spike function of `v - v_threshold`, e.g. `jaxsnn.surrogate.ATan()`.
         param_dtype: dtype of `w`.
-
-    Carry: the potential `v`, in the shape of one step's input.
-
-    Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: `init_tau` is not greater than 1, or a number is not finite.
     """
 
-    def __init__(
-        self,
-        init_tau: float = 2.0,
-        *,
-        decay_input: bool = True,
-        v_threshold: Any = 1.0,
-        v_reset: Any = 0.0,
-        detach_reset: bool = False,
-        surrogate_function: SurrogateFunction = Sigmoid(),
-        param_dtype: Any = jnp.float32,
-    ) -> None:
-        super().__init__(
-            learnable(_checks.time_constant("init_tau", init_tau), param_dtype=param_dtype),
-            decay_input=decay_input,
-            v_threshold=v_threshold,
-            v_reset=v_reset,
-            detach_reset=detach_reset,
-            surrogate_function=surrogate_function,
-        )
+    tau: TimeConstant = field(init=False)
+    init_tau: InitVar[float] = 2.0
+    _: KW_ONLY
+    param_dtype: InitVar[Any] = jnp.float32
+
+    def __post_init__(self, init_tau: float, param_dtype: Any) -> None:
+        tau = _checks.time_constant("init_tau", init_tau)
+        self.tau = learnable(tau, param_dtype=param_dtype)
 
 
 class AdaptiveLIFNode(Neuron):
-    """LIF neuron whose threshold rises with each of its spikes and sinks back (ALIF); the
-    equation and its sources are in `jaxsnn.functional.adaptive_lif_step`.
+    """LIF neuron whose threshold rises with each of its spikes and sinks back (ALIF).
 
     Args:
-        tau: membrane time constant in time steps, greater than 1.
         tau_a: time constant of the threshold in time steps, greater than 1: how far back the
             neuron remembers its spikes, so usually about the length of the task.
         beta: how far the threshold rises if the neuron fires at every step, not negative; one
             spike raises it by `beta / tau_a`. The default is the 1.8 of Bellec et al. (2018),
             who use a threshold of 0.01, for a threshold of 1.
-        decay_input: whether the input is divided by `tau` too.
-        v_threshold: firing threshold at rest.
-        v_reset: potential after a spike, at rest and before the first step; None is the soft
-            reset, which subtracts the risen threshold, rests at 0 and starts from 0.
-        surrogate_function: spike function of the potential less the threshold, e.g.
-            `jaxsnn.surrogate.ATan()`.
-
-    Carry: `jaxsnn.functional.AdaptiveLIFState(v, a)`, `a` 0 before the first step, both in the
-    shape of one step's input.
 
     Examples:
         >>> neuron = AdaptiveLIFNode(tau=2.0, tau_a=20.0, beta=10.0)
@@ -179,19 +145,7 @@ class AdaptiveLIFNode(Neuron):
 
 
 class CUBALIFNode(Neuron):
-    """Current-based LIF neuron: spikes feed a current that decays, the current feeds the
-    potential; the equation is in `jaxsnn.functional.cubalif_step`.
-
-    Args:
-        c_decay: what is left of the current after a step, from 0 to 1.
-        v_decay: what is left of the potential after a step, from 0 to 1.
-        v_reset: potential after a spike and before the first step; None is the soft reset,
-            which subtracts the threshold and starts from 0. Either way the potential decays
-            towards 0.
-
-    Carry: `jaxsnn.functional.CUBALIFState(v, c)`, `c` 0 before the first step, both in the shape
-    of one step's input.
-    """
+    """Current-based LIF neuron: spikes feed a current that decays, the current the potential."""
 
     _: KW_ONLY
     c_decay: Fraction = 0.5
@@ -200,3 +154,32 @@ class CUBALIFNode(Neuron):
     surrogate_function: SpikeFunction = Rect()
     step = functional.cubalif_step
     state = functional.CUBALIFState
+
+
+class NonSpikingIFNode(ElementwiseCell):
+    """Integrator that never fires.
+
+    It outputs its potential at each step. As the last layer of a network it is followed by a
+    readout over time, e.g. `jaxsnn.readouts.last_membrane`.
+    """
+
+    state_name = "v"
+    step = functional.nonspiking_if_step
+
+
+class NonSpikingLIFNode(ElementwiseCell):
+    """Leaky integrator (LI) that never fires.
+
+    It outputs its potential at each step, like `NonSpikingIFNode`.
+
+    Examples:
+        >>> _, v_seq = unroll(NonSpikingLIFNode(tau=2.0), jnp.array([[1.0], [1.0], [0.0]]))
+        >>> jaxsnn.readouts.max_membrane(v_seq)
+        Array([0.75], dtype=float32)
+    """
+
+    state_name = "v"
+    tau: TimeConstant = 2.0
+    _: KW_ONLY
+    decay_input: bool = True
+    step = functional.nonspiking_lif_step

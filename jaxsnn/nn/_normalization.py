@@ -1,7 +1,8 @@
 """Batch normalisation of sequences; its statistics are taken over time and batch at once."""
 
 import math
-from typing import Any, ClassVar
+from dataclasses import KW_ONLY, InitVar
+from typing import TYPE_CHECKING, Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -11,27 +12,46 @@ from jaxtyping import Array, Float
 from jaxsnn import _checks, _layout
 from jaxsnn._dtypes import state_dtype
 from jaxsnn._masks import over
+from jaxsnn.nn._fields import Fields, Size
 from jaxsnn.nn._layer import TrainsApart
+from jaxsnn.nn._layers import along_last
 from jaxsnn.nn._run import Batch, Run
 
 
-class _Normalization(TrainsApart):
+class _Normalization(Fields, TrainsApart):
     """Abstract base of all batch normalisations.
 
-    Batch and running statistics are kept in float32 or wider, with the shape `_shape`.
+    Batch and running statistics are kept in float32 or wider.
+
+    Args:
+        T: number of time steps.
+        num_features: number of channels, the size of the last axis.
+        epsilon: added to the variance.
+        momentum: weight of the earlier batches in the running statistics, in `[0, 1]`. (Flax's
+            convention; torch's is one minus it.)
+        param_dtype: dtype of the parameters, and if wider than float32 of the running statistics.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: an argument is out of range; when run, if the input does not fit, or in training
+            on a single number per channel.
     """
 
-    printed: ClassVar[tuple[str, ...]] = ("num_features", "epsilon", "momentum")
+    if TYPE_CHECKING:
+        num_features: int
+    _: KW_ONLY
+    epsilon: Annotated[float, _checks.positive] = 1e-5
+    momentum: Annotated[float, _checks.probability] = 0.9
+    param_dtype: InitVar[Any] = jnp.float32
 
-    def __init__(
-        self, shape: tuple[int, ...], *, epsilon: float, momentum: float, param_dtype: Any
-    ) -> None:
-        self.num_features = shape[-1]
-        self.epsilon = _checks.positive("epsilon", epsilon)
-        self.momentum = _checks.probability("momentum", momentum)
+    def __post_init__(self, param_dtype: Any) -> None:
         dtype = state_dtype(param_dtype)  # in bfloat16 a momentum near 1 would change nothing
-        self.mean = nnx.BatchStat(jnp.zeros(shape, dtype))
-        self.var = nnx.BatchStat(jnp.ones(shape, dtype))
+        self.mean = nnx.BatchStat(jnp.zeros(self._shape, dtype))
+        self.var = nnx.BatchStat(jnp.ones(self._shape, dtype))
+
+    @property
+    def _shape(self) -> tuple[int, ...]:
+        return (self.num_features,)
 
     def _check(self, x: jax.Array) -> None:
         name = type(self).__name__
@@ -129,35 +149,16 @@ class BatchNorm(_Normalization):
     with the unbiased variance. `unroll` returns a module with the new ones; they never change in
     place.
 
-    Args:
-        num_features: number of channels, the size of the last axis.
-        epsilon: added to the variance.
-        momentum: weight of the earlier batches in the running statistics, in `[0, 1]`. (Flax's
-            convention; torch's is one minus it.)
-        param_dtype: dtype of `scale` and `bias`, and if wider than float32 of the running
-            statistics.
-
-    Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: an argument is out of range; when run, if the input does not fit, or in training
-            on a single number per channel.
-
     Source: Ioffe and Szegedy 2015, "Batch normalization: accelerating deep network training by
     reducing internal covariate shift".
     """
 
-    def __init__(
-        self,
-        num_features: int,
-        *,
-        epsilon: float = 1e-5,
-        momentum: float = 0.9,
-        param_dtype: Any = jnp.float32,
-    ) -> None:
-        shape = (_checks.size("num_features", num_features),)
-        super().__init__(shape, epsilon=epsilon, momentum=momentum, param_dtype=param_dtype)
-        self.scale = nnx.Param(jnp.full(shape, self._first_scale(), param_dtype))
-        self.bias = nnx.Param(jnp.zeros(shape, param_dtype))
+    num_features: Size
+
+    def __post_init__(self, param_dtype: Any) -> None:
+        super().__post_init__(param_dtype)
+        self.scale = nnx.Param(jnp.full(self._shape, self._first_scale(), param_dtype))
+        self.bias = nnx.Param(jnp.zeros(self._shape, param_dtype))
 
     def _first_scale(self) -> float:
         return 1.0
@@ -171,8 +172,5 @@ class BatchNorm(_Normalization):
                 "training, so unroll cannot run it with checkpoint_every"
             )
         y = self._normalize(x, tuple(range(x.ndim - 1)), run)
-        scale, bias = (
-            p[...].astype(y.dtype).reshape((1,) * (y.ndim - 1) + (-1,))
-            for p in (self.scale, self.bias)
-        )
+        scale, bias = along_last(self.scale[...], y), along_last(self.bias[...], y)
         return (y * scale + bias).astype(x.dtype)

@@ -1,6 +1,7 @@
 """Parallel spiking neurons: without a reset, all time steps are one product of matrices."""
 
-from typing import Any, final
+from dataclasses import KW_ONLY, InitVar
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -9,30 +10,43 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn import _checks, functional
-from jaxsnn._carries import check_call, check_past
 from jaxsnn._dtypes import state_dtype
-from jaxsnn._parts import join
-from jaxsnn._phases import SurrogateFunction
+from jaxsnn.nn._delay import Window
+from jaxsnn.nn._fields import Fields, Size
 from jaxsnn.nn._layer import Layer
 from jaxsnn.nn._layers import uniform
-from jaxsnn.nn._module import Cell
-from jaxsnn.nn._run import Run, run_cell
+from jaxsnn.nn._neurons import SpikeFunction
+from jaxsnn.nn._run import Run
 from jaxsnn.surrogate import ATan
 
 
-class _ParallelNeuron(Layer):
+class Drawn(Fields):
+    """Mixin: a neuron whose parameters are drawn at random.
+
+    Args:
+        T: number of time steps of every sequence.
+        surrogate_function: spike function of the potential.
+        param_dtype: dtype of the parameters.
+        rngs: random streams; `params` is used.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: an argument is out of range; when run, if a sequence has another length.
+    """
+
+    _: KW_ONLY
+    surrogate_function: SpikeFunction = ATan()
+    param_dtype: InitVar[Any] = jnp.float32
+    rngs: InitVar[nnx.Rngs] = _checks.REQUIRED
+
+
+class ParallelNeuron(Drawn, Layer):
     """Abstract: a neuron with a weight from each time step to each."""
 
-    def __init__(
-        self,
-        T: int,
-        *,
-        surrogate_function: SurrogateFunction,
-        param_dtype: Any,
-        rngs: nnx.Rngs = _checks.REQUIRED,
-    ) -> None:
-        self.T = _checks.size("T", T)
-        self.surrogate_function = _checks.function("surrogate_function", surrogate_function)
+    if TYPE_CHECKING:
+        T: int
+
+    def __post_init__(self, param_dtype: Any, rngs: nnx.Rngs) -> None:
         key = _checks.streams(rngs).params()
         self.weight = nnx.Param(uniform(self.T)(key, (self.T, self.T), param_dtype))
         self.bias = nnx.Param(jnp.asarray(np.full((self.T, 1), -1), param_dtype))
@@ -44,32 +58,18 @@ class _ParallelNeuron(Layer):
     def forward(
         self, xs: Float[Array, "{self.T} *shape"], run: Run
     ) -> Float[Array, "{self.T} *shape"]:
-        run.require_whole_sequence(self)
-        name = type(self).__name__
-        _checks.floating(f"the input of {name}", xs)
-        check_length(self, self.T, xs)
+        check_sequence(self, self.T, xs, run)
         dtype = state_dtype(xs.dtype)
-        weight = self._weight(self.weight[...].astype(dtype))
-        bias = self.bias[...].astype(dtype)
+        weight, bias = self._weight(self.weight[...].astype(dtype)), self.bias[...].astype(dtype)
         return functional.psn(xs, weight, bias, surrogate_function=self.surrogate_function)
 
 
-class PSN(_ParallelNeuron):
+class PSN(ParallelNeuron):
     """Parallel spiking neuron; the equation is in `jaxsnn.functional.psn`.
 
     It has no reset and learns how much each time step takes of every other one, those to come
     included: `weight` `[T, T]`, at first `U(-1/sqrt(T), 1/sqrt(T))`, and `bias` `[T, 1]`, at
     first -1. All neurons of the layer share them.
-
-    Args:
-        T: number of time steps of every sequence.
-        surrogate_function: spike function of the potential.
-        param_dtype: dtype of the parameters.
-        rngs: random streams; `params` is used.
-
-    Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: `T` is below 1; when run, if a sequence has another length.
 
     Examples:
         >>> neuron = PSN(T=8, rngs=nnx.Rngs(0))
@@ -78,22 +78,10 @@ class PSN(_ParallelNeuron):
         (8, 2, 3)
     """
 
-    printed = ("T", "surrogate_function")
-
-    def __init__(
-        self,
-        T: int,
-        *,
-        surrogate_function: SurrogateFunction = ATan(),
-        param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs = _checks.REQUIRED,
-    ) -> None:
-        super().__init__(
-            T, surrogate_function=surrogate_function, param_dtype=param_dtype, rngs=rngs
-        )
+    T: Size
 
 
-class SlidingPSN(Cell):
+class SlidingPSN(Drawn, Window):
     """Parallel spiking neuron with one weight for each of the last `k` steps; the equation is in
     `jaxsnn.functional.sliding_psn_step`.
 
@@ -105,16 +93,10 @@ class SlidingPSN(Cell):
         k: how many steps it sees: the present one and the `k - 1` before it.
         exp_init: whether the weights begin as `..., 1/4, 1/2, 1`; otherwise they are drawn from
             `U(-1/sqrt(k), 1/sqrt(k))`.
-        surrogate_function: spike function of the potential.
-        param_dtype: dtype of the parameters.
         rngs: random streams; `params` is used. Not needed with `exp_init`.
 
     Carry: `past`, the last `k - 1` inputs, along the last axis, the oldest first, `[..., k - 1]`;
     0 before the first step.
-
-    Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: `k` is below 1.
 
     Examples:
         >>> _, spikes = unroll(SlidingPSN(k=2), jnp.array([[0.5], [0.6], [0.8], [0.0]]))
@@ -122,61 +104,37 @@ class SlidingPSN(Cell):
         Array([0., 0., 1., 0.], dtype=float32)
     """
 
-    printed = ("k", "exp_init", "surrogate_function")
-    state_name = "past"
+    k: Size
+    exp_init: bool = True
+    _: KW_ONLY
+    rngs: InitVar[nnx.Rngs | None] = None
+    _length = property(lambda self: self.k - 1)
 
-    def __init__(
-        self,
-        k: int,
-        exp_init: bool = True,
-        *,
-        surrogate_function: SurrogateFunction = ATan(),
-        param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs | None = None,
-    ) -> None:
-        self.k = _checks.size("k", k)
-        self.exp_init = _checks.boolean("exp_init", exp_init)
-        self.surrogate_function = _checks.function("surrogate_function", surrogate_function)
-        if exp_init:
+    def __post_init__(self, param_dtype: Any, rngs: nnx.Rngs | None) -> None:
+        if self.exp_init:
             weight = jnp.asarray(0.5 ** np.arange(self.k - 1, -1, -1), param_dtype)
         else:
             weight = uniform(self.k)(_checks.streams(rngs).params(), (self.k,), param_dtype)
         self.weight = nnx.Param(weight)
         self.bias = nnx.Param(jnp.asarray(-1, param_dtype))
 
-    def initialize_carry(
-        self,
-        input_shape: tuple[int, ...],
-        rngs: nnx.Rngs | nnx.RngStream | None = None,
-        *,
-        dtype: Any = jnp.float32,
-    ) -> jax.Array:
-        """The inputs before the first step, 0."""
-        return jnp.zeros((*input_shape, self.k - 1), state_dtype(dtype))
+    def _step(self, past: jax.Array, x: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return self._spikes(functional.sliding_psn_step, past, x)
 
-    @final
-    def __call__(
-        self, carry: Float[Array, "*shape {self.k-1}"], x: Float[Array, "*shape"] = _checks.REQUIRED
-    ) -> tuple[Float[Array, "*shape {self.k-1}"], Float[Array, "*shape"]]:
-        check_call(self, x)
-        check_past(self, carry, x, self.k - 1)
-        return functional.sliding_psn_step(
-            carry, x, self.weight[...], self.bias[...], surrogate_function=self.surrogate_function
-        )
+    def _steps(self, past: jax.Array, xs: jax.Array) -> tuple[jax.Array, jax.Array]:
+        return self._spikes(functional.sliding_psn, past, xs)
 
-    def _run(self, carry: Any, x: jax.Array, run: Run) -> tuple[Any, jax.Array]:
-        if not run.steps or run.mask is not None or run._wants(join(run._path, self.state_name)):
-            return run_cell(self, carry, x, run)  # what is asked for lies between the steps
-        check_past(self, carry, jax.ShapeDtypeStruct(x.shape[1:], x.dtype), self.k - 1)
-        return functional.sliding_psn(
-            carry, x, self.weight[...], self.bias[...], surrogate_function=self.surrogate_function
-        )
+    def _spikes(self, function: Any, past: jax.Array, x: jax.Array) -> Any:
+        settings = {"surrogate_function": self.surrogate_function}
+        return function(past, x, self.weight[...], self.bias[...], **settings)
 
 
-def check_length(layer: Layer, T: int, xs: jax.Array) -> None:
-    """`xs` must have the `T` time steps that `layer` was made for."""
+def check_sequence(layer: Layer, T: int, xs: jax.Array, run: Run) -> None:
+    """`xs` must be whole sequences, floating, with the `T` time steps that `layer` is made for."""
+    run.require_whole_sequence(layer)
+    name = type(layer).__name__
+    _checks.floating(f"the input of {name}", xs)
     if xs.ndim == 0 or xs.shape[0] != T:
         raise ValueError(
-            f"{type(layer).__name__}(T={T}) needs sequences of {T} time steps, [{T}, ...], got "
-            f"{list(xs.shape)}"
+            f"{name}(T={T}) needs sequences of {T} time steps, [{T}, ...], got {list(xs.shape)}"
         )

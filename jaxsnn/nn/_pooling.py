@@ -15,6 +15,7 @@ from jaxtyping import Array, Float, Shaped
 from jaxsnn import _checks
 from jaxsnn._by_platform import faster_on_cpu
 from jaxsnn._repr import Printable
+from jaxsnn.nn._fields import Fields, Size
 
 
 class Pool(Printable, nnx.Module):
@@ -172,7 +173,7 @@ class Flatten(Printable, nnx.Module):
         return x.reshape(x.shape[0], -1)
 
 
-class VotingLayer(Printable, nnx.Module):
+class VotingLayer(Fields, Printable):
     """The mean of each group of neighbours on the last axis, so that several neurons vote for a
     class: `[..., features]` to `[..., features // voting_size]`. A rest is left out.
 
@@ -187,10 +188,7 @@ class VotingLayer(Printable, nnx.Module):
     of spiking neural networks".
     """
 
-    printed = ("voting_size",)
-
-    def __init__(self, voting_size: int = 10) -> None:
-        self.voting_size = _checks.size("voting_size", voting_size)
+    voting_size: Size = 10
 
     def __call__(
         self, x: Float[Array | np.ndarray, "*N features"]

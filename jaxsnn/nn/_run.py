@@ -4,11 +4,12 @@ import contextvars
 import copy
 import dataclasses
 import fnmatch
+import functools
 import re
 import zlib
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, NoReturn
 
 import jax
 import jax.numpy as jnp
@@ -17,8 +18,8 @@ from jax.extend.core import get_opaque_trace_state
 
 from jaxsnn import _layout, functional
 from jaxsnn._carries import refuse_carry
-from jaxsnn._masks import hold
-from jaxsnn._parts import is_final, join, parts, path_of
+from jaxsnn._masks import hold, zero
+from jaxsnn._parts import is_final, join, named, path_of
 from jaxsnn.nn._stateless import run_stateless
 
 Carry = Any  # a pytree of arrays; each cell defines its own
@@ -29,9 +30,8 @@ _KEPT = jax.checkpoint_policies.save_from_both_policies(
     jax.checkpoint_policies.dots_saveable,
 )
 
-
-# The run of `unroll` in training: it collects the modules that are called without a `Run`.
 trained: contextvars.ContextVar[Any] = contextvars.ContextVar("trained", default=None)
+"""The module that `unroll` trains."""
 
 
 class Batch(NamedTuple):
@@ -53,10 +53,8 @@ class Seen(NamedTuple):
 class Run:
     """How a module is being run. `run(part, x)` runs a part of the module in the same way.
 
-    `Module.forward` gets one. A part is a cell, a module, a Flax layer or any function of one time
-    step. The state of a part needs no mention: a call takes the next entry of the module's carry
-    and leaves the new one. Therefore the calls must be the same at every step, in training and in
-    inference.
+    `Module.forward` gets one. A call takes the next entry of the module's carry and leaves the new
+    one. Therefore the calls must be the same at every step, in training and in inference.
 
     Attributes:
         steps: whether `x` is a whole sequence `[T, ...]`; if not, it is one time step `[...]`.
@@ -76,8 +74,6 @@ class Run:
         self._whole = True  # whether a sequence is complete, not a stretch of one
         self._in_rows = True  # whether a row of element-wise cells is one scan
         self._path = ""  # of the module that is run
-        self._ran: set[str] = set()  # paths of the parts that know how they are run
-        self._alone: list[Any] = []  # modules that behave differently in training, without a `Run`
         self._there: set[str] = set()  # paths of all values that could be recorded
         self._masked: list[Any] = []  # outputs of modules that take care of the mask
         self._begin()
@@ -87,12 +83,12 @@ class Run:
     def training(self) -> bool:
         """Whether this is training: dropout drops, normalisations use the batch."""
         # A module that asks, but has no key while `unroll` trains, was called without its `Run`.
-        if self.key is None and (outermost := trained.get()) is not None:
-            outermost._alone.append(self._owner)
+        if self.key is None and (module := trained.get()) is not None:
+            refuse_forgotten(self._owner, path_of(self._owner, module) or "", module)
         return self.key is not None
 
     def __call__(self, part: Any, x: Any) -> Any:
-        """Run a part of the module whose `forward` this is, and return its output.
+        """The output of a part of the module whose `forward` this is.
 
         Args:
             part: a cell, a module, a Flax layer, or a function of one time step.
@@ -100,19 +96,10 @@ class Run:
 
         Raises:
             TypeError: `part` is not callable.
-            ValueError: the call is inside a `jax.lax.scan`, `jax.vmap` or another transformation
-                within `forward`, there are more calls than entries in the carry, or `part` has
-                variables that the module has not.
+            ValueError: the call is inside a transformation within `forward`, e.g. `jax.lax.scan`,
+                has no entry in the carry, or `part` has variables that the module has not.
         """
         name = path_of(part, self._owner)
-        around = [part]
-        if name is not None:
-            around = [at for path, at in parts(self._owner) if name.startswith(f"{path}.")]
-        if any(getattr(module, "folded", False) for module in around):
-            raise ValueError(
-                f"{type(self._owner).__name__} runs single layers of a Sequential from which batch "
-                "normalisations were folded; run the Sequential as a whole, or fold nothing"
-            )
         if name is None:
             name = getattr(part, "__name__", type(part).__name__)
             own = {id(variable) for variable in jax.tree.leaves(self._owner)}
@@ -158,17 +145,18 @@ class Run:
             ValueError: `x` is one step, a stretch of a sequence (`checkpoint_every`), or the rest
                 of one (with a carry); or there is a mask.
         """
-        fresh, unmasked = self._entries is None, self.mask is None or masks
-        for fits, cannot in (
-            (self.steps, "run step by step, e.g. in a recurrent container; put it next to one"),
-            (self._whole, "run with checkpoint_every"),
-            (fresh, "continue from the carry of earlier steps; pass None for this layer"),
-            (unmasked, "leave some out by mask; run sequences of one length together"),
-        ):
-            if not fits:
-                name = type(module).__name__
-                raise ValueError(f"{name} needs all time steps together, so it cannot {cannot}")
-        self._masks_itself = masks
+        self._masks_itself, cannot = masks, None
+        if not self.steps:
+            cannot = "run step by step, e.g. in a recurrent container; put it next to one"
+        elif not self._whole:
+            cannot = "run with checkpoint_every"
+        elif self._entries is not None:
+            cannot = "continue from the carry of earlier steps; pass None for this layer"
+        elif self.mask is not None and not masks:
+            cannot = "leave some out by mask; run sequences of one length together"
+        if cannot:
+            name = type(module).__name__
+            raise ValueError(f"{name} needs all time steps together, so it cannot {cannot}")
 
     def _part(self, name: str, part: Any, x: Any) -> Any:
         """`run(part, x)` for a part that is called `name` in paths."""
@@ -189,7 +177,6 @@ class Run:
         if self.steps and has_first_carry(part):
             carry = start(part, carry, x)
         if hasattr(part, "_run") and is_final(type(part).__call__):
-            self._ran.add(inside._path)
             carry, y = part._run(carry, x, inside)
         elif is_cell(part):
             carry, y = run_cell(part, carry, x, inside)
@@ -243,7 +230,13 @@ class Run:
         """Record a value of the module, its output without a name, if it is asked for."""
         path = f"{self._path}.{name}".strip(".")
         if self._wants(path):
-            self._seen.records[path] = value
+            self._seen.records[path] = self._counted(value)
+
+    def _counted(self, values: Any) -> Any:
+        """All steps of a value, 0 where they do not count."""
+        if self.mask is None or any(values is output for output in self._masked):
+            return values
+        return jax.tree.map(functools.partial(zero, self.mask), values)
 
     def _see_states(self, cell: Any, carry: Carry) -> None:
         """Record the arrays of a cell's carry, by their names."""
@@ -331,7 +324,8 @@ def first_carry(part: Any, x: jax.Array | jax.ShapeDtypeStruct, rngs: Streams = 
 
 def has_first_carry(part: Any) -> bool:
     """Whether the first carry of `part` is its own, and not just the first ones of its parts."""
-    return is_cell(part) and getattr(part, "_carry_of_its_own", True)
+    own = not (is_final(type(part).__call__) and is_final(getattr(part, "initialize_carry", None)))
+    return is_cell(part) and getattr(part, "_carry_of_its_own", own)
 
 
 def start(cell: Any, carry: Carry, xs: jax.Array) -> Carry:
@@ -348,3 +342,13 @@ def run_cell(cell: Any, carry: Carry, x: Any, run: Run) -> tuple[Carry, Any]:
     carry, y = cell(carry, x)
     run._see_states(cell, carry)
     return carry, y
+
+
+def refuse_forgotten(layer: Any, path: str, module: Any) -> NoReturn:
+    """Raise: `layer` at `path` of `module` was called without a `Run` in training."""
+    raise ValueError(
+        f"{named(layer, path)} of {type(module).__name__} was not run by a Run, so it would do the "
+        "same in training as in inference. Every module around it must be an nn.Module or a "
+        "container of jaxsnn.nn, have no __call__ of its own, and run its parts by run(part, x), "
+        "not by part(x). Remove a part that is not used"
+    )

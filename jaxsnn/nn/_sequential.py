@@ -37,8 +37,6 @@ class Sequential(Module):
         (5, 2, 32)
     """
 
-    folded = False  # whether normalisations have been folded into the layers
-
     def __init__(self, *layers: Any) -> None:
         for k, layer in enumerate(layers):
             _checks.function(f"layer {k} of Sequential", layer)
@@ -52,10 +50,7 @@ class Sequential(Module):
 
     def __getitem__(self, index: int | slice) -> Any:
         found = list(self.layers)[index]
-        if isinstance(index, slice):
-            found = Sequential(*found)
-            found.folded = self.folded
-        return found
+        return Sequential(*found) if isinstance(index, slice) else found
 
     def __setitem__(self, index: int | slice, layer: Any) -> None:
         layers = list(self.layers)

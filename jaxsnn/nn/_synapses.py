@@ -1,5 +1,6 @@
 """Stateful synapses: cells whose carry is a synaptic current."""
 
+from dataclasses import InitVar
 from typing import Any
 
 import jax
@@ -8,24 +9,16 @@ import numpy as np
 
 from jaxsnn import _checks, functional
 from jaxsnn.nn import _constants
-from jaxsnn.nn._constants import Learnable, Positive, TimeConstant
+from jaxsnn.nn._constants import Positive, TimeConstant
 from jaxsnn.nn._elementwise import ElementwiseCell
 
 
 class SynapseFilter(ElementwiseCell):
-    """Turns spikes into a decaying current; the equation is in
-    `jaxsnn.functional.synapse_filter_step`.
+    """Turns spikes into a decaying current.
 
     Args:
-        tau: time constant in time steps, greater than 1.
         learnable: whether the time constant is learned, as `tau=jaxsnn.nn.learnable(tau)`,
             through the parameter `w` with `1/tau = sigmoid(w)`.
-
-    Carry: the current `i`, 0 before the first step, in the shape of one step's input.
-
-    Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: `tau` is not greater than 1, or not finite.
 
     Examples:
         >>> _, current = unroll(SynapseFilter(tau=2.0), jnp.array([[1.0], [0.0], [0.0]]))
@@ -35,21 +28,19 @@ class SynapseFilter(ElementwiseCell):
 
     state_name = "i"
     tau: TimeConstant = 100.0
+    learnable: InitVar[bool] = False
     step = functional.synapse_filter_step
 
-    def __init__(self, tau: Any = 100.0, learnable: bool = False) -> None:
-        learn = _checks.boolean("learnable", learnable) and not isinstance(tau, Learnable)
-        self.tau = _constants.learnable(tau) if learn else tau
+    def __post_init__(self, learnable: bool) -> None:
+        if _checks.boolean("learnable", learnable) and not self.learned:
+            self.tau = _constants.learnable(self.tau)
 
 
 class ExponentialSynapse(ElementwiseCell):
-    """A current that jumps by 1 with each spike and decays by `exp(-1/tau)` in a step; the
-    equation is in `jaxsnn.functional.exponential_synapse_step`.
+    """A current that jumps by 1 with each spike and decays by `exp(-1/tau)` in a step.
 
     Args:
         tau: time constant in time steps, greater than 0.
-
-    Carry: the current `i`, 0 before the first step, in the shape of one step's input.
 
     Examples:
         >>> _, current = unroll(ExponentialSynapse(tau=1.0), jnp.array([[1.0], [0.0], [0.0]]))
@@ -66,14 +57,10 @@ class ExponentialSynapse(ElementwiseCell):
 
 
 class AlphaSynapse(ElementwiseCell):
-    """A current that rises to 1 in `tau` steps after a spike and decays as slowly; the equation
-    is in `jaxsnn.functional.double_exponential_synapse_step`.
+    """A current that rises to 1 in `tau` steps after a spike and decays as slowly.
 
     Args:
         tau: time constant of both, in time steps, greater than 0.
-
-    Carry: `jaxsnn.functional.RisingCurrent(i, rise)`, 0 before the first step, each in the shape
-    of one step's input.
 
     Examples:
         >>> _, current = unroll(AlphaSynapse(tau=2.0), jnp.eye(1, 5).T)
@@ -90,17 +77,13 @@ class AlphaSynapse(ElementwiseCell):
 
 
 class DoubleExponentialSynapse(ElementwiseCell):
-    """A current that rises with one time constant after a spike, to 1, and decays with another;
-    the equation is in `jaxsnn.functional.double_exponential_synapse_step`.
+    """A current that rises with one time constant after a spike, to 1, and decays with another.
 
     Args:
         tau_decay: time constant of the decay in time steps, greater than 0.
         tau_rise: time constant of the rise in time steps, greater than 0 and at most `tau_decay`,
             at which this is `AlphaSynapse`. The response is the same with the two exchanged, so
             that two that are learned may cross.
-
-    Carry: `jaxsnn.functional.RisingCurrent(i, rise)`, 0 before the first step, each in the shape
-    of one step's input.
 
     Examples:
         >>> synapse = DoubleExponentialSynapse(tau_decay=4.0, tau_rise=1.0)
@@ -114,7 +97,7 @@ class DoubleExponentialSynapse(ElementwiseCell):
     step = functional.double_exponential_synapse_step
     state = functional.RisingCurrent
 
-    def __post_init__(self) -> None:
+    def check_fields(self) -> None:
         decay, rise = self.tau_decay, self.tau_rise
         if not isinstance(decay > rise, jax.core.Tracer) and np.any(rise > decay):
             raise ValueError(

@@ -1,7 +1,6 @@
 """`unroll` runs a module over time."""
 
 import fnmatch
-import functools
 import operator
 import re
 from collections.abc import Sequence
@@ -17,8 +16,8 @@ from jaxtyping import Array, Bool, Key, Shaped
 from jaxsnn import _checks, _layout
 from jaxsnn._captured import no_captured_variables
 from jaxsnn._masks import zero
-from jaxsnn._parts import named, parts, path_of
-from jaxsnn.nn._run import Carry, Run, trained
+from jaxsnn._parts import is_final, parts
+from jaxsnn.nn._run import Carry, Run, refuse_forgotten, trained
 from jaxsnn.nn._stateless import check_not_in_a_layer
 
 
@@ -48,38 +47,34 @@ def unroll(
 ) -> Any:
     """Run `module` over a sequence.
 
-    Feed-forward parts run layer by layer: a `Linear` gets all time steps as rows of one matrix
-    product, then a neuron scans. Inside a recurrent container the sub-module runs step by step.
-    Both orders give the same numbers, except that batch normalisation in training takes its
-    statistics over all steps together, and inside a container over each step.
+    Feed-forward parts run layer by layer, and the sub-module of a recurrent container step by step.
+    Both give the same numbers, except that batch normalisation in training takes its statistics
+    over all steps together, and inside a container over each step.
 
     Args:
         module: a cell or module, or any callable without state (then the carry is `()`).
         xs: the sequence, time first, `[T, ...]`, usually `[T, N, ...]`.
         carry: the state to start from, as returned for the stretch before; None is the first state.
         mask: for padded sequences: which steps count, bool `[T, N]` (or as many leading axes of
-            `xs` as there are). At the others no state changes, `xs` counts as 0 whatever it holds,
-            and the outputs are 0; see `sequence_mask`.
+            `xs` as there are), see `sequence_mask`. At the others no state changes, and `xs` and
+            the outputs are 0.
         key: a random key (`jax.random.key`) for training: dropout drops, and normalisations use
             the statistics of this sequence. None, the default, is inference.
         record: paths of values to return as well, e.g. `"1"` for the output of layer 1 of a
             `Sequential`, `"branch.1.v"` for the potential of layer 1 of the attribute `branch`,
-            `"1.sub_module.v"` inside a container, `"1.i"` for the current that a container feeds
-            to its sub-module, `"part#2"` for the second call of a part in a `forward`. `*` and `?`
-            stand for any characters, as in file names.
+            `"1.i"` for the current that a container feeds to its sub-module, `"part#2"` for the
+            second call of a part in a `forward`. `*` and `?` stand for any characters.
         checkpoint_every: for the gradient of long sequences: keep the state only every so many
-            steps and run the stretch after it a second time on the way back. Same numbers, and
-            memory for `T / checkpoint_every` states and one stretch: least with the square
-            root of T (Chen et al. 2016, "Training deep nets with sublinear memory cost").
-        axis_name: inside `jax.shard_map`, the axis of the mesh over which the batch is divided:
-            batch normalisation takes its statistics over all devices, and dropout masks do not
-            depend on the number of devices.
+            steps and run the stretch after it again on the way back. Same numbers, least memory
+            with the square root of T (Chen et al. 2016, "Training deep nets with sublinear memory
+            cost").
+        axis_name: inside `jax.shard_map`, the axis of the mesh over which the batch is divided,
+            on whose number of devices then neither batch statistics nor dropout masks depend.
 
     Returns:
         `(carry, ys)`: the state after the last step, and the outputs `[T, ...]`; with `key` or
         `record` `(carry, ys, extras)`, see `Extras`. Passing the carry to the next stretch gives
-        the same as one long sequence; `jax.lax.stop_gradient` on it cuts the gradient (truncated
-        backpropagation).
+        the same as one long sequence; `jax.lax.stop_gradient` on it truncates backpropagation.
 
     Raises:
         TypeError: an argument is of the wrong type, or a cell gets an input that is not floating.
@@ -103,8 +98,7 @@ def unroll(
         raise ValueError("xs must be a sequence [T, ...] with time first, got a scalar (0-d)")
     if xs.shape[0] == 0:
         raise ValueError(f"xs must have at least one time step, got shape {list(xs.shape)}")
-    if mask is not None:
-        mask = _checks.mask(mask, xs)
+    mask = None if mask is None else _checks.mask(mask, xs)
     if key is not None:
         _checks.random_key("key", key)
     if checkpoint_every is not None:
@@ -136,7 +130,7 @@ def _run_all(static: Any, module: Any, carry: Carry, xs: jax.Array, mask: Any, k
         xs = zero(mask, xs)  # of NaN or infinity even a gradient of 0 makes NaN
     run = Run(steps=True, key=key, mask=mask, axis_name=axis_name, record=record)
     before = jax.tree.leaves(module)
-    token = trained.set(None if key is None else run)
+    token = trained.set(None if key is None else module)
     try:
         if length is None or length >= xs.shape[0]:
             carry, ys = run._go("", module, carry, xs)
@@ -155,16 +149,8 @@ def _run_all(static: Any, module: Any, carry: Carry, xs: jax.Array, mask: Any, k
                 f"record={pattern!r} finds nothing in this module; there are "
                 f"{', '.join(sorted(run._there)) or 'no layers inside it'}"
             )
-
-    def counted(values: Any) -> Any:
-        """All steps of a value, 0 where they do not count."""
-        if mask is None or any(values is output for output in run._masked):
-            return values
-        return jax.tree.map(functools.partial(zero, mask), values)
-
-    records = {path: counted(values) for path, values in run._seen.records.items()}
     statistics = {} if key is None else _statistics_after(module, run, dict(places))
-    return carry, counted(ys), records, statistics
+    return carry, run._counted(ys), run._seen.records, statistics
 
 
 _CHANGES = (
@@ -209,17 +195,11 @@ def _statistics_after(module: Any, run: Run, first: dict[str, str]) -> dict[str,
         path = re.sub(r"#\d+", "", path)  # of a second call
         return first.get(path, path)
 
-    layers, reached = dict(parts(module)), set(map(place, run._ran))
-    apart = [path for path, layer in layers.items() if getattr(layer, "trains_apart", False)]
-    forgotten = [(layers[path], path) for path in apart if first[path] not in reached]
-    forgotten += [(layer, path_of(layer, module) or "") for layer in run._alone]
-    if forgotten:
-        raise ValueError(
-            f"{named(*forgotten[0])} of {type(module).__name__} was not run by a Run, so it would "
-            "do the same in training as in inference. Every module around it must be an nn.Module "
-            "or a container of jaxsnn.nn, have no __call__ of its own, and run its parts by "
-            "run(part, x), not by part(x). Remove a part that is not used"
-        )
+    layers, reached = dict(parts(module)), {"", *map(place, run._there)}
+    for path, layer in layers.items():
+        by_run = first[path] in reached and is_final(type(layer).__call__)
+        if getattr(layer, "trains_apart", False) and not by_run:
+            refuse_forgotten(layer, path, module)
     after: dict[str, Any] = {}
     for path, batch in run._seen.batches.items():  # in the order of the calls
         layer = layers[place(path)]

@@ -56,14 +56,16 @@ def test_the_constructor_follows_from_the_fields():
 
 
 def test_arguments_are_documented_once():
-    """The docstring of a class has the shared arguments and sections of its base class."""
+    """The docstring of a class has the arguments and sections of its step and its base class."""
     described = inspect.getdoc(Fading)
     arguments = described[described.index("Args:") : described.index("Constants:")]
     names = re.findall(r"^    (\w+):", arguments, re.MULTILINE)
     assert names == [*inspect.signature(Fading).parameters]
     assert "Raises:\n    TypeError: an argument is of the wrong type." in described
     own = inspect.getdoc(nn.AdaptiveLIFNode)
-    assert "reset, which subtracts the risen threshold" in own  # its own words for `v_reset`
+    assert "how far back the" in own  # its own words for `tau_a`
+    assert "spike function of `h - A`" in own  # those of its step
+    assert "Carry: the state `jaxsnn.functional.AdaptiveLIFState(v, a)`," in own
     assert own.count("v_reset:") == own.count("Examples:") == 1
     assert "Examples:" not in described  # those of `Neuron`
 
@@ -242,9 +244,6 @@ def test_several_base_classes():
 
         Note:
             This section stays.
-
-        Args:
-            other: an argument that is none of the fields.
         """
 
         @staticmethod
@@ -265,13 +264,17 @@ def test_several_base_classes():
     described = inspect.getdoc(Louder)
     assert "Note:\n    This section stays." in described
     assert "    gain: factor" in described
-    assert "    other: an argument" in described
+    assert "    tau: membrane time constant" in described
 
 
 def test_what_would_mislead_is_refused():
+    class Own(nn.LIFNode):
+        def __init__(self):
+            super().__init__(3.0)
+
     with pytest.raises(TypeError, match=r"^Mine declares extra, which the __init__ of its base"):
 
-        class Mine(nn.ParametricLIFNode):
+        class Mine(Own):
             extra: Real = 1.0
 
     for name in ("settings", "learned", "state"):

@@ -188,8 +188,8 @@ def test_what_is_shared_stays_shared():
     shared, own = nn.Sequential(linear(4, 4), nn.IFNode()), linear(4, 4)
     net = nn.fold_batch_norm(nn.Sequential(shared, shared, own, norm(4), own))
     assert net[0] is net[1]
-    assert net[2].kernel is not net[3].kernel
-    np.testing.assert_array_equal(net[3].kernel[...], own.kernel[...])
+    assert net[2].kernel is not net[4].kernel
+    np.testing.assert_array_equal(net[4].kernel[...], own.kernel[...])
 
 
 def test_spikes_through_nir():

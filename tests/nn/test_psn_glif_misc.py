@@ -65,16 +65,20 @@ def make(case, precision):
 
 def gated_lif_potential(node, xs):
     """The last potential, which the node keeps to itself."""
-    conduct, constant = node._numbers(xs.ndim - 1, xs.dtype)
+    shares = {name[0]: jax.nn.sigmoid(w[...]) for name, w in nnx.to_flat_state(nnx.state(node))}
 
     def step(state, now):
         x, conduct = now
+        numbers = shares | {"conduct": conduct}
+        numbers = {
+            name: a.reshape((1,) * (x.ndim - a.ndim) + a.shape) for name, a in numbers.items()
+        }
         return functional.gated_lif_step(
-            state, x, conduct=conduct, surrogate_function=node.surrogate_function, **constant
+            state, x, surrogate_function=node.surrogate_function, **numbers
         )
 
     start = jnp.zeros(xs.shape[1:], xs.dtype)
-    return jax.lax.scan(step, (start, start), (xs, conduct))[0][0]
+    return jax.lax.scan(step, (start, start), (xs, shares["conduct"]))[0][0]
 
 
 def outputs(case, node, x):

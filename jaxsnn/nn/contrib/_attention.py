@@ -1,5 +1,6 @@
 """Attention that weighs steps, channels and positions of real-valued currents."""
 
+from dataclasses import KW_ONLY, InitVar
 from typing import Any
 
 import jax
@@ -11,6 +12,7 @@ from jaxsnn import _checks
 from jaxsnn._dtypes import state_dtype
 from jaxsnn._repr import Printable
 from jaxsnn._ties import largest
+from jaxsnn.nn._fields import Fields, Size
 from jaxsnn.nn._layer import Layer
 from jaxsnn.nn._layers import Conv, Linear
 from jaxsnn.nn._run import Run
@@ -23,8 +25,7 @@ class AxisWeights(Printable, nnx.Module):
     """
 
     def __init__(self, name: str, size: int, reduction: int, param_dtype: Any, rngs: nnx.Rngs):
-        size = _checks.size(name, size)
-        if _checks.size("reduction", reduction) > size:
+        if reduction > size:
             raise ValueError(
                 f"the reduction of {name}={size} must be at most {size}, got {reduction}; "
                 f"{size} is divided by it"
@@ -55,7 +56,7 @@ def _largest_in_torch_order(xs: jax.Array, axes: tuple[int, ...]) -> jax.Array:
     return largest(xs, tuple(sorted(axes, key=lambda k: 1.5 if k == last else k)))
 
 
-class TemporalWiseAttention(Layer):
+class TemporalWiseAttention(Fields, Layer):
     """Weighs the time steps of each example.
 
         y[t] = a[t] x[t],  a = sigmoid(f(mean) + f(max)),  f(z) = W2 relu(W1 z)
@@ -77,18 +78,14 @@ class TemporalWiseAttention(Layer):
     classification".
     """
 
-    printed = ("T", "reduction")
+    T: Size
+    reduction: Size = 16
+    _: KW_ONLY
+    param_dtype: InitVar[Any] = jnp.float32
+    rngs: InitVar[nnx.Rngs] = _checks.REQUIRED
 
-    def __init__(
-        self,
-        T: int,
-        reduction: int = 16,
-        *,
-        param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs = _checks.REQUIRED,
-    ) -> None:
-        self.weights = AxisWeights("T", T, reduction, param_dtype, rngs)
-        self.T, self.reduction = int(T), int(reduction)
+    def __post_init__(self, param_dtype: Any, rngs: nnx.Rngs) -> None:
+        self.weights = AxisWeights("T", self.T, self.reduction, param_dtype, rngs)
 
     def forward(
         self, xs: Float[Array, "{self.T} N *shape"], run: Run
@@ -103,7 +100,7 @@ class TemporalWiseAttention(Layer):
         return (wide * self.weights(wide, 0).astype(wide.dtype)).astype(xs.dtype)
 
 
-class MultiDimensionalAttention(Layer):
+class MultiDimensionalAttention(Fields, Layer):
     """Weighs time steps, then channels, then positions, of images with channels last.
 
         y = relu(a_position a_channel a_time x)
@@ -129,31 +126,20 @@ class MultiDimensionalAttention(Layer):
     Source: Yao et al. 2023, "Attention spiking neural networks".
     """
 
-    printed = ("T", "C", "reduction_t", "reduction_c", "kernel_size")
+    T: Size
+    C: Size
+    reduction_t: Size = 16
+    reduction_c: Size = 16
+    kernel_size: Size = 3
+    _: KW_ONLY
+    param_dtype: InitVar[Any] = jnp.float32
+    rngs: InitVar[nnx.Rngs] = _checks.REQUIRED
 
-    def __init__(
-        self,
-        T: int,
-        C: int,
-        reduction_t: int = 16,
-        reduction_c: int = 16,
-        kernel_size: int = 3,
-        *,
-        param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs = _checks.REQUIRED,
-    ) -> None:
-        self.of_time = AxisWeights("T", T, reduction_t, param_dtype, rngs)
-        self.of_channels = AxisWeights("C", C, reduction_c, param_dtype, rngs)
-        self.of_positions = Conv(
-            2,
-            1,
-            (_checks.size("kernel_size", kernel_size),) * 2,
-            use_bias=False,
-            param_dtype=param_dtype,
-            rngs=rngs,
-        )
-        self.T, self.C, self.kernel_size = int(T), int(C), int(kernel_size)
-        self.reduction_t, self.reduction_c = int(reduction_t), int(reduction_c)
+    def __post_init__(self, param_dtype: Any, rngs: nnx.Rngs) -> None:
+        self.of_time = AxisWeights("T", self.T, self.reduction_t, param_dtype, rngs)
+        self.of_channels = AxisWeights("C", self.C, self.reduction_c, param_dtype, rngs)
+        sides, settings = (self.kernel_size,) * 2, {"param_dtype": param_dtype, "rngs": rngs}
+        self.of_positions = Conv(2, 1, sides, use_bias=False, **settings)
 
     def forward(
         self, xs: Float[Array, "{self.T} N H W {self.C}"], run: Run

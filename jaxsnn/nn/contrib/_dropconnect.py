@@ -12,7 +12,7 @@ from jaxtyping import Array, Float
 from jaxsnn import _checks
 from jaxsnn._layout import follow
 from jaxsnn.nn._layer import TrainsApart
-from jaxsnn.nn._layers import Linear, on_rows
+from jaxsnn.nn._layers import Linear, along_last, on_rows
 from jaxsnn.nn._run import Run
 
 _NODES = 64  # of the inference; for a ReLU it is then 1e-3 standard deviations off at most
@@ -162,4 +162,4 @@ class DropConnectLinear(TrainsApart, Linear):  # type: ignore[misc]  # is called
 
 def _affine(x: jax.Array, w: jax.Array, b: jax.Array | None) -> jax.Array:
     y = on_rows(lambda rows: rows @ w, x)
-    return y if b is None else y + b.reshape((1,) * (y.ndim - 1) + (-1,))
+    return y if b is None else y + along_last(b, y)

@@ -1,6 +1,7 @@
 """`NeuNorm`: a cell whose carry is a trace of what came in, over all channels."""
 
-from typing import Any
+from dataclasses import KW_ONLY, InitVar
+from typing import Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -10,11 +11,13 @@ from jaxtyping import Array, Float
 from jaxsnn import _checks, functional
 from jaxsnn._carries import check_call, check_step
 from jaxsnn._dtypes import state_dtype
+from jaxsnn.nn._fields import Fields, Size
 from jaxsnn.nn._layers import uniform
 from jaxsnn.nn._module import Cell
+from jaxsnn.nn._run import Streams
 
 
-class NeuNorm(Cell):
+class NeuNorm(Fields, Cell):
     """Inhibits each position of an image by its recent past; the equation is in
     `jaxsnn.functional.neunorm_step`.
 
@@ -35,38 +38,25 @@ class NeuNorm(Cell):
         ValueError: an argument is out of range; when run, if the input does not fit.
     """
 
-    printed = ("in_channels", "height", "width", "k", "shared_across_channels")
     state_name = "s"
     _feature_axes = 3
 
-    def __init__(
-        self,
-        in_channels: int,
-        height: int,
-        width: int,
-        k: float = 0.9,
-        shared_across_channels: bool = False,
-        *,
-        param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs = _checks.REQUIRED,
-    ) -> None:
-        self.in_channels = _checks.size("in_channels", in_channels)
-        self.height = _checks.size("height", height)
-        self.width = _checks.size("width", width)
-        self.k = _checks.probability("k", k)
-        self.shared_across_channels = _checks.boolean(
-            "shared_across_channels", shared_across_channels
-        )
-        shape = (self.height, self.width, 1 if shared_across_channels else self.in_channels)
-        key = _checks.streams(rngs).params()
+    in_channels: Size
+    height: Size
+    width: Size
+    k: Annotated[float, _checks.probability] = 0.9
+    shared_across_channels: bool = False
+    _: KW_ONLY
+    param_dtype: InitVar[Any] = jnp.float32
+    rngs: InitVar[nnx.Rngs] = _checks.REQUIRED
+
+    def __post_init__(self, param_dtype: Any, rngs: nnx.Rngs) -> None:
+        channels = 1 if self.shared_across_channels else self.in_channels
+        shape, key = (self.height, self.width, channels), _checks.streams(rngs).params()
         self.w = nnx.Param(uniform(self.height * self.width)(key, shape, param_dtype))
 
     def initialize_carry(
-        self,
-        input_shape: tuple[int, ...],
-        rngs: nnx.Rngs | nnx.RngStream | None = None,
-        *,
-        dtype: Any = jnp.float32,
+        self, input_shape: tuple[int, ...], rngs: Streams = None, *, dtype: Any = jnp.float32
     ) -> jax.Array:
         """The trace before the first step, 0."""
         self._check(input_shape)

@@ -1,25 +1,22 @@
 """Spike counts as binary spikes in several time slots, and back."""
 
 import abc
-from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
 from jaxtyping import Array, Float, Shaped
 
 from jaxsnn import _checks
+from jaxsnn.nn._fields import Fields, Size
 from jaxsnn.nn._layer import TrainsApart
 from jaxsnn.nn._run import Run
 
 
-class _Conversion(TrainsApart):
+class _Conversion(Fields, TrainsApart):
     """Abstract: changes the number of steps, in inference or always."""
 
-    printed: ClassVar[tuple[str, ...]] = ("num_slots", "always_convert")
-
-    def __init__(self, num_slots: int, always_convert: bool = False) -> None:
-        self.num_slots = _checks.size("num_slots", num_slots)
-        self.always_convert = _checks.boolean("always_convert", always_convert)
+    num_slots: Size
+    always_convert: bool = False
 
     def forward(self, xs: Shaped[Array, "T *shape"], run: Run) -> Shaped[Array, "S *shape"]:
         run.require_whole_sequence(self)

@@ -1,6 +1,7 @@
 """Attention between tokens whose queries, keys and values are spikes: cells made of layers."""
 
 import abc
+from dataclasses import KW_ONLY, InitVar
 from typing import Any, ClassVar
 
 import jax
@@ -10,6 +11,7 @@ from flax import nnx
 from jaxsnn import _checks
 from jaxsnn._dtypes import state_dtype
 from jaxsnn._phases import SurrogateFunction
+from jaxsnn.nn._fields import Fields, Size
 from jaxsnn.nn._layers import Linear
 from jaxsnn.nn._module import Module
 from jaxsnn.nn._neurons import LIFNode
@@ -19,46 +21,42 @@ from jaxsnn.nn._sequential import Sequential
 from jaxsnn.surrogate import Sigmoid
 
 
-class _SpikingAttention(Module):
+class _SpikingAttention(Fields, Module):
     """Abstract: spikes of queries, keys, ... of all heads, an attention, spikes of its output.
 
     `in_proj` and `out_proj` are stacks of a `Linear` without bias, a `BatchNorm` and a `LIFNode`.
     """
 
-    printed = ("dim", "num_heads")
     _feature_axes = 2
     roles: ClassVar[int]  # how many projections: queries, keys, ...
 
-    def __init__(
-        self,
-        dim: int,
-        num_heads: int = 8,
-        *,
-        surrogate_function: SurrogateFunction = Sigmoid(),
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs = _checks.REQUIRED,
-    ) -> None:
-        self.dim = _checks.size("dim", dim)
-        self.num_heads = _checks.size("num_heads", num_heads)
-        if self.dim % self.num_heads:
-            raise ValueError(f"dim must be a multiple of num_heads={num_heads}, got {dim}")
+    dim: Size
+    num_heads: Size = 8
+    _: KW_ONLY
+    surrogate_function: InitVar[SurrogateFunction] = Sigmoid()
+    dtype: InitVar[Any] = None
+    param_dtype: InitVar[Any] = jnp.float32
+    rngs: InitVar[nnx.Rngs] = _checks.REQUIRED
 
-        def neuron(v_threshold: float) -> LIFNode:
-            return LIFNode(
-                v_threshold=v_threshold,
-                surrogate_function=surrogate_function,
-                detach_reset=True,
-            )
+    def __post_init__(
+        self, surrogate_function: SurrogateFunction, dtype: Any, param_dtype: Any, rngs: nnx.Rngs
+    ) -> None:
+        settings: dict[str, Any] = {"surrogate_function": surrogate_function, "detach_reset": True}
+        linear = {"use_bias": False, "dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
 
         def projection(features: int) -> Sequential:
-            kwargs = {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
-            linear = Linear(self.dim, features, use_bias=False, **kwargs)
-            return Sequential(linear, BatchNorm(features, param_dtype=param_dtype), neuron(1.0))
+            norm = BatchNorm(features, param_dtype=param_dtype)
+            return Sequential(Linear(self.dim, features, **linear), norm, LIFNode(**settings))
 
         self.in_proj = projection(self.roles * self.dim)
-        self.attn_lif = neuron(0.5)
+        self.attn_lif = LIFNode(v_threshold=0.5, **settings)
         self.out_proj = projection(self.dim)
+
+    def check_fields(self) -> None:
+        if self.dim % self.num_heads:
+            raise ValueError(
+                f"dim must be a multiple of num_heads={self.num_heads}, got {self.dim}"
+            )
 
     def forward(self, x: jax.Array, run: Run) -> jax.Array:
         name = type(self).__name__

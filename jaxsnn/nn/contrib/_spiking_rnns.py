@@ -1,6 +1,7 @@
 """Spiking recurrent cells: an RNN, a GRU and an LSTM whose gates are spikes."""
 
 import abc
+from dataclasses import KW_ONLY, InitVar
 from typing import Any, ClassVar, final
 
 import jax
@@ -10,58 +11,59 @@ from flax import nnx
 from jaxsnn import _checks, functional
 from jaxsnn._carries import check_call, check_step
 from jaxsnn._dtypes import state_dtype
-from jaxsnn._phases import SurrogateFunction
-from jaxsnn.nn._layers import Linear, uniform
+from jaxsnn.nn._fields import Fields, Size
+from jaxsnn.nn._layers import Linear, along_last, operands, uniform
 from jaxsnn.nn._linear_recurrence import linear_recurrence, product
 from jaxsnn.nn._module import Cell
-from jaxsnn.nn._run import Carry, Run
+from jaxsnn.nn._neurons import SpikeFunction
+from jaxsnn.nn._run import Carry, Run, Streams
 from jaxsnn.surrogate import Erf
 
 
-class _SpikingRNNCell(Cell):
+class _SpikingRNNCell(Fields, Cell):
     """Abstract: two linear layers, of the input and of the last spikes `h`, drive the gates.
 
     A subclass says how many gates there are and what they do to its inner state, which is all of
     the carry but `h`.
+
+    Args:
+        input_size: features of the input.
+        hidden_size: number of hidden units `H`, features of the output.
+        bias: whether both linear layers have a bias.
+        surrogate_function: spike function, e.g. `jaxsnn.surrogate.ATan()`.
+        dtype: dtype of the matrix products, None for that of their operands.
+        param_dtype: dtype of the weights and biases, which all start in
+            `U(-1/sqrt(hidden_size), 1/sqrt(hidden_size))`.
+        rngs: random streams; `params` is used.
+
+    Carry: the spikes `h` of the last step, `[..., hidden_size]`, 0 before the first.
+
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: a size is below 1; when run, if a shape does not fit.
     """
 
-    printed = ("input_size", "hidden_size", "bias", "surrogate_function")
     state_name = "h"
     gates: ClassVar[int]
 
-    def __init__(
-        self,
-        input_size: int,
-        hidden_size: int,
-        bias: bool = True,
-        *,
-        surrogate_function: SurrogateFunction = Erf(),
-        dtype: Any = None,
-        param_dtype: Any = jnp.float32,
-        rngs: nnx.Rngs = _checks.REQUIRED,
-    ) -> None:
-        self.input_size = _checks.size("input_size", input_size)
-        self.hidden_size = _checks.size("hidden_size", hidden_size)
-        self.bias = _checks.boolean("bias", bias)
-        self.surrogate_function = _checks.function("surrogate_function", surrogate_function)
-        settings: dict[str, Any] = {
-            "use_bias": self.bias,
-            "kernel_init": uniform(self.hidden_size),
-            "bias_init": uniform(self.hidden_size),
-            "dtype": dtype,
-            "param_dtype": param_dtype,
-            "rngs": rngs,
-        }
-        drives = self.gates * self.hidden_size
+    input_size: Size
+    hidden_size: Size
+    bias: bool = True
+    _: KW_ONLY
+    surrogate_function: SpikeFunction = Erf()
+    dtype: InitVar[Any] = None
+    param_dtype: InitVar[Any] = jnp.float32
+    rngs: InitVar[nnx.Rngs] = _checks.REQUIRED
+
+    def __post_init__(self, dtype: Any, param_dtype: Any, rngs: nnx.Rngs) -> None:
+        start, drives = uniform(self.hidden_size), self.gates * self.hidden_size
+        settings: dict[str, Any] = {"use_bias": self.bias, "kernel_init": start, "bias_init": start}
+        settings |= {"dtype": dtype, "param_dtype": param_dtype, "rngs": rngs}
         self.linear_ih = Linear(self.input_size, drives, **settings)
         self.linear_hh = Linear(self.hidden_size, drives, **settings)
 
     def initialize_carry(
-        self,
-        input_shape: tuple[int, ...],
-        rngs: nnx.Rngs | nnx.RngStream | None = None,
-        *,
-        dtype: Any = jnp.float32,
+        self, input_shape: tuple[int, ...], rngs: Streams = None, *, dtype: Any = jnp.float32
     ) -> Carry:
         """The state before the first step, 0."""
         self._check_features(input_shape)
@@ -99,26 +101,13 @@ class _SpikingRNNCell(Cell):
 
     def _feed(self, x: jax.Array) -> jax.Array:
         """The share of the input and of both biases in the drives, of one step or many."""
-        _, w, b = self._promoted(self.linear_ih, x.dtype)
-        a = product(x.astype(w.dtype), w)
-        if b is not None:
-            a += self._spread(b + self._promoted(self.linear_hh, x.dtype)[2], a)
-        return a
+        w, b = operands(self.linear_ih, x.dtype)
+        a, b_h = product(x.astype(w.dtype), w), operands(self.linear_hh, x.dtype)[1]
+        return a if b is None or b_h is None else a + along_last(b + b_h, a)
 
     def _recurrent(self, dtype: Any) -> jax.Array:
         """The weights of the last spikes, in the dtype of the product."""
-        return self._promoted(self.linear_hh, dtype)[1]
-
-    @staticmethod
-    def _promoted(layer: Any, dtype: Any) -> Any:
-        """`(_, W, b)` of a layer in the dtype of its product with inputs of `dtype`."""
-        b = None if layer.bias is None else layer.bias[...]
-        arrays = jnp.zeros((), dtype), layer.kernel[...], b
-        return layer.promote_dtype(arrays, dtype=layer.dtype)
-
-    @staticmethod
-    def _spread(b: jax.Array, a: jax.Array) -> jax.Array:
-        return b.reshape((1,) * (a.ndim - 1) + (-1,)).astype(a.dtype)
+        return operands(self.linear_hh, dtype)[0]
 
     def _split(self, carry: Carry, x: Any) -> tuple[Carry, jax.Array]:
         """`(inner state, h)`, checked."""
@@ -145,22 +134,6 @@ class SpikingVanillaRNNCell(_SpikingRNNCell):
     equation is in `jaxsnn.functional.spiking_rnn_step`.
 
     Several layers are a `Sequential` of cells, both directions of time `Bidirectional`.
-
-    Args:
-        input_size: features of the input.
-        hidden_size: number of hidden units, features of the output.
-        bias: whether both linear layers have a bias.
-        surrogate_function: spike function, e.g. `jaxsnn.surrogate.ATan()`.
-        dtype: dtype of the matrix products, None for that of their operands.
-        param_dtype: dtype of the weights and biases, which all start in
-            `U(-1/sqrt(hidden_size), 1/sqrt(hidden_size))`.
-        rngs: random streams; `params` is used.
-
-    Carry: the spikes `h` of the last step, `[..., hidden_size]`, 0 before the first.
-
-    Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: a size is below 1; when run, if a shape does not fit.
     """
 
     gates = 1
@@ -174,35 +147,20 @@ class SpikingGRUCell(_SpikingRNNCell):
     """Gated recurrent unit whose gates are spikes; the equation is in
     `jaxsnn.functional.spiking_gru_step`.
 
-    Args:
-        input_size: features of the input.
-        hidden_size: number of hidden units `H`, features of the output.
-        bias: whether both linear layers have a bias.
-        surrogate_function: spike function, e.g. `jaxsnn.surrogate.ATan()`.
-        dtype: dtype of the matrix products, None for that of their operands.
-        param_dtype: dtype of the weights and biases, which all start in
-            `U(-1/sqrt(hidden_size), 1/sqrt(hidden_size))`. Their columns are those of the gates
-            `r, z, n`, `H` each, as in torch.
-        rngs: random streams; `params` is used.
-
-    Carry: the spikes `h` of the last step, `[..., hidden_size]`, 0 before the first.
-
-    Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: a size is below 1; when run, if a shape does not fit.
+    The columns of the weights are those of the gates `r, z, n`, `H` each, as in torch.
     """
 
     gates = 3
 
     def _feed(self, x: jax.Array) -> jax.Array:
         """The drives of r and z, the bias of what the spikes give n, what the input gives n."""
-        _, w, b = self._promoted(self.linear_ih, x.dtype)
-        a = product(x.astype(w.dtype), w)
+        w, b = operands(self.linear_ih, x.dtype)
+        a, b_h = product(x.astype(w.dtype), w), operands(self.linear_hh, x.dtype)[1]
         a_h = jnp.zeros_like(a[..., : self.hidden_size])
-        if b is not None:
-            b_rz, b_n = jnp.split(self._promoted(self.linear_hh, x.dtype)[2], [2 * a_h.shape[-1]])
-            a += self._spread(b + jnp.pad(b_rz, (0, b_n.size)), a)
-            a_h += self._spread(b_n, a)
+        if b is not None and b_h is not None:
+            b_rz, b_n = jnp.split(b_h, [2 * self.hidden_size])
+            a += along_last(b + jnp.pad(b_rz, (0, b_n.size)), a)
+            a_h += along_last(b_n, a)
         a_rz, a_i = jnp.split(a, [2 * self.hidden_size], axis=-1)
         return jnp.concatenate([a_rz, a_h, a_i], axis=-1)
 
@@ -218,22 +176,9 @@ class SpikingLSTMCell(_SpikingRNNCell):
     """Long short-term memory whose gates are spikes; the equation is in
     `jaxsnn.functional.spiking_lstm_step`.
 
-    Args:
-        input_size: features of the input.
-        hidden_size: number of hidden units `H`, features of the output.
-        bias: whether both linear layers have a bias.
-        surrogate_function: spike function, e.g. `jaxsnn.surrogate.ATan()`.
-        dtype: dtype of the matrix products, None for that of their operands.
-        param_dtype: dtype of the weights and biases, which all start in
-            `U(-1/sqrt(hidden_size), 1/sqrt(hidden_size))`. Their columns are those of the gates
-            `i, f, g, o`, `H` each, as in torch.
-        rngs: random streams; `params` is used.
+    The columns of the weights are those of the gates `i, f, g, o`, `H` each, as in torch.
 
     Carry: `jaxsnn.functional.LSTMState(h, c)`, each `[..., hidden_size]`, 0 before the first step.
-
-    Raises:
-        TypeError: an argument is of the wrong type.
-        ValueError: a size is below 1; when run, if a shape does not fit.
     """
 
     gates = 4
