@@ -163,7 +163,7 @@ def test_a_loss_of_all_steps_fits_training():
     )
     step = functools.partial(training.train_step, recipe, key=jax.random.key(0))
     _, seen = jax.eval_shape(step, state, jnp.ones((2, 4, 3)), jnp.array([0, 1]))
-    assert seen.loss.shape == ()
+    assert seen.loss_sum.shape == ()
 
 
 @pytest.mark.parametrize(
