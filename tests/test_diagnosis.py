@@ -1171,3 +1171,13 @@ def test_a_dead_network_learns_after_calibration():
     with jax.numpy_dtype_promotion("standard"):  # optax's
         assert learn(dead) == 0.25
         assert learn(calibrated) >= 0.9
+
+
+@pytest.mark.parametrize(
+    "network",
+    [nn.LIFNode(), nn.Residual(nn.IFNode()), nn.Sequential()],
+    ids=["neuron", "block", "empty"],
+)
+def test_a_network_without_products_of_matrices_is_printed(network):
+    printed = str(jaxsnn.doctor(network, jnp.ones((7, 5, 8))))
+    assert "no Linear or Conv whose synaptic operations could be counted" in printed

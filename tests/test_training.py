@@ -576,3 +576,21 @@ def test_the_norm_of_the_gradient(mini):
     expected = np.sqrt(sum(np.sum(np.asarray(g, np.float64) ** 2) for g in grads))
     _, metrics = training.train_step(recipe, state, inputs, labels)
     np.testing.assert_allclose(metrics.gradient_norm, expected, rtol=1e-5)
+
+
+def test_figures_may_be_numbers_of_python():
+    """As `jax.tree.map(float, metrics)` makes them; the means are there all the same."""
+    metrics = training.Metrics(
+        minibatches=2,
+        examples=4,
+        loss_sum=1.0,
+        correct=3,
+        gradient_norm=0.5,
+        nonfinite=0,
+        skipped=0,
+        first_nonfinite=-1,
+        nonfinite_norm=0.0,
+    )
+    for figures in (metrics, jax.tree.map(float, metrics), jax.tree.map(np.asarray, metrics)):
+        assert (float(figures.loss), float(figures.accuracy)) == (0.25, 0.75)
+        assert bool(figures.finite)

@@ -207,14 +207,14 @@ class Report(NamedTuple):
         ]:
             additions = sum(layer.additions or 0 for layer in layers)
             products = sum(layer.multiply_adds or 0 for layer in layers)
-            dense = f"{(additions + products) / (layers[0].dense or 1):.1%}"
+            dense = None if layers is counted else layers[0].dense
             rows.append(
                 (
                     title,
                     f"{sum(layer.parameters for layer in layers):,}",
                     f"{additions:,.0f}",
                     f"{products:,.0f}",
-                    "" if layers is counted else dense,
+                    f"{(additions + products) / dense:.1%}" if dense else "",
                     _energy(sum(layer.energy or 0 for layer in layers)),
                 )
             )

@@ -96,6 +96,7 @@ class Reader:
         )
 
 
+@functools.cache
 def _makers(torch_nn: Any) -> dict[type, Maker]:
     """The functions that convert torch's layers, by class."""
     makers: dict[type, Maker] = {

@@ -91,8 +91,8 @@ def load(
         prefixed = "" if start is None else f"; prefix={start!r} removes the beginning of the names"
         raise ValueError(
             f"the arrays{where} are not those of this {type(module).__name__}: {'; '.join(wrong)}. "
-            f"Both must have the same layers under the same names{prefixed}. strict=False leaves "
-            "out missing and unknown arrays"
+            f"Both must have the same layers under the same names{prefixed}"
+            + (". strict=False leaves out missing and unknown arrays" if strict else "")
         )
     return module
 

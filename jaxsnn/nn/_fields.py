@@ -73,8 +73,10 @@ class Fields(nnx.Module):
         super().__init_subclass__(**options)
         inherited = _inherited(cls, "_fields")
         own = {
-            name: inherited[name]  # a plain annotation, such as float, does not drop a kind
-            if isinstance(inherited.get(name), Kind) and not isinstance(check, Kind)
+            name: inherited[name]  # a plain annotation, such as float, does not drop a check
+            if name in inherited
+            and (check is None or isinstance(inherited[name], Kind))
+            and not isinstance(check, Kind)
             else check
             for name, check in _own_checks(cls).items()
         }
@@ -96,8 +98,8 @@ class Fields(nnx.Module):
             cls.printed = (*(name for name in own if name not in cls.printed), *cls.printed)
         described = _inherited(cls, "_described") | _arguments(step.__doc__ if step else "")
         cls._described = described | _arguments(own_doc)
-        if cls._declared:
-            cls.shown_signature = _signature(cls)
+        cls.shown_signature = _signature(cls) if cls._declared else None
+        if cls.shown_signature is not None:
             arguments = cls.shown_signature.parameters
             for name in arguments.keys() & vars(cls).keys() - fields.keys():
                 delattr(cls, name)  # the default of an `InitVar`
@@ -153,10 +155,10 @@ class Fields(nnx.Module):
             bounds[name] = value.bounds
             name, value = parameter_name(name), value.parameter
         super().__setattr__("_bounds", tuple(bounds.items()))
-        # A number may become an array, and back, for which Flax needs a mark.
-        if isinstance(value, jax.Array | nnx.Variable):
+        # A number may become an array, a function a module, and back: Flax needs a mark.
+        if isinstance(value, jax.Array | nnx.Variable | nnx.Module):
             value = nnx.data(value)
-        elif not isinstance(value, nnx.Module) and not any(map(_is_array, jax.tree.leaves(value))):
+        elif not any(map(_is_array, jax.tree.leaves(value))):
             value = nnx.static(value)
         super().__setattr__(name, value)
 

@@ -98,6 +98,10 @@ class SlidingPSN(Drawn, Window):
     Carry: `past`, the last `k - 1` inputs, along the last axis, the oldest first, `[..., k - 1]`;
     0 before the first step.
 
+    Raises:
+        TypeError: an argument is of the wrong type.
+        ValueError: an argument is out of range.
+
     Examples:
         >>> _, spikes = unroll(SlidingPSN(k=2), jnp.array([[0.5], [0.6], [0.8], [0.0]]))
         >>> spikes[:, 0]

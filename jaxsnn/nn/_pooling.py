@@ -173,7 +173,7 @@ class Flatten(Printable, nnx.Module):
         return x.reshape(x.shape[0], -1)
 
 
-class VotingLayer(Fields, Printable):
+class VotingLayer(Printable, Fields):
     """The mean of each group of neighbours on the last axis, so that several neurons vote for a
     class: `[..., features]` to `[..., features // voting_size]`. A rest is left out.
 

@@ -54,14 +54,15 @@ class Metrics(NamedTuple):
     @property
     def loss(self) -> Float[Array, ""]:
         """Mean loss of the examples; NaN if there are none."""
-        return jnp.divide(self.loss_sum, self.examples.astype(self.loss_sum.dtype))
+        loss_sum = jnp.asarray(self.loss_sum)
+        return loss_sum / jnp.asarray(self.examples, loss_sum.dtype)
 
     @property
     def accuracy(self) -> Float[Array, ""] | None:
         """Share of the examples classified correctly; None if labels are not class numbers."""
         if self.correct is None:
             return None
-        return jnp.divide(self.correct.astype(jnp.float32), self.examples.astype(jnp.float32))
+        return jnp.asarray(self.correct, jnp.float32) / jnp.asarray(self.examples, jnp.float32)
 
     @property
     def finite(self) -> Bool[Array, ""]:

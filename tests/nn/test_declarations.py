@@ -350,3 +350,20 @@ def test_a_step_is_computed_in_the_dtype_of_the_state():
         assert (carry.dtype, ys.dtype) == (jnp.float32, jnp.bfloat16)
         np.testing.assert_array_equal(carry, expected)
         np.testing.assert_array_equal(ys, wide.astype(jnp.bfloat16))
+
+
+def test_a_constructor_of_ones_own_has_its_own_signature():
+    class Norm(nn.BatchNorm):
+        def __init__(self, a, b=3, *, rngs=None):
+            super().__init__(a)
+
+    assert str(inspect.signature(Norm)) == "(a, b=3, *, rngs=None)"
+    assert Norm(4).num_features == 4
+
+
+def test_a_part_may_be_a_function_and_then_a_module():
+    block = nn.Residual(nn.IFNode())
+    for part in (jax.nn.relu, nn.Linear(3, 3, rngs=nnx.Rngs(0)), jax.nn.relu, nn.IFNode()):
+        block.branch = part
+        _, ys = nn.unroll(block, jnp.ones((2, 1, 3)))
+        assert ys.shape == (2, 1, 3)

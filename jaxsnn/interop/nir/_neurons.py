@@ -133,7 +133,10 @@ def _write_neuron(cell: Any, at: Writing) -> Written:
     notes = {}
     if kind.endswith("F"):
         if cell.v_reset is None and not at.soft_reset:
-            raise ValueError("NIR has no soft reset; soft_reset=True writes a note for from_nir")
+            raise ValueError(
+                "NIR has no soft reset; soft_reset=True writes a reset to 0, which other programs "
+                "take for one, and a note for from_nir"
+            )
         notes = fire_notes(cell)
     if synapse is None:  # the cell that comes back has other constants than these two
         notes |= _learned_notes(cell)
@@ -209,6 +212,7 @@ def _with_current(
 # none differed from beta = 3e-3 on, one at 1e-3, 23 at 1e-4, 1128 at 1e-6.
 
 _LEAST_BETA = 1e-3
+_SCALE = "spikes of NIR are 0 or 1: put a jaxsnn.interop.nir.Scale after the layer"
 _ROUNDING = "rounding would make other spikes; choose more, or reset_mechanism='zero'"
 _INTEGRATOR = (
     "a jaxsnn.interop.nir.Neuron(dt=dt, tau=dt / (1 - beta), r=1 / (1 - beta), v_leak=0.0), or "
@@ -236,7 +240,7 @@ def _neuron_of_leaky(leaky: Leaky, at: Writing) -> Neuron:
         reason = _REFUSED[reset, delay]
         raise ValueError(f"reset_mechanism={reset!r} with reset_delay={delay} {reason}")
     refuse(
-        (factor != 1, f"graded_spikes_factor={shown(factor)} is not 1; put a Scale after it"),
+        (factor != 1, f"graded_spikes_factor={shown(factor)} is not 1; {_SCALE}"),
         (threshold < 0, f"threshold={shown(threshold)} is below 0; choose one of at least 0"),
         (not no_decay and np.any(beta == 1), f"{some} is 1 for some; choose less, or 1 for all"),
         (delayed & (beta < _LEAST_BETA), f"{some} is below {_LEAST_BETA}; {_ROUNDING}"),

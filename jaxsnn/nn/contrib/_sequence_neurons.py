@@ -220,11 +220,13 @@ class _SpikeRepresentationNode(Fields, Layer):
 
 
 class DSRIFNode(_SpikeRepresentationNode):
-    """IF neuron of differentiation on spike representation; equation and gradient are in
-    `jaxsnn.functional.dsr_if`.
+    """IF neuron of differentiation on spike representation, with its gradient.
 
     It is trained as if the mean of its outputs were the mean of its inputs, clipped at the
     threshold. Outputs are 0 or `v_threshold`.
+
+    Args:
+        v_threshold: threshold at the start, and size of the output.
 
     Examples:
         >>> _, y = unroll(DSRIFNode(v_threshold=2.0), jnp.full((4, 1), 0.5))
@@ -236,9 +238,12 @@ class DSRIFNode(_SpikeRepresentationNode):
 
 
 class DSRLIFNode(_SpikeRepresentationNode):
-    """LIF neuron of differentiation on spike representation; equation and gradient are in
-    `jaxsnn.functional.dsr_lif`. Outputs are 0 or `v_threshold / delta_t`.
+    """LIF neuron of differentiation on spike representation, with its gradient.
 
+    Outputs are 0 or `v_threshold / delta_t`.
+
+    Args:
+        v_threshold: threshold at the start.
     """
 
     v_threshold: Annotated[Any, _number_or_parameter] = 1.0
