@@ -8,6 +8,7 @@ import numpy as np
 from jaxtyping import Array, Bool, Integer
 
 from jaxsnn import _checks
+from jaxsnn._ranks import with_axes_after
 
 
 def sequence_mask(lengths: Integer[Array | np.ndarray, "*N"], T: int) -> Bool[Array, "T *N"]:
@@ -51,7 +52,7 @@ def over(mask: jax.Array, like: jax.Array, name: str = "an output") -> jax.Array
             "batch, must have separate states and outputs, [N, ...], from the first layer to the "
             f"last; {remedy}"
         )
-    return mask.reshape(mask.shape + (1,) * (like.ndim - mask.ndim))
+    return with_axes_after(mask, like.ndim)
 
 
 def zero(mask: jax.Array, a: jax.Array) -> jax.Array:

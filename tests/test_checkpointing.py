@@ -392,6 +392,29 @@ def test_load_model(tmp_path, model, amp):
     assert_states_equal(nnx.to_pure_dict(nnx.split(max_net)[1]), marked(state, 0).params)
 
 
+def test_load_model_with_normalization_and_fixed_arrays(tmp_path, monkeypatch):
+    """A model of one's own in `MODELS` comes back whole."""
+
+    def build(*, dtype, rngs):
+        net = nn.Sequential(nn.Linear(28, 10, rngs=rngs), nn.BatchNorm(10), nn.IFNode())
+        net[0].fixed = nnx.Variable(jnp.arange(3.0))
+        return models.Classifier(net)
+
+    monkeypatch.setitem(models.MODELS, "plain", build)
+    experiment._folder.create(tmp_path, run_files.config(model="plain"))
+    model = build(dtype=None, rngs=nnx.Rngs(3))
+    model.stack[0].fixed[...] = jnp.arange(3.0) + 5
+    _, state = training.create(
+        model, optax.sgd(0.1), to_sequence=data.columns, batch_size=2, seed=0
+    )
+    state = state._replace(statistics=jax.tree.map(lambda s: s + 0.5, state.statistics))
+    experiment.Checkpoints(tmp_path).save(state, history([0.5]))
+    net = experiment.load_model(tmp_path)
+    np.testing.assert_array_equal(net.stack[1].mean, np.full(10, 0.5))
+    np.testing.assert_array_equal(net.stack[0].fixed, np.arange(3.0) + 5)
+    np.testing.assert_array_equal(net.stack[0].kernel, model.stack[0].kernel)
+
+
 def test_load_model_of_nothing(tmp_path):
     with pytest.raises(FileNotFoundError, match="not the directory of a run"):
         experiment.load_model(tmp_path)

@@ -23,6 +23,7 @@ LAYERS = [
         "_norm",
         "_parts",
         "_phases",
+        "_ranks",
         "_replace",
         "_ties",
     },

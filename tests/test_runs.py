@@ -92,6 +92,17 @@ def test_unknown_or_missing_parts(tmp_path):
             experiment.read_config(tmp_path)
 
 
+def test_settings_are_checked_in_python_too():
+    for make, problem in (
+        (lambda: experiment.Config(model="cnn"), "model must be one of plain, ss, fb, got 'cnn'"),
+        (lambda: experiment.Config(lr=float("nan")), "lr must be finite"),
+        (lambda: experiment.Runtime(save_every=-1), "save_every must be finite, at least 0"),
+        (lambda: experiment.Runtime(devices="some"), "devices must be an integer or all"),
+    ):
+        with pytest.raises(ValueError, match=problem):
+            make()
+
+
 def test_edited_settings(tmp_path):
     experiment._folder.create(tmp_path, run_files.config(lr=0.1))
     path = tmp_path / "config.json"
@@ -155,6 +166,9 @@ def test_the_best_epoch():
     ]
     assert experiment.best_row(validated) == 2
     assert experiment.best_row(validated[:1]) == 0
+    # 8600 of 10,000 in float32, by two roundings.
+    assert experiment.best_row([{"test_acc": 0.85999995}, {"test_acc": 0.86000001}]) == 0
+    assert experiment.best_row([{"test_acc": 0.8599}, {"test_acc": 0.86}]) == 1
 
 
 def a_run(folder):

@@ -9,7 +9,8 @@ carries checksums of all that is read from it, so that damage is an error and ne
     run/config.json           the settings, see `_folder`
     run/checkpoints/<step>/   after so many minibatches:
         params                parameters
-        progress              optimiser state, running statistics, key, counts
+        statistics, constants running statistics and fixed arrays of the model, if it has any
+        progress              optimiser state, key, counts
         record                history, the step itself, that of the best, checksums
 
 What is there under another name, or is a link, is not a checkpoint and stays untouched.
@@ -121,8 +122,8 @@ class Checkpoints:
     def _write(self, state: TrainState, history: Sequence[Row]) -> None:
         check_path(self.directory.parent)
         step, latest = int(state.step), self.step()
-        progress = _progress(state)
-        digests = {"params": _digest(state.params), "progress": _digest(progress)}
+        parts = _parts(state)
+        digests = {name: _digest(part) for name, part in parts.items()}
         path = self.directory / str(step)
         if latest is not None and step <= latest:
             if step == latest and self._record(latest)["sha256"] == digests:
@@ -141,16 +142,15 @@ class Checkpoints:
                 self._orbax.save(
                     path,
                     args=ocp.args.Composite(
-                        params=ocp.args.StandardSave(state.params),
-                        progress=ocp.args.StandardSave(progress),
                         record=ocp.args.JsonSave(_folder.signed(record)),
+                        **{name: ocp.args.StandardSave(part) for name, part in parts.items()},
                     ),
                 )
         except Exception as error:  # Orbax and tensorstore raise many kinds
             raise CheckpointWriteError(
                 f"cannot write the checkpoint {path}: {_first_line(error)}"
             ) from error
-        self._verify(step, {"params": state.params, "progress": progress})
+        self._verify(step, parts)
         if jax.process_index() == 0:
             self._remove_all_but(step, best)
 
@@ -202,14 +202,15 @@ class Checkpoints:
         step = self._existing(which)
         record = self._record(step)
         earlier = "form" not in record
-        progress = _earlier.form(_progress(like)) if earlier else _progress(like)
-        read = self._arrays(step, record, {"params": like.params, "progress": progress})
-        progress = dict(read["progress"])
+        parts = _earlier.parts(_parts(like)) if earlier else _parts(like)
+        read = self._arrays(step, record, parts)
         if earlier:
             with self._reading(self.directory / str(step), self._way_out(step)):
-                progress = _earlier.convert(progress, self._batch_size())
+                read = _earlier.convert(read, self._batch_size())
+        progress = dict(read.pop("progress"))
         key = jax.random.wrap_key_data(progress.pop("key"), impl=jax.random.key_impl(like.key))
-        return TrainState(params=read["params"], key=key, **progress), record["rows"]
+        state = {"statistics": {}, "constants": {}, **read, **progress, "key": key}
+        return TrainState(**state), record["rows"]
 
     def _batch_size(self) -> int | None:
         """That of the run, None where there is no run of train.py."""
@@ -219,8 +220,11 @@ class Checkpoints:
 
     def restore_params(self, like: Any, which: Which = "max") -> Any:
         """Reads the parameters alone; `like` is a nested dict of arrays of the same shapes."""
+        return self._restore_parts({"params": like}, which)["params"]
+
+    def _restore_parts(self, like: dict[str, Any], which: Which) -> dict[str, Any]:
         step = self._existing(which)
-        return self._arrays(step, self._record(step), {"params": like})["params"]
+        return self._arrays(step, self._record(step), like)
 
     def history(self, which: Which = "latest") -> list[Row]:
         """Reads one row per epoch up to a checkpoint."""
@@ -382,18 +386,23 @@ def load_model(run: str | os.PathLike[str], which: Which = "max") -> Any:
         >>> rates = net(jaxsnn.data.columns(images))
     """
     config = Config(**_folder.read_config(run)["settings"])
-    graphdef, params = nnx.split(build_model(config))
-    arrays = Checkpoints(run).restore_params(nnx.to_pure_dict(params), which)
-    return nnx.merge(graphdef, arrays)
+    split: Any = nnx.split(build_model(config), nnx.Param, nnx.BatchStat, ...)
+    graphdef, *states = split
+    like = dict(zip(_MODEL, map(nnx.to_pure_dict, states), strict=True))
+    there = {name: part for name, part in like.items() if part}
+    read = Checkpoints(run)._restore_parts(there, which)
+    return nnx.merge(graphdef, *(like | read).values())
 
 
-def _progress(state: TrainState) -> dict[str, Any]:
+_MODEL = "params", "statistics", "constants"
+
+
+def _parts(state: TrainState) -> dict[str, Any]:
+    """What is saved of a state, in parts that can be read alone; empty ones are left out."""
     rest = state._asdict()
-    del rest["params"]
-    if not state.constants:  # as before there were any
-        del rest["constants"]
     rest["key"] = jax.random.key_data(state.key)
-    return rest
+    model = {name: rest.pop(name) for name in _MODEL}
+    return {name: part for name, part in model.items() if part} | {"progress": rest}
 
 
 def _shapes(tree: Any) -> Any:

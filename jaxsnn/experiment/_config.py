@@ -128,7 +128,17 @@ def setting(
 
 
 @dataclasses.dataclass(frozen=True)
-class Config:
+class _Checked:
+    def __post_init__(self) -> None:
+        for field in dataclasses.fields(self):
+            value, kind = getattr(self, field.name), field.metadata.get("kind")
+            unset = value is None and field.default is None
+            if kind is not None and not unset and (problem := kind.problem(value)):
+                raise ValueError(f"{field.name} {problem}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Config(_Checked):
     """The hyperparameters: what a run is, and what it keeps when it is resumed.
 
     A new one is one field here. Runs whose config.json lacks it have the default.
@@ -162,13 +172,6 @@ class Config:
         suffix="_val{:g}",
     )
 
-    def __post_init__(self) -> None:
-        for field in dataclasses.fields(self):
-            value, kind = getattr(self, field.name), field.metadata["kind"]
-            unset = value is None and field.default is None
-            if problem := None if unset else kind.problem(value):
-                raise ValueError(f"{field.name} {problem}")
-
     @property
     def folder(self) -> str:
         """The name of the run's folder: the tutorial's, and what differs from the tutorial."""
@@ -181,7 +184,7 @@ class Config:
 
 
 @dataclasses.dataclass(frozen=True)
-class Placement:
+class Placement(_Checked):
     """Devices, processes and placement of the data."""
 
     device: str = setting("auto", TEXT, "auto, cpu, gpu, or one GPU: cuda:0, cuda:1, ...")
@@ -251,7 +254,7 @@ def help_of(field: dataclasses.Field[Any]) -> str:
 def build_model(config: Config) -> Any:
     """Build the untrained network that `model`, `amp` and `seed` name.
 
-    A new network needs a line in `jaxsnn.models.MODELS`.
+    A new network needs a line in `MODELS` of `jaxsnn/models.py`.
     """
     dtype = jnp.bfloat16 if config.amp else None
     return MODELS[config.model](dtype=dtype, rngs=nnx.Rngs(config.seed))

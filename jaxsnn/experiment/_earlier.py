@@ -20,19 +20,26 @@ class Tally(NamedTuple):
     nonfinite_norm: jax.Array
 
 
-def form(progress: dict[str, Any]) -> dict[str, Any]:
-    """Return the tree of arrays that such a checkpoint has in place of `progress`."""
-    now: Metrics = progress["tally"]
-    tally = Tally(*(getattr(now, {"loss": "loss_sum"}.get(name, name)) for name in Tally._fields))
-    return progress | {"tally": tally, "best_accuracy": now.loss_sum}
+def parts(now: dict[str, Any]) -> dict[str, Any]:
+    """Return the parts that such a checkpoint has for a state that has these parts today."""
+    model = {"statistics": {}, **now}
+    progress = model.pop("progress")
+    metrics: Metrics = progress["tally"]
+    names = [{"loss": "loss_sum"}.get(name, name) for name in Tally._fields]
+    tally = Tally(*(getattr(metrics, name) for name in names))
+    rest = progress | {"tally": tally, "best_accuracy": metrics.loss_sum}
+    return {"params": model.pop("params"), "progress": rest | model}
 
 
-def convert(progress: dict[str, Any], batch_size: int | None) -> dict[str, Any]:
-    """Return what was read in today's form.
+def convert(read: dict[str, Any], batch_size: int | None) -> dict[str, Any]:
+    """Return what was read in the parts of today.
 
     Raises:
         ValueError: it is of the middle of an epoch, and the batch size is not known.
     """
+    progress = dict(read["progress"])
+    model = {name: progress.pop(name) for name in ("statistics", "constants") if name in progress}
+    del progress["best_accuracy"]
     tally: Tally = progress["tally"]
     if batch_size is None and int(tally.minibatches):
         raise ValueError(
@@ -40,13 +47,10 @@ def convert(progress: dict[str, Any], batch_size: int | None) -> dict[str, Any]:
             "continued without the config.json of its run"
         )
     size = batch_size or 0
-    rest = {name: array for name, array in progress.items() if name != "best_accuracy"}
-    same = {name: array for name, array in tally._asdict().items() if name != "loss"}
-    return rest | {
-        "tally": Metrics(
-            examples=(tally.minibatches - tally.skipped) * size,
-            loss_sum=tally.loss * jnp.float32(size),
-            nonfinite=jnp.maximum(tally.skipped, (tally.first_nonfinite >= 0).astype(jnp.int32)),
-            **same,
-        )
-    }
+    progress["tally"] = Metrics(
+        examples=(tally.minibatches - tally.skipped) * size,
+        loss_sum=tally.loss * jnp.float32(size),
+        nonfinite=jnp.maximum(tally.skipped, (tally.first_nonfinite >= 0).astype(jnp.int32)),
+        **{name: array for name, array in tally._asdict().items() if name != "loss"},
+    )
+    return {"params": read["params"], **model, "progress": progress}

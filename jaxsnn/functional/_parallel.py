@@ -7,6 +7,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxsnn import quantize
+from jaxsnn._ranks import with_axes_after
 
 
 def psn(
@@ -35,7 +36,9 @@ def psn(
     Source: Fang et al. 2023, "Parallel spiking neurons with high efficiency and ability to learn
     long-term dependencies".
     """
-    return surrogate_function(_product(weight, xs) + _beside(bias, xs)).astype(xs.dtype)
+    return surrogate_function(_product(weight, xs) + with_axes_after(bias.ravel(), xs.ndim)).astype(
+        xs.dtype
+    )
 
 
 def masked_psn_weight(
@@ -133,8 +136,3 @@ def _product(weight: jax.Array, xs: jax.Array) -> jax.Array:
     """`weight` `[T, S]` times `xs` `[S, ...]` over time."""
     rows = xs.astype(weight.dtype).reshape(xs.shape[0], -1)
     return (weight @ rows).reshape(-1, *xs.shape[1:])
-
-
-def _beside(bias: jax.Array, xs: jax.Array) -> jax.Array:
-    """`bias` `[T, 1]` with as many axes as `xs` `[T, ...]`."""
-    return bias.reshape(-1, *(1,) * (xs.ndim - 1))

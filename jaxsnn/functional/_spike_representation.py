@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from jaxtyping import Array, Float
 
 from jaxsnn import _layout
+from jaxsnn._ranks import with_axes_after
 
 
 def dsr_if(
@@ -144,7 +145,7 @@ def _dsr_lif_jvp(
 def _late_weights(xs: jax.Array, settings: tuple[float, ...]) -> jax.Array:
     """Weights of a mean over time: how much of a step the membrane still remembers at the end."""
     tau, delta_t, *_ = settings
-    left = jnp.arange(xs.shape[0] - 1, -1, -1, dtype=xs.dtype).reshape(-1, *(1,) * (xs.ndim - 1))
+    left = with_axes_after(jnp.arange(xs.shape[0] - 1, -1, -1, dtype=xs.dtype), xs.ndim)
     weights = jnp.exp(-delta_t / tau * left)
     return weights / jnp.sum(weights)
 

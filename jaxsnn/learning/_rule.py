@@ -13,6 +13,7 @@ from jaxtyping import Array, Float, Shaped
 
 from jaxsnn import _checks, _layout
 from jaxsnn._dtypes import state_dtype
+from jaxsnn._ranks import with_axes_before
 from jaxsnn.learning._synapses import Synapses, dense, pairs, proportional
 
 State = Any  # a pytree of arrays
@@ -108,9 +109,10 @@ class PairRule(abc.ABC):
         w = weight.astype(dtype)
         up = pairs(self.synapses, w, traces.pre, post.astype(dtype), each=each)
         down = pairs(self.synapses, w, pre.astype(dtype), traces.post, each=each)
-        shape = (1,) * (up.ndim - w.ndim) + w.shape
-        f_post, f_pre = (f(w) * jnp.ones_like(w) for f in (self.f_post, self.f_pre))
-        return f_post.reshape(shape) * up - f_pre.reshape(shape) * down
+        f_post, f_pre = (
+            with_axes_before(f(w) * jnp.ones_like(w), up.ndim) for f in (self.f_post, self.f_pre)
+        )
+        return f_post * up - f_pre * down
 
 
 def no_traces(pre: Any, post: Any) -> Traces:

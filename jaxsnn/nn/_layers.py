@@ -19,6 +19,7 @@ from jaxsnn import _checks
 from jaxsnn._convolution import conv_general_dilated
 from jaxsnn._dot_general import dot_general
 from jaxsnn._layout import is_shared_out
+from jaxsnn._ranks import with_axes_before
 from jaxsnn._repr import Printable
 
 
@@ -49,7 +50,7 @@ def on_rows(layer: Callable[[jax.Array], jax.Array], x: jax.Array) -> jax.Array:
 
 def along_last(b: jax.Array, like: jax.Array) -> jax.Array:
     """`b` `[k]` with the rank and the dtype of `like` `[..., k]`."""
-    return b.reshape((1,) * (like.ndim - 1) + (-1,)).astype(like.dtype)
+    return with_axes_before(b, like.ndim).astype(like.dtype)
 
 
 def operands(layer: nnx.Linear, dtype: Any) -> tuple[jax.Array, jax.Array | None]:

@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 
 from jaxsnn import _checks
 from jaxsnn._layout import follow
+from jaxsnn._ranks import with_axes_after
 from jaxsnn.nn._layer import TrainsApart
 from jaxsnn.nn._layers import Linear, along_last, on_rows
 from jaxsnn.nn._run import Run
@@ -123,7 +124,7 @@ class DropConnectLinear(TrainsApart, Linear):  # type: ignore[misc]  # is called
         # Where nothing is dropped the root has no derivative.
         std = jnp.where(var > 0, jnp.sqrt(jnp.where(var > 0, var, 1)), 0)
         points = jnp.linspace(-_WIDTH, _WIDTH, _NODES, dtype=mean.dtype)
-        points = points.reshape((-1,) + (1,) * mean.ndim)
+        points = with_axes_after(points, 1 + mean.ndim)
         weights = jnp.exp(-0.5 * jnp.square(points))
         weights /= jnp.sum(weights)
         return jnp.sum(weights * self.activation(mean[None] + std[None] * points), 0)

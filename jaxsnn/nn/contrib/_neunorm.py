@@ -11,6 +11,7 @@ from jaxtyping import Array, Float
 from jaxsnn import _checks, functional
 from jaxsnn._carries import check_call, check_step
 from jaxsnn._dtypes import state_dtype
+from jaxsnn._ranks import with_axes_before
 from jaxsnn.nn._fields import Fields, Size
 from jaxsnn.nn._layers import uniform
 from jaxsnn.nn._module import Cell
@@ -70,8 +71,7 @@ class NeuNorm(Fields, Cell):
         check_call(self, x)
         self._check(x.shape)
         check_step(self, carry, x[..., :1])
-        w = self.w[...]
-        w = w.reshape((1,) * (x.ndim - w.ndim) + w.shape)
+        w = with_axes_before(self.w[...], x.ndim)
         return functional.neunorm_step(carry, x, w, k=self.k)
 
     def _check(self, shape: tuple[int, ...]) -> None:

@@ -8,6 +8,7 @@ from flax import nnx
 from jaxtyping import Array, Float
 
 from jaxsnn._dtypes import state_dtype
+from jaxsnn._ranks import with_axes_after
 from jaxsnn.nn._fields import Fields, Size
 from jaxsnn.nn._layer import Layer
 from jaxsnn.nn._normalization import BatchNorm, _Normalization
@@ -76,7 +77,7 @@ class TemporalEffectiveBatchNorm(Fields, Layer):
     ) -> Float[Array, "{self.T} *N {self.norm.num_features}"]:
         check_sequence(self, self.T, xs, run)
         y = run._part("norm", self.norm, xs.astype(state_dtype(xs.dtype)))
-        scale = self.scale[...].astype(y.dtype).reshape((-1,) + (1,) * (y.ndim - 1))
+        scale = with_axes_after(self.scale[...].astype(y.dtype).ravel(), y.ndim)
         return (y * scale).astype(xs.dtype)
 
 
