@@ -340,7 +340,10 @@ def test_no_checkpoint_yet(tmp_path):
         checkpoints.step("best")
 
 
-@pytest.mark.parametrize("damage", ["truncate", "remove", "garbage"])
+@pytest.mark.parametrize(
+    "damage",
+    ["truncate", *(pytest.param(kind, marks=pytest.mark.slow) for kind in ("remove", "garbage"))],
+)
 def test_damage_is_an_error(tmp_path, damage):
     _, state = make()
     save_all(tmp_path, state, [0.5])

@@ -72,7 +72,11 @@ def blocks(*, with_others):
 
 BLOCKS = blocks(with_others=False)
 # A tutorial is read from top to bottom: its blocks are one program.
-BLOCKS.append(pytest.param("".join(python_blocks(TUTORIALS[0])), id="docs/tutorial.md"))
+BLOCKS.append(
+    pytest.param(
+        "".join(python_blocks(TUTORIALS[0])), id="docs/tutorial.md", marks=pytest.mark.slow
+    )
+)
 MODULES = [
     ".".join(path.relative_to(PACKAGE.parent).with_suffix("").parts)
     for path in sorted(PACKAGE.rglob("*.py"))

@@ -301,6 +301,7 @@ CASES = [
 ] + [pytest.param(name, "bfloat16", marks=pytest.mark.slow) for name in sorted(IN_BFLOAT16)]
 
 
+@pytest.mark.slow  # the contract of tests/nn/test_cells.py has the same for drawn numbers
 @pytest.mark.parametrize(("name", "dtype"), CASES)
 @given(data=st.data())
 @examples(12)

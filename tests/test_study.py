@@ -97,6 +97,7 @@ def test_a_ruined_network_ends_the_study(images, monkeypatch):
 # ----------------------------------------------------------------------------- the command
 
 
+@pytest.mark.slow
 def test_what_is_written_and_what_is_trained_again(tmp_path, monkeypatch, capsys):
     call("--arms", "plain", "--seeds", "2", out=tmp_path)
     printed = capsys.readouterr().out

@@ -286,6 +286,7 @@ def compiled_and_mapped():
     return u, for_every(calls)
 
 
+@pytest.mark.slow  # each neuron runs its own under jit
 @every
 def test_jit_and_vmap_change_nothing(f):
     u, found = compiled_and_mapped()

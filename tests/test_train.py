@@ -240,6 +240,7 @@ def test_orbax_alone_reads_the_parameters(straight):
     np.testing.assert_array_equal(layers["3"]["bias"], net.fc[3].bias)
 
 
+@pytest.mark.slow
 def test_learns_well_above_chance(tmp_path):
     done = run(
         *("--model", "ss", "--epochs", 5, "--opt", "adam", "--lr", 0.01),
@@ -823,6 +824,7 @@ def test_two_processes_on_one_run(straight):
         assert "another process is training" in refused("--resume", straight[1])
 
 
+@pytest.mark.slow
 def test_resume_needs_the_checkpoints_only(straight, killed, tmp_path):
     """metrics.csv and the curves are made from them."""
     folder = pathlib.Path(shutil.copytree(killed, tmp_path / "run"))
