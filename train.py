@@ -11,15 +11,16 @@
     tensorboard --logdir logs
 
 The networks and settings are those of SpikingJelly's tutorial "Recurrent Connection and Stateful
-Synapse"; its single-dash options (-model ss -b 256 -opt sgd ...) work too. The settings and their
-defaults are the fields of `jaxsnn.experiment.Config`: a new field is an option, and a part of
-config.json. The networks are in `jaxsnn/models.py`: a line in its `MODELS` makes one an option.
-What surrounds the training is in `jaxsnn/experiment/`: the command line, --evaluate and --doctor,
-and `Run`, which keeps the folder with its checkpoints.
+Synapse"; its single-dash options (-model ss -b 256 -opt sgd ...) work too. `Config` in
+jaxsnn/experiment/_config.py declares the hyperparameters: a new field is an option, is kept in
+config.json and checked on resume. `Runtime` beside it declares where and how to run. A network is
+a class in jaxsnn/models.py, made by `(dtype=, rngs=)`; an entry in `MODELS` there makes it a
+choice of --model. `Run` keeps the folder of a run with its checkpoints, the latest and the best.
+--evaluate and --doctor, which train nothing, are in jaxsnn/experiment/_examine.py.
 
-Exit status: 0 the run has ended; 2 the command line, a file or the numbers are wrong; 75 something
-passing (a full disk, another process was lost): see to it and go on with --resume; 130 Ctrl-C and
-143 SIGTERM: everything up to there is saved and --resume goes on.
+Exit status: 0 the run has ended; 2 the command line, a file or the numbers are wrong; 75 a full
+disk or a lost process: mend it and go on with --resume; 130 Ctrl-C and 143 SIGTERM: what was
+trained is saved and --resume goes on.
 """
 
 import os
@@ -28,7 +29,7 @@ import sys
 
 
 def interrupted(*_: object) -> None:
-    """Ctrl-C before training has begun: nothing to save, and imports must not see an exception."""
+    """End on Ctrl-C until `Run` takes it over: there is nothing to save yet."""
     print("train.py: interrupted before the first epoch", file=sys.stderr, flush=True)
     os._exit(130)
 
@@ -73,14 +74,14 @@ def train(config: Config, runtime: Runtime) -> None:
         train_epoch, evaluate, validate = programs(run, recipe, state)
         rates = firing_rates(recipe, images.test_images[: config.batch_size])
         for epoch in run.epochs():
-            run.save_or_stop(state)  # a checkpoint if --save-every has passed, or on a signal
-            done = int(state.tally.minibatches)  # 0, but in an epoch that was left in its middle
+            run.save_or_stop(state)  # saves every --save-every seconds; on a signal saves and ends
+            done = int(state.tally.minibatches)  # trained before a resume within the epoch, else 0
             begin = time.perf_counter()
             state, trained = jax.block_until_ready(train_epoch(state))
             middle = time.perf_counter()
             tested = jax.block_until_ready(evaluate(state))
             end = time.perf_counter()
-            run.record(  # metrics.csv, TensorBoard, a line on the terminal; the best is held
+            run.record(  # in metrics.csv, TensorBoard and on the terminal; remembers the best state
                 state,
                 trained,
                 tested,
@@ -90,7 +91,7 @@ def train(config: Config, runtime: Runtime) -> None:
                 test_images_per_s=len(images.test_labels) / (end - middle),
                 firing_rates=rates(state),
             )
-        run.end(state)
+        run.end(state)  # saves the last epoch
 
 
 def build_optimizer(config: Config, learning_rate: Any) -> optax.GradientTransformation:
@@ -107,7 +108,10 @@ def build_optimizer(config: Config, learning_rate: Any) -> optax.GradientTransfo
 def programs(
     run: Run, recipe: Recipe, state: TrainState
 ) -> tuple[Callable[..., Any], Callable[..., Metrics], Callable[..., Metrics | None]]:
-    """Return the functions that train one epoch, `state -> (state, metrics)`, test and validate."""
+    """Return the functions that train an epoch, `state -> (state, metrics)`, test and validate.
+
+    With data on the device each is one compiled call.
+    """
     train_set = run.images.train_images, run.images.train_labels
     test_set = run.images.test_images, run.images.test_labels
     if run.runtime.data_placement == "host":
@@ -138,7 +142,7 @@ def programs(
 
 
 def nothing(state: TrainState) -> None:
-    """Validate where no images were held out."""
+    """Return no metrics, where no images were held out for validation."""
 
 
 if __name__ == "__main__":
