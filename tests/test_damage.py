@@ -526,7 +526,7 @@ def command(train, capfd, monkeypatch):
         capfd.readouterr()
         status = 0
         try:
-            train.main([str(arg) for arg in args])
+            experiment.main(train.train, train.LOSS, [str(arg) for arg in args])
         except SystemExit as end:
             status = end.code
         told = capfd.readouterr()
@@ -558,11 +558,11 @@ def trained(train, tmp_path_factory):
 
     args = ["--epochs", str(EPOCHS), "--dataset", "fashion_mnist_mini", "-b", "250"]
     args += ["--save-every", "0"]
-    train.main([*args, "--out-dir", str(out / "ended")])
+    experiment.main(train.train, train.LOSS, [*args, "--out-dir", str(out / "ended")])
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment.Checkpoints, "save", save_and_stop)
         with pytest.raises(SystemExit):
-            train.main([*args, "--out-dir", str(out / "stopped")])
+            experiment.main(train.train, train.LOSS, [*args, "--out-dir", str(out / "stopped")])
     (ended,), (stopped,) = (out / "ended").iterdir(), (out / "stopped").iterdir()
     assert len(checkpoints_of(ended)) == len(checkpoints_of(stopped)) == 2
     return ended, stopped

@@ -122,7 +122,7 @@ def over_minibatches(
     labels, of which those count that `counts[k]` names. `specs` is its layout on several devices.
     """
 
-    def loop(carry: T, data: Any, first: jax.Array, end: jax.Array) -> T:
+    def loop(carry: T, data: Any, first: int | jax.Array, end: int | jax.Array) -> T:
         inputs, labels, rows, counts = data
 
         def step(k: jax.Array, carry: T) -> T:
