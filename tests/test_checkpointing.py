@@ -1,6 +1,8 @@
 """Checkpoints: latest and best, exact restoration, damage, models out of a run."""
 
+import pathlib
 import shutil
+import zipfile
 
 import jax
 import jax.numpy as jnp
@@ -416,6 +418,35 @@ def test_load_model_with_normalization_and_fixed_arrays(tmp_path, monkeypatch):
     np.testing.assert_array_equal(net.stack[1].mean, np.full(10, 0.5))
     np.testing.assert_array_equal(net.stack[0].fixed, np.arange(3.0) + 5)
     np.testing.assert_array_equal(net.stack[0].kernel, model.stack[0].kernel)
+
+
+GOLDEN = pathlib.Path(__file__).parent / "golden"
+
+
+def test_an_earlier_form_needs_its_run_in_the_middle_of_an_epoch(tmp_path):
+    """The figures of that epoch are sums over minibatches, whose size is in config.json alone."""
+    with zipfile.ZipFile(GOLDEN / "run_before_metrics.zip") as file:
+        file.extractall(tmp_path)
+    checkpoints = experiment.Checkpoints(tmp_path)
+    _, like = make(optimizer=optax.sgd(optax.constant_schedule(0.1), momentum=0.9))
+    state, rows = checkpoints.restore(like)
+    assert (int(state.tally.minibatches), int(state.tally.examples)) == (10, 640)
+    assert 0.07 < float(state.tally.loss) < 0.1
+    assert len(rows) == 1
+    (tmp_path / "config.json").unlink()
+    with pytest.raises(experiment.CheckpointError, match=r"without the config\.json of its run"):
+        checkpoints.restore(like)
+    state, _ = checkpoints.restore(like, "max")  # of the end of an epoch
+    assert int(state.step) == 31
+
+
+def test_a_later_form_is_refused(tmp_path, monkeypatch):
+    _, state = make()
+    with monkeypatch.context() as patch:
+        patch.setattr(experiment._checkpoints, "FORM", experiment._checkpoints.FORM + 1)
+        experiment.Checkpoints(tmp_path).save(state, [])
+    with pytest.raises(experiment.CheckpointError, match="of a later version of jaxsnn"):
+        experiment.Checkpoints(tmp_path).restore(state)
 
 
 def test_load_model_of_nothing(tmp_path):

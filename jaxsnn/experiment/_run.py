@@ -319,6 +319,7 @@ def select_devices(runtime: Runtime) -> list[jax.Device]:
     """
     chosen = devices.select(runtime.device, runtime.devices)
     if jax.process_index() != 0:
+        # Open as long as the process: it is silent from here on.
         sys.stdout = open(os.devnull, "w", encoding="utf-8")  # noqa: SIM115
     jax.config.update("jax_default_matmul_precision", MATMUL_PRECISION)
     print(f"device: {devices.describe(chosen)}, jax {jax.__version__}")
