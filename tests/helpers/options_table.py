@@ -8,7 +8,7 @@ def table():
     for field in (*_config.options(_config.Config), *_config.options(_config.Runtime)):
         about, spelling = field.metadata, _config.spelled(field.name)
         if about["kind"].metavar:
-            spelling += " " + about["kind"].metavar.replace("|", "\\|")
+            spelling += " " + about["kind"].metavar.replace("|", "/")
         if about["short"]:
             spelling += f", {about['short']}"
         lines.append(f"| `{spelling}` | {_config.help_of(field)} |")
